@@ -1,0 +1,1 @@
+"""What changes hosts: one folder a role, each with one @deploy, its settings and its templates beside it."""

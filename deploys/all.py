@@ -1,0 +1,37 @@
+"""Everything, in order: `pyinfra inventories/NAME.py deploys/all.py`. Twice is a no-op."""
+
+from pyinfra import host
+
+from deploys.compute_base.deploy import compute_base, install_runtime
+from deploys.operations import stage
+from deploys.ray_head.deploy import ray_head
+from deploys.ray_worker.deploy import ray_worker
+from deploys.vllm.deploy import vllm, weights
+
+# Users, files, firewall and driver first: everything after runs as that user, with those files, behind that firewall.
+compute_base()
+stage.meet(name="Every node has its base", reached="base")
+
+# The control node has the runtime before the compute nodes copy it, and likewise the weights.
+if "control" in host.groups:
+    install_runtime()
+    weights()
+stage.meet(name="Runtime and weights are on the control node", reached="depot")
+
+# Before Ray: a node whose disk is full should fail before it offers an engine slot.
+if "compute" in host.groups:
+    install_runtime()
+    weights()
+stage.meet(name="Runtime and weights are on every node", reached="runtime")
+
+# The head before the workers: they join it.
+if "control" in host.groups:
+    ray_head()
+stage.meet(name="The Ray head answers", reached="head")
+if "compute" in host.groups:
+    ray_worker()
+stage.meet(name="Every Ray worker is started", reached="workers")
+
+# The application last: it waits for exactly the declared nodes, and then for every engine's right answer.
+if "control" in host.groups:
+    vllm()

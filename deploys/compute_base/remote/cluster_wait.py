@@ -1,0 +1,90 @@
+"""Wait for a state of the cluster, with a deadline: DASHBOARD head|nodes|engines SECONDS ARGUMENT...
+
+Standard library only. Exits 1 with one line that says what is still missing when the time is up.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PERIOD_SECONDS = 0.5
+PREFIX = "ProvenLLMServer"
+
+
+def get(url: str) -> Any:
+    """One REST call with Ray's token."""
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
+    call = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 (http by design)
+    with urllib.request.urlopen(call, timeout=10) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def head(_base: str, address: str) -> str:
+    """Empty when the head's control store accepts connections."""
+    name, _, port = address.rpartition(":")
+    socket.create_connection((name, int(port)), 3).close()
+    return ""
+
+
+def nodes(base: str, *declared: str) -> str:
+    """Empty when exactly the declared nodes are alive; else what is missing, extra or at another address."""
+    wanted = dict(pair.split("=", 1) for pair in declared)
+    rows = get(f"{base}/api/v0/nodes?detail=1&limit=1000")["data"]["result"]["result"]
+    alive = {row["node_name"]: row["node_ip"] for row in rows if row["state"] == "ALIVE"}
+    said = [f"{name} has not joined" for name in wanted if name not in alive]
+    said += [f"{name} is not declared" for name in alive if name not in wanted]
+    said += [
+        f"{name} joined as {alive[name]} instead of {address}"
+        for name, address in wanted.items()
+        if name in alive and alive[name] != address
+    ]
+    return ", ".join(said)
+
+
+def engines(base: str, replicas: str) -> str:
+    """Empty when the application runs with all its engines; raises SystemExit when it has failed for good."""
+    state = get(f"{base}/api/serve/applications/").get("applications", {}).get("llm")
+    if state is None:
+        return "the application is not deployed yet"
+    if state["status"] == "DEPLOY_FAILED":
+        raise SystemExit(f"the application failed: {' '.join(state.get('message', '').split())[-600:]}")
+    found = [
+        replica
+        for name, deployment in state["deployments"].items()
+        if name.startswith(PREFIX)
+        for replica in deployment["replicas"]
+        if replica["state"] == "RUNNING"
+    ]
+    if state["status"] == "RUNNING" and len(found) == int(replicas):
+        return ""
+    return f"{len(found)} of {replicas} engines have answered, application {state['status']}"
+
+
+def main() -> None:
+    """Poll until the state holds or the time is up."""
+    base, what, seconds, *arguments = sys.argv[1:]
+    deadline = time.monotonic() + float(seconds)
+    check = {"head": head, "nodes": nodes, "engines": engines}[what]
+    said = ""
+    while True:
+        try:
+            now = check(base, *arguments)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            now = f"{base} does not answer: {error}"
+        if not now:
+            return
+        if now != said:
+            print(now, flush=True)
+            said = now
+        if time.monotonic() > deadline:
+            raise SystemExit(f"gave up after {seconds} s: {now}")
+        time.sleep(PERIOD_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The environment of Ray's daemons, which every engine process inherits: workers take it from the raylet, not from a driver.
+
+Pure. One address plan: Ray's node address, vLLM's host address and the interface of NCCL and Gloo name the same network.
+"""
+
+from __future__ import annotations
+
+from deploys.settings import Settings
+
+
+def token_path(settings: Settings) -> str:
+    """Where a node keeps the token that Ray's daemons ask of each other and of every client."""
+    return f"{settings.directories.configuration}/ray-token"
+
+
+def api_key_path(settings: Settings) -> str:
+    """Where a node keeps the key that the API asks for."""
+    return f"{settings.directories.configuration}/api-key"
+
+
+def ray_client(settings: Settings) -> dict[str, str]:
+    """What any process needs to talk to this cluster's Ray."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": token_path(settings),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": settings.directories.library,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def ray_node(settings: Settings) -> dict[str, str]:
+    """What a Ray node's daemons run with, and so every engine on it."""
+    variables = {
+        **ray_client(settings),
+        "CLUSTER_NAME": settings.cluster,
+        "CLUSTER_NODE_NAME": settings.node,
+        "VLLM_HOST_IP": settings.address,
+        "HF_HUB_OFFLINE": "1",  # weights are on the node before an engine starts
+        "VLLM_NO_USAGE_STATS": "1",
+        # Workers are made when asked for: a node of four slots would hold four idle Pythons of 70 MB.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        # glibc's arenas keep what a thread once used; an engine has many threads.
+        "MALLOC_ARENA_MAX": "2",
+        **settings.environment,
+    }
+    if settings.service_manager == "systemd":
+        variables |= {
+            "NCCL_SOCKET_IFNAME": f"={settings.interface}",  # without `=` it is a list of prefixes
+            "GLOO_SOCKET_IFNAME": settings.interface,
+        }
+    if settings.api_key_required:
+        variables["CLUSTER_API_KEY_FILE"] = api_key_path(settings)
+    return variables

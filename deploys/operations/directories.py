@@ -1,0 +1,44 @@
+"""Make the directories that the project's services use, with their owners."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+
+from deploys import shell
+from deploys.settings import Settings
+from facts.directories import Directories
+
+Commands = Generator[StringCommand, None, None]
+
+
+@operation()
+def make(settings: Settings) -> Commands:
+    """Bring the declared directories to their owner and mode; what is in them is left alone."""
+    user = settings.service_user if settings.manage_system else settings.login_user
+    root = "root" if settings.manage_system else settings.login_user
+    places = settings.directories
+    wanted = {
+        places.library: (root, "0755"),
+        places.configuration: (root, "0755"),
+        places.state: (user, "0750" if settings.manage_system else "0700"),
+        # Ray opens its own directory to everyone, so its parent is what keeps others out.
+        posixpath.dirname(places.ray): (user, "0750" if settings.manage_system else "0700"),
+    }
+    if settings.is_control:
+        wanted[places.models] = (root, "0755")
+        wanted[places.runtime] = (root, "0755")
+    found = host.get_fact(Directories, paths=tuple(wanted))
+    stale = {path: state for path, state in wanted.items() if found.get(path) != state}
+    if not stale:
+        host.noop(f"{len(wanted)} directories are as declared")
+        return
+    for path, (owner, mode) in stale.items():
+        yield shell.command("mkdir", "-p", "--", values=(path,))
+        if settings.manage_system:
+            yield shell.command("chown", "--", values=(owner, path))
+        yield shell.command("chmod", mode, "--", values=(path,))

@@ -1,0 +1,67 @@
+"""Put the model's weights on a node: fetched once on the control node, copied from there by the nodes with an engine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import OperationError
+
+from deploys import roles, shell
+from deploys.settings import Settings
+from facts.vllm import ModelDirectory
+
+Commands = Generator[StringCommand, None, None]
+
+
+def refuse_if_damaged(node: str, directory: str, state: dict[str, Any]) -> None:
+    """OperationError for a directory with weights that are not those of its manifest: nobody may serve them."""
+    if state["state"] in ("corrupt", "unknown"):
+        problems = "; ".join(state["problems"][:3])
+        raise OperationError(f"{node}: model {directory}: {problems}; remove the directory and it is fetched again")
+
+
+@operation()
+def fetch(settings: Settings) -> Commands:
+    """Fetch and convert the model on the control node; refuses a directory that is damaged."""
+    state = host.get_fact(ModelDirectory, directory=settings.model.directory)
+    refuse_if_damaged(settings.node, settings.model.directory, state)
+    if state["state"] == "whole":
+        host.noop(f"{settings.model.directory} is whole")
+        return
+    runtime = roles.runtime_directory(settings)
+    # Relative to the runtime's environment, uv is one of the tool's or one that build_runtime.sh left beside it.
+    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.package_sources}
+    find_uv = f"CLUSTER_UV=$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
+    if settings.service_manager == "supervisor":
+        find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
+    environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
+    arguments = shell.line(
+        f"{runtime}/bin/python",
+        f"{settings.directories.library}/fetch_model.py",
+        settings.model.directory,
+        json.dumps(dict(settings.model.source), sort_keys=True),
+    )
+    yield StringCommand(f"{find_uv}; export CLUSTER_UV; env {environment} {arguments}")
+
+
+@operation()
+def copy_from_depot(settings: Settings) -> Commands:
+    """Copy the model from the control node; refuses a directory that is damaged."""
+    state = host.get_fact(ModelDirectory, directory=settings.model.directory)
+    refuse_if_damaged(settings.node, settings.model.directory, state)
+    if state["state"] == "whole":
+        host.noop(f"{settings.model.directory} is whole")
+        return
+    yield shell.command(
+        f"{settings.directories.library}/fetch_from_depot.sh",
+        settings.head_address,
+        str(settings.depot_port),
+        values=("models", settings.model.name, settings.model.directory, "manifest.json"),
+    )

@@ -1,0 +1,60 @@
+"""Wait until something holds, with a deadline; nothing to do when it holds already."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+
+from deploys import shell
+from deploys.environment import ray_client
+from deploys.settings import Settings
+from facts.ray import Nodes, Serve
+from facts.vllm import Listening
+
+Commands = Generator[StringCommand, None, None]
+
+HEAD_SECONDS = 120
+NODES_SECONDS = 180
+ENGINES_SECONDS = 1800
+
+
+def _wait(settings: Settings, *arguments: str) -> StringCommand:
+    environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(ray_client(settings).items()))
+    program = shell.line("python3", f"{settings.directories.library}/cluster_wait.py")
+    dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
+    return StringCommand(f"env {environment} {program} {shell.line(dashboard, *arguments)}")
+
+
+@operation()
+def wait_for_head(settings: Settings) -> Commands:
+    """Wait until the head's dashboard answers, from the node that asks."""
+    if host.get_fact(Listening, address=settings.head_address, port=settings.ray.ports.gcs):
+        host.noop("the head answers")
+        return
+    yield _wait(settings, "head", str(HEAD_SECONDS), f"{settings.head_address}:{settings.ray.ports.gcs}")
+
+
+@operation()
+def wait_for_nodes(settings: Settings) -> Commands:
+    """Wait until Ray has exactly the declared nodes at the declared addresses; says which are missing or too many."""
+    # While a first run is prepared the head is not up yet, and the report has no nodes.
+    alive = {(node.name, node.address) for node in host.get_fact(Nodes).nodes if node.alive}
+    if alive == set(settings.peers.items()):
+        host.noop("Ray has exactly the declared nodes")
+        return
+    pairs = [f"{name}={address}" for name, address in settings.peers.items()]
+    yield _wait(settings, "nodes", str(NODES_SECONDS), *pairs)
+
+
+@operation()
+def wait_for_engines(settings: Settings) -> Commands:
+    """Wait until every declared engine has given the golden answer, which is when Serve calls it running."""
+    state = host.get_fact(Serve)
+    engines = [replica for replica in state.replicas if "ProvenLLMServer" in replica.deployment]
+    if state.status == "RUNNING" and len(engines) == settings.serving.replicas:
+        host.noop("every engine has answered")
+        return
+    yield _wait(settings, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas))

@@ -1,0 +1,20 @@
+"""A point where all hosts meet.
+
+pyinfra orders operations host by host; between two hosts only an operation that both have is an order. Without one, a
+compute node copies the runtime before the control node has built it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+
+
+@operation()
+def meet(reached: str) -> Generator[StringCommand, None, None]:
+    """No command; every operation after it waits until all hosts are here."""
+    host.noop(reached)
+    yield from ()

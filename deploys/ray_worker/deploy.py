@@ -1,0 +1,19 @@
+"""ray_worker: start the worker; that it joined is judged on the control node."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from deploys import roles, settings
+from deploys.operations import managed, service
+from deploys.services import service_file
+
+
+@deploy("Ray worker")
+def ray_worker() -> None:
+    """Unit and service; for compute nodes."""
+    here = settings.of(host)
+    worker = roles.worker_service(here)
+    managed.write_files(name=f"Write Ray worker unit on {here.node}", files=(service_file(here, worker),))
+    service.ensure_running(name=f"Start Ray worker on {here.node}", settings=here, services=(worker,))

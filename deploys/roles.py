@@ -1,0 +1,274 @@
+"""Which services and managed files each host has: the declared configuration, in one place for deploy and verification.
+
+Pure, but for the project's own files that are copied to the hosts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deploys import runtime_lock
+from deploys.environment import api_key_path, ray_client, ray_node
+from deploys.files import ManagedFile
+from deploys.services import Service, service_file, supervisor_file
+from deploys.settings import Settings
+
+_HERE = Path(__file__).parent
+APPLICATION = "llm"
+
+
+def runtime_directory(settings: Settings) -> str:
+    """Directory of the locked runtime on a host."""
+    return f"{settings.directories.runtime}/{runtime_lock.load(settings.runtime).name}"
+
+
+def serve_configuration(settings: Settings) -> dict[str, Any]:
+    """What Ray Serve is told to run (its ServeDeploySchema), from the serving plan."""
+    serving, model = settings.serving, settings.model
+    bundle: dict[str, float] = {"CPU": 1, "GPU": 1} if settings.accelerators or _gpus(settings) else {"CPU": 1}
+    ranks = serving.tensor_parallel * serving.pipeline_parallel
+    engine: dict[str, Any] = {
+        "dtype": serving.dtype,
+        "enforce_eager": serving.enforce_eager,
+        "max_model_len": model.maximum_length,
+        "tensor_parallel_size": serving.tensor_parallel,
+        "pipeline_parallel_size": serving.pipeline_parallel,
+        **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
+        **({"distributed_executor_backend": "uni"} if settings.runtime.kind == "cpu" else {}),
+        **serving.engine,
+    }
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": settings.head_address, "port": serving.api_port},
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": "cluster_engine:build",
+                "args": {
+                    "llm_config": {
+                        "model_loading_config": {"model_id": model.name, "model_source": model.directory},
+                        "accelerator_type": None,
+                        "placement_group_config": {
+                            "bundles": [dict(bundle) for _ in range(ranks)],
+                            # One engine over several nodes: a rank a node, else Ray packs them on the driver's.
+                            **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
+                        },
+                        "deployment_config": {
+                            "num_replicas": serving.replicas,
+                            "ray_actor_options": {"num_cpus": 1, "resources": {"engine": 1}},
+                            "health_check_period_s": 10,
+                            "health_check_timeout_s": 90,
+                        },
+                        "engine_kwargs": engine,
+                    },
+                    "golden": dict(model.golden),
+                    "ingress": {
+                        "num_replicas": 1,
+                        "autoscaling_config": None,
+                        "ray_actor_options": {"num_cpus": 0.5},
+                    },
+                },
+            }
+        ],
+    }
+
+
+def _gpus(settings: Settings) -> bool:
+    return settings.runtime.kind != "cpu"
+
+
+def _script(settings: Settings, role: str, name: str, mode: str = "0644") -> ManagedFile:
+    text = (_HERE / role / "remote" / name).read_text()
+    owner = "root" if settings.manage_system else ""
+    return ManagedFile(f"{settings.directories.library}/{name}", text, mode=mode, owner=owner)
+
+
+def base_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """Files of compute_base."""
+    files: list[ManagedFile] = []
+    if settings.is_control or not settings.shared_files:
+        files += _library_files(settings)
+    if settings.manage_system:
+        from deploys.compute_base.system import system_files
+
+        files += system_files(settings)
+    if settings.service_manager == "supervisor":
+        files.append(supervisor_file(settings))
+    return tuple(files)
+
+
+def _library_files(settings: Settings) -> list[ManagedFile]:
+    """Programs of this project on the hosts; where the nodes share their files, the control node writes them."""
+    lock = runtime_lock.load(settings.runtime)
+    owner = "root" if settings.manage_system else ""
+    return [
+        _script(settings, "compute_base", "build_runtime.sh", "0755"),
+        _script(settings, "compute_base", "fetch_from_depot.sh", "0755"),
+        _script(settings, "compute_base", "cluster_wait.py"),
+        _script(settings, "vllm", "cluster_engine.py"),
+        _script(settings, "vllm", "fetch_model.py"),
+        _script(settings, "vllm", "cluster_serve.py"),
+        ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
+    ]
+
+
+def head_service(settings: Settings) -> Service:
+    """The Ray head: 0 CPUs and 0 GPUs, so nothing that loads a model can be placed on it."""
+    ports = settings.ray.ports
+    return Service(
+        name=_service_name(settings, "ray-head"),
+        description=f"Ray head of cluster {settings.cluster}",
+        command=(
+            f"{runtime_directory(settings)}/bin/ray",
+            "start",
+            "--head",
+            "--block",
+            f"--port={ports.gcs}",
+            "--include-dashboard=true",
+            f"--dashboard-host={settings.address}",
+            f"--dashboard-port={ports.dashboard}",
+            f"--ray-client-server-port={ports.client}",
+            f"--temp-dir={settings.directories.ray}",
+            "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
+            *_node_arguments(settings),
+        ),
+        environment=ray_node(settings),
+    )
+
+
+def worker_service(settings: Settings) -> Service:
+    """A Ray worker node: it offers its CPUs, GPUs and, where an engine is declared, the engine's slot."""
+    return Service(
+        name=_service_name(settings, "ray-worker"),
+        description=f"Ray worker {settings.node} of cluster {settings.cluster}",
+        command=(
+            f"{runtime_directory(settings)}/bin/ray",
+            "start",
+            "--block",
+            f"--address={settings.head_address}:{settings.ray.ports.gcs}",
+            *_node_arguments(settings),
+        ),
+        environment=ray_node(settings),
+    )
+
+
+def serve_service(settings: Settings) -> Service:
+    """Keeps the declared application deployed: applies it, and again when the head was restarted."""
+    wanted = serve_file(settings)
+    return Service(
+        name=_service_name(settings, "serve"),
+        description=f"Declared application of cluster {settings.cluster}",
+        command=(
+            f"{runtime_directory(settings)}/bin/python",
+            f"{settings.directories.library}/cluster_serve.py",
+            f"http://{settings.head_address}:{settings.ray.ports.dashboard}",
+            wanted.path,
+        ),
+        environment=ray_client(settings),
+        inputs=(wanted.sha256, _script(settings, "vllm", "cluster_serve.py").sha256),
+        after=(f"{_service_name(settings, 'ray-head')}.service",),
+    )
+
+
+def depot_service(settings: Settings) -> Service:
+    """Hands runtime and weights to the compute nodes, read-only, on the cluster's network."""
+    wanted = depot_file(settings)
+    return Service(
+        name=_service_name(settings, "depot"),
+        description=f"Runtimes and weights of cluster {settings.cluster}, read-only",
+        command=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={wanted.path}"),
+        inputs=(wanted.sha256,),
+    )
+
+
+def depot_file(settings: Settings) -> ManagedFile:
+    """rsync's daemon configuration: two read-only modules for the compute nodes' addresses."""
+    allowed = " ".join(address for node, address in settings.peers.items() if node != settings.control_node)
+    text = "\n".join(
+        [
+            "# Managed by cluster.",
+            f"address = {settings.address}",
+            f"port = {settings.depot_port}",
+            f"uid = {settings.service_user}",
+            f"gid = {settings.service_user}",
+            "use chroot = no",
+            "read only = yes",
+            "list = no",
+            f"hosts allow = {allowed}",
+            "max connections = 32",
+            "",
+            "[runtime]",
+            f"path = {settings.directories.runtime}",
+            "",
+            "[models]",
+            f"path = {settings.directories.models}",
+            "",
+        ]
+    )
+    return ManagedFile(f"{settings.directories.configuration}/rsyncd.conf", text, owner="root")
+
+
+def serve_file(settings: Settings) -> ManagedFile:
+    """The declared Serve application as the file that cluster_serve.py applies."""
+    text = json.dumps(serve_configuration(settings), indent=1, sort_keys=True) + "\n"
+    return ManagedFile(
+        f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.manage_system else ""
+    )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """Declared services of a host, in the order in which they start."""
+    if not settings.is_control:
+        return (worker_service(settings),)
+    depot = () if settings.shared_files else (depot_service(settings),)
+    return (*depot, head_service(settings), serve_service(settings))
+
+
+def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """Every file that this project declares on a host, but for secrets."""
+    files = [*base_files(settings), *(service_file(settings, service) for service in services(settings))]
+    if settings.is_control:
+        files.append(serve_file(settings))
+        if not settings.shared_files:
+            files.append(depot_file(settings))
+    return tuple(files)
+
+
+def secret_files(settings: Settings) -> dict[str, str]:
+    """Secret name -> path on the host. The API key is wherever an ingress may be placed."""
+    from deploys.environment import token_path
+
+    secrets = {"ray-token": token_path(settings)}
+    if settings.api_key_required:
+        secrets["api-key"] = api_key_path(settings)
+    return secrets
+
+
+def _service_name(_settings: Settings, part: str) -> str:
+    return f"cluster-{part}"
+
+
+def _node_arguments(settings: Settings) -> tuple[str, ...]:
+    ray, ports = settings.ray, settings.ray.ports
+    resources = {"engine": ray.engine_slots} if ray.engine_slots else {}
+    return (
+        f"--node-ip-address={settings.address}",
+        f"--node-name={settings.node}",
+        f"--num-cpus={ray.cpus}",
+        f"--num-gpus={ray.gpus}",
+        f"--resources={json.dumps(resources)}",
+        f"--object-store-memory={ray.object_store_bytes}",
+        f"--node-manager-port={ports.node_manager}",
+        f"--object-manager-port={ports.object_manager}",
+        f"--runtime-env-agent-port={ports.runtime_env_agent}",
+        f"--dashboard-agent-grpc-port={ports.agent_grpc}",
+        f"--dashboard-agent-listen-port={ports.agent_http}",
+        f"--metrics-export-port={ports.metrics}",
+        f"--min-worker-port={ports.worker_first}",
+        f"--max-worker-port={ports.worker_last}",
+        "--include-log-monitor=false",  # it copies worker logs to drivers; nobody drives here
+        "--disable-usage-stats",
+    )

@@ -1,0 +1,158 @@
+"""Long-running processes of a node, written as systemd units or as supervisor programs from one description.
+
+Pure. Every service carries the digest of its whole configuration in its environment, so that a running process tells
+which configuration it was started with: a restart that was missed is seen by the next run, however it was missed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deploys.files import ManagedFile
+from deploys.settings import Settings
+
+DIGEST_VARIABLE = "CLUSTER_CONFIGURATION"
+OPEN_FILES = 65535
+
+
+@dataclass(frozen=True)
+class Service:
+    """A daemon. `inputs` are digests of files that it reads: when one changes, the service must be restarted."""
+
+    name: str
+    description: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    as_root: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides how this service runs."""
+        text = json.dumps([self.command, sorted(self.environment.items()), self.inputs, self.as_root])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def service_path(settings: Settings, service: Service) -> str:
+    """Where the service manager looks for the description of a service."""
+    if settings.service_manager == "systemd":
+        return f"/etc/systemd/system/{service.name}.service"
+    return f"{supervisor_directory(settings)}/conf.d/{service.name}.conf"
+
+
+def supervisor_directory(settings: Settings) -> str:
+    """State of this node's supervisor: configuration, control socket, log."""
+    return f"{settings.directories.state}/supervisor"
+
+
+def service_file(settings: Settings, service: Service) -> ManagedFile:
+    """The description of a service as a managed file."""
+    text = _unit(settings, service) if settings.service_manager == "systemd" else _program(settings, service)
+    return ManagedFile(service_path(settings, service), text, owner="root" if settings.manage_system else "")
+
+
+def _unit(settings: Settings, service: Service) -> str:
+    environment = {**service.environment, DIGEST_VARIABLE: service.digest}
+    after = " ".join(("network-online.target", *service.after))
+    lines = [
+        "# Managed by cluster: changes by hand are reported by `cluster verify` and undone by the next deploy.",
+        "[Unit]",
+        f"Description={service.description}",
+        f"After={after}",
+        "Wants=network-online.target",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=exec",
+        *([] if service.as_root else [f"User={settings.service_user}"]),
+        *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
+        f"ExecStart={' '.join(_systemd_quote(part) for part in service.command)}",
+        "Restart=always",
+        "RestartSec=2",
+        "KillMode=control-group",
+        "TimeoutStopSec=20",
+        f"LimitNOFILE={OPEN_FILES}",
+        "LimitMEMLOCK=infinity",
+        "TasksMax=infinity",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=full",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _systemd_quote(text: str) -> str:
+    # systemd.syntax(7): double quotes, backslash escapes; % and $ are expanded and are doubled to stay themselves.
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def _program(settings: Settings, service: Service) -> str:
+    environment = {**service.environment, DIGEST_VARIABLE: service.digest}
+    joined = ",".join(f'{key}="{_percent(value)}"' for key, value in sorted(environment.items()))
+    log = f"{supervisor_directory(settings)}/{service.name}.log"
+    return "\n".join(
+        [
+            f"; {service.description}. Managed by cluster.",
+            f"[program:{service.name}]",
+            f"command={_percent(shlex.join(service.command))}",
+            f"environment={joined}",
+            f"directory={_percent(settings.directories.state)}",
+            "autostart=true",
+            "autorestart=true",
+            "startsecs=3",
+            "startretries=100",
+            "stopasgroup=true",
+            "killasgroup=true",
+            "stopwaitsecs=15",
+            "redirect_stderr=true",
+            f"stdout_logfile={_percent(log)}",
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=2",
+            "",
+        ]
+    )
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def supervisor_file(settings: Settings) -> ManagedFile:
+    """Configuration of this node's supervisor; its socket is for the owner only and it listens on no port."""
+    directory = supervisor_directory(settings)
+    text = "\n".join(
+        [
+            f"; supervisor of {settings.node}. Managed by cluster.",
+            "[supervisord]",
+            f"logfile={_percent(directory)}/supervisord.log",
+            f"pidfile={_percent(directory)}/supervisord.pid",
+            f"childlogdir={_percent(directory)}",
+            "logfile_maxbytes=5MB",
+            f"minfds={OPEN_FILES // 16}",
+            "umask=077",
+            "",
+            "[unix_http_server]",
+            f"file={_percent(directory)}/control.sock",
+            "chmod=0600",
+            "",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+            "",
+            "[supervisorctl]",
+            f"serverurl=unix://{_percent(directory)}/control.sock",
+            "",
+            "[include]",
+            f"files = {_percent(directory)}/conf.d/*.conf",
+            "",
+        ]
+    )
+    return ManagedFile(f"{directory}/supervisord.conf", text, mode="0600")

@@ -1,0 +1,196 @@
+"""A host's inventory data, parsed once at the boundary into frozen dataclasses.
+
+Pure. SettingsError (a DeployError) names the host and the key, so a malformed inventory stops before anything changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar, cast
+
+from pyinfra.api.exceptions import DeployError
+
+_Part = TypeVar("_Part")
+
+
+class SettingsError(DeployError):  # type: ignore[misc]
+    """Host data that cannot be used; the message says which host, which key and what is expected."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of one Ray node, all pinned."""
+
+    gcs: int
+    node_manager: int
+    object_manager: int
+    runtime_env_agent: int
+    agent_grpc: int
+    metrics: int
+    agent_http: int
+    dashboard: int
+    client: int
+    worker_first: int
+    worker_last: int
+
+
+@dataclass(frozen=True)
+class Ray:
+    """What one node declares to Ray. `engine_slots` is the custom resource that keeps engines to one a node."""
+
+    cpus: int
+    gpus: int
+    engine_slots: int
+    object_store_bytes: int
+    ports: Ports
+
+
+@dataclass(frozen=True)
+class Directories:
+    """Absolute paths on the host."""
+
+    runtime: str
+    package_cache: str
+    models: str
+    library: str
+    configuration: str
+    state: str
+    ray: str
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Which locked runtime: the accelerator kind and the Python it is built for."""
+
+    kind: Literal["cpu", "cuda", "rocm"]
+    python: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The served model: where it comes from, where it lies, and the answer that proves it."""
+
+    name: str
+    source: Mapping[str, str]
+    directory: str
+    golden: Mapping[str, Any]
+    maximum_length: int
+    mixture_of_experts: bool
+    attention_heads: int
+    engine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How many engines, how each is cut, and where the API listens."""
+
+    mode: Literal["replicas", "span"]
+    replicas: int
+    engine_nodes: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    expert_parallel: bool
+    dtype: str
+    enforce_eager: bool
+    api_port: int
+    engine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the deploys, the facts and the verification need to know of one host."""
+
+    cluster: str
+    profile: str
+    node: str
+    role: Literal["control", "compute"]
+    address: str
+    interface: str
+    peers: Mapping[str, str]
+    control_node: str
+    login_user: str
+    service_user: str
+    service_manager: Literal["systemd", "supervisor"]
+    manage_system: bool
+    shared_files: bool
+    depot_port: int
+    runtime: Runtime
+    package_sources: Mapping[str, str]
+    model: Model
+    serving: Serving
+    secrets: Mapping[str, str]
+    directories: Directories
+    accelerators: tuple[str, ...]
+    environment: Mapping[str, str]
+    kernel_arguments: tuple[str, ...]
+    ray: Ray
+
+    @property
+    def head_address(self) -> str:
+        """Address of the node that runs the Ray head and the API."""
+        return self.peers[self.control_node]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this host is the control node."""
+        return self.role == "control"
+
+    @property
+    def runs_engine(self) -> bool:
+        """Whether an engine is declared on this host."""
+        return self.ray.engine_slots > 0
+
+    @property
+    def api_key_required(self) -> bool:
+        """The API is open only on loopback; anywhere else it wants a key."""
+        return not self.head_address.startswith("127.")
+
+    @property
+    def endpoint(self) -> str:
+        """Base address of the OpenAI-compatible API."""
+        return f"http://{self.head_address}:{self.serving.api_port}/v1"
+
+
+def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
+    """Settings from the plain `settings` value of host data; SettingsError says what is missing or unknown."""
+    if not isinstance(data, Mapping):
+        raise SettingsError(
+            f"{host}: host data has no `settings`; build the inventory with inventories.compose.compose()"
+        )
+    where = f"{host}: settings"
+    values = dict(data)
+    try:
+        ray = dict(values["ray"])
+        ray["ports"] = _build(Ports, ray["ports"], f"{where}.ray.ports")
+        model = dict(values["model"])
+        model.setdefault("engine", {})
+        values["ray"] = _build(Ray, ray, f"{where}.ray")
+        values["model"] = _build(Model, model, f"{where}.model")
+        values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")
+        values["serving"] = _build(Serving, values["serving"], f"{where}.serving")
+        values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
+        values["accelerators"] = tuple(values["accelerators"])
+        values["kernel_arguments"] = tuple(values["kernel_arguments"])
+    except KeyError as error:
+        raise SettingsError(f"{where}: {error.args[0]!r} is missing; compare with inventories/compose.py") from None
+    except TypeError as error:
+        raise SettingsError(f"{where}: {error}; compare with inventories/compose.py") from None
+    settings = _build(Settings, values, where)
+    if settings.control_node not in settings.peers:
+        raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
+    return settings
+
+
+def of(host: Any) -> Settings:
+    """Settings of a pyinfra host."""
+    return parse(host.name, host.data.get("settings"))
+
+
+def _build(part: type[_Part], values: Mapping[str, Any], where: str) -> _Part:
+    names = {entry.name for entry in fields(cast(Any, part))}
+    missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+    if missing or unknown:
+        said = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
+        raise SettingsError(f"{where}: {' and '.join(said)}; compare with inventories/compose.py")
+    return part(**values)

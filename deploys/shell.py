@@ -1,0 +1,28 @@
+"""The one builder of shell commands: everything quoted, options never taken from values.
+
+Pure. A value that starts with `-` would be read as an option by the program that gets it, so it is refused.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api import StringCommand
+from pyinfra.api.command import QuoteString
+
+
+class UnsafeValueError(ValueError):
+    """A value that a program could take for an option."""
+
+
+def command(program: str, *arguments: str, values: tuple[str, ...] = ()) -> StringCommand:
+    """`program` with fixed `arguments`, then `values`, which come from data and may not start with `-`."""
+    for value in values:
+        if value.startswith("-"):
+            raise UnsafeValueError(f"{program}: value {value!r} starts with '-' and would be read as an option")
+    return StringCommand(QuoteString(program), *(QuoteString(part) for part in (*arguments, *values)))
+
+
+def line(program: str, *arguments: str) -> str:
+    """The same as text, for unit files and scripts."""
+    return shlex.join([program, *arguments])

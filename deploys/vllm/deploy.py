@@ -1,0 +1,33 @@
+"""vllm: weights, then the declared application, then the wait until every engine has answered correctly."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from deploys import roles, settings
+from deploys.operations import managed, model, ready, service
+from deploys.services import service_file
+
+
+@deploy("Weights")
+def weights() -> None:
+    """Fetch once on the control node, copy to the nodes that run an engine."""
+    here = settings.of(host)
+    if here.is_control:
+        model.fetch(name=f"Fetch {here.model.name} to {here.node}", settings=here)
+    elif here.runs_engine and not here.shared_files:
+        model.copy_from_depot(name=f"Copy {here.model.name} to {here.node}", settings=here)
+
+
+@deploy("vLLM on Ray Serve")
+def vllm() -> None:
+    """Topology, application, proof; for the control node."""
+    here = settings.of(host)
+    ready.wait_for_nodes(name="Wait until Ray has exactly the declared nodes", settings=here)
+    serve = roles.serve_service(here)
+    managed.write_files(
+        name=f"Write Serve application on {here.node}", files=(roles.serve_file(here), service_file(here, serve))
+    )
+    service.ensure_running(name=f"Start Serve application on {here.node}", settings=here, services=(serve,))
+    ready.wait_for_engines(name="Wait until every engine gave the golden answer", settings=here)

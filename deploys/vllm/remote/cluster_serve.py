@@ -1,0 +1,83 @@
+"""Keep the declared application deployed on Ray Serve: cluster_serve.py DASHBOARD-URL SERVE-JSON
+
+Standard library only, 15 MB resident. The dashboard's REST interface is Ray's own way to deploy declaratively; what it
+was told is forgotten when the head restarts, so it is compared every few seconds and told again.
+
+A changed application is taken down first: with one engine slot a node, a rolling update has nowhere to start the new
+engine, and has been seen to wait for ever.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PERIOD_SECONDS = 3.0
+REQUEST_SECONDS = 60.0
+
+
+def request(url: str, method: str = "GET", body: Any = None) -> Any:
+    """One REST call with Ray's token; returns decoded JSON, or None for an empty answer."""
+    headers = {"Content-Type": "application/json"}
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if token:
+        headers["Authorization"] = f"Bearer {Path(token).read_text().strip()}"
+    data = None if body is None else json.dumps(body).encode()
+    call = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 (http by design)
+    with urllib.request.urlopen(call, timeout=REQUEST_SECONDS) as answer:  # noqa: S310
+        text = answer.read().decode()
+    return json.loads(text) if text.strip() else None
+
+
+def apply_once(base: str, wanted: dict[str, Any]) -> str:
+    """Bring Serve to the declared application; returns what was done: "", "removed" or "applied"."""
+    url = f"{base}/api/serve/applications/"
+    running = (request(url) or {}).get("applications", {})
+    declared = {application["name"]: application for application in wanted["applications"]}
+    deployed = {name: state.get("deployed_app_config") for name, state in running.items()}
+    if all(same(deployed.get(name), application) for name, application in declared.items()) and set(deployed) == set(
+        declared
+    ):
+        return ""
+    if deployed:
+        if any(state.get("status") != "DELETING" for state in running.values()):
+            request(url, "DELETE")
+        return "removed"
+    request(url, "PUT", wanted)
+    return "applied"
+
+
+def same(deployed: Any, declared: dict[str, Any]) -> bool:
+    """Whether Serve was told the same: it adds keys of its own, and returns ours as they were."""
+    return isinstance(deployed, dict) and all(deployed.get(key) == value for key, value in declared.items())
+
+
+def main() -> int:
+    """Run until TERM."""
+    base, path = sys.argv[1].rstrip("/"), Path(sys.argv[2])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    wanted = json.loads(path.read_text())
+    last = ""
+    while not stop.is_set():
+        try:
+            said = apply_once(base, wanted)
+        except urllib.error.HTTPError as error:
+            said = f"{error.code} from {base}: {error.read().decode(errors='replace')[:300]}"
+        except (OSError, ValueError) as error:
+            said = f"waiting for {base}: {error}"
+        if said and said != last:
+            print(said, flush=True)
+        last = said
+        stop.wait(PERIOD_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

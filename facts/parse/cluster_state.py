@@ -1,0 +1,201 @@
+"""Pure parsers for what Ray, the service manager and the managed files say. Strings in, plain values out.
+
+Raises ValueError with what and where.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from facts.parse.report import Report
+
+
+@dataclass(frozen=True)
+class FileState(Report):
+    """One file on a host."""
+
+    path: str
+    sha256: str
+    mode: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class ServiceState(Report):
+    """One service: running, started at boot, and the digest of the configuration it was started with."""
+
+    name: str
+    active: bool
+    enabled: bool
+    configuration: str
+
+
+def parse_json_line(lines: list[str], what: str) -> Any:
+    """The last line of output as JSON; ValueError with the head of what was there instead."""
+    text = next((line for line in reversed(lines) if line.strip()), "")
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"{what}: expected JSON, got {' '.join(lines)[:200]!r}") from None
+
+
+def parse_digests(lines: list[str]) -> dict[str, FileState]:
+    """Path -> FileState from `stat` lines (`s MODE OWNER PATH`) and `sha256sum` lines (`h DIGEST  PATH`)."""
+    attributes: dict[str, tuple[str, str]] = {}
+    digests: dict[str, str] = {}
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "s":
+            mode, owner, path = rest.split(" ", 2)
+            attributes[path] = (mode.rjust(4, "0"), owner)
+        elif kind == "h":
+            digest, _, path = rest.partition("  ")
+            digests[path] = digest
+    return {
+        path: FileState(path, digests[path], *attributes[path]) for path in sorted(digests) if path in attributes
+    }
+
+
+def parse_services(lines: list[str]) -> dict[str, ServiceState]:
+    """Service name -> ServiceState from lines `NAME ACTIVE ENABLED CONFIGURATION`."""
+    found = {}
+    for line in lines:
+        parts = line.split(" ")
+        if len(parts) != 5 or parts[0] != "service":
+            continue
+        _, name, active, enabled, configuration = parts
+        found[name] = ServiceState(
+            name,
+            active in ("active", "RUNNING", "activating", "STARTING"),
+            enabled in ("enabled", "program"),
+            "" if configuration == "-" else configuration,
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class RayNode(Report):
+    """One node as Ray's control store knows it."""
+
+    name: str
+    address: str
+    alive: bool
+    head: bool
+    cpus: float
+    gpus: float
+    engine_slots: float
+    why_dead: str
+
+
+@dataclass(frozen=True)
+class NodesReport(Report):
+    """Ray's nodes, or why they could not be asked for: that there are none and that nobody answers are two things."""
+
+    nodes: tuple[RayNode, ...]
+    unreachable: str = ""
+
+
+def parse_ray_nodes(answer: Any) -> NodesReport:
+    """Nodes of Ray's state API (`/api/v0/nodes?detail=1`); ValueError when it reports a failure."""
+    if isinstance(answer, dict) and "unreachable" in answer:
+        return NodesReport((), str(answer["unreachable"]))
+    if not isinstance(answer, dict) or not answer.get("result"):
+        raise ValueError(f"Ray's state API: {str(answer)[:300]}")
+    rows = answer["data"]["result"]["result"]
+    nodes = []
+    for row in rows:
+        resources = row.get("resources_total") or {}
+        nodes.append(
+            RayNode(
+                name=row.get("node_name") or "",
+                address=row.get("node_ip") or "",
+                alive=row.get("state") == "ALIVE",
+                head=bool(row.get("is_head_node")),
+                cpus=float(resources.get("CPU", 0)),
+                gpus=float(resources.get("GPU", 0)),
+                engine_slots=float(resources.get("engine", 0)),
+                why_dead=row.get("state_message") or "",
+            )
+        )
+    return NodesReport(tuple(nodes))
+
+
+@dataclass(frozen=True)
+class Replica(Report):
+    """One Serve replica of the engine or of the ingress."""
+
+    deployment: str
+    state: str
+    node_address: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class ServeState(Report):
+    """What Ray Serve says of the declared application; status UNREACHABLE when it does not answer."""
+
+    status: str
+    message: str
+    replicas: tuple[Replica, ...]
+
+
+def parse_serve(answer: Any, application: str) -> ServeState:
+    """State of one application from Serve's REST interface; status NOT_STARTED when Serve does not know it."""
+    if not isinstance(answer, dict):
+        raise ValueError(f"Ray Serve: expected an object, got {str(answer)[:200]}")
+    if "unreachable" in answer:
+        return ServeState("UNREACHABLE", str(answer["unreachable"]), ())
+    state = (answer.get("applications") or {}).get(application)
+    if state is None:
+        return ServeState("NOT_STARTED", "", ())
+    replicas = tuple(
+        Replica(name, replica.get("state") or "", replica.get("node_ip") or "", replica.get("actor_name") or "")
+        for name, deployment in (state.get("deployments") or {}).items()
+        for replica in deployment.get("replicas") or ()
+    )
+    return ServeState(state.get("status") or "", (state.get("message") or "").strip(), replicas)
+
+
+@dataclass(frozen=True)
+class Proof(Report):
+    """What one engine replica answered to the golden question, and whether it was right."""
+
+    node: str
+    address: str
+    replica: str
+    answer: str
+    correct: bool
+    seconds: float
+    detail: str
+
+
+@dataclass(frozen=True)
+class ProofsReport(Report):
+    """Proofs of all replicas, or why they could not be asked."""
+
+    proofs: tuple[Proof, ...]
+    unreachable: str = ""
+
+
+def parse_proofs(answer: Any) -> ProofsReport:
+    """From the list that facts/remote/prove.py prints; ValueError for anything else."""
+    if isinstance(answer, dict):
+        return ProofsReport((), str(answer.get("unreachable", answer)))
+    if not isinstance(answer, list):
+        raise ValueError(f"proof of the replicas: expected a list, got {str(answer)[:200]}")
+    return ProofsReport(
+        tuple(
+            Proof(
+                node=str(row.get("node", "")),
+                address=str(row.get("address", "")),
+                replica=str(row.get("replica", "")),
+                answer=str(row.get("answer", "")),
+                correct=bool(row.get("correct")),
+                seconds=float(row.get("seconds", 0)),
+                detail=str(row.get("detail", "")),
+            )
+            for row in answer
+        )
+    )

@@ -1,0 +1,39 @@
+"""Pure parser for the state of a locked runtime. ValueError for output that is neither whole nor missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from facts.parse.report import Report
+
+
+@dataclass(frozen=True)
+class RuntimeReport(Report):
+    """A runtime directory. `ray_version` is what is installed now, `versions` what the build wrote down."""
+
+    name: str
+    complete: bool
+    python: str = ""
+    ray_version: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_runtime(lines: list[str]) -> RuntimeReport:
+    """From `runtime DIRECTORY`, the JSON of complete.json and the `version = "..."` line of Ray."""
+    directory, noted, ray_version = "", None, ""
+    for line in lines:
+        if line.startswith("runtime "):
+            directory = line.removeprefix("runtime ").strip()
+        elif line.lstrip().startswith("{"):
+            noted = json.loads(line)
+        elif found := re.match(r"version\s*=\s*[\"']([^\"']+)[\"']", line):
+            ray_version = found[1]
+    if not directory:
+        raise ValueError(f"runtime: unexpected output {lines[:3]!r}")
+    name = directory.rsplit("/", 1)[-1]
+    if noted is None:
+        return RuntimeReport(name, False, ray_version=ray_version)
+    return RuntimeReport(name, True, str(noted.get("python", "")), ray_version, dict(noted.get("versions", {})))

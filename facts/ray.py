@@ -1,0 +1,101 @@
+"""What Ray says: its nodes, its version on a host, the state of the served application. Reads only."""
+
+from __future__ import annotations
+
+import shlex
+from pyinfra.api.facts import FactBase
+
+from facts import script, settings
+from facts.base import fails_alone
+from facts.parse.cluster_state import (
+    NodesReport,
+    ProofsReport,
+    ServeState,
+    parse_json_line,
+    parse_proofs,
+    parse_ray_nodes,
+    parse_serve,
+)
+from facts.parse.runtime import RuntimeReport, parse_runtime
+
+REST_SECONDS = 15
+
+
+class Nodes(FactBase[NodesReport]):
+    """Every node that Ray knows, dead ones too. Ask it of the control node.
+
+    `dashboard` is the dashboard's base URL, `token_file` the file with Ray's token on the host.
+    """
+
+    def command(self, dashboard: str = "", token_file: str = "") -> str:
+        url = f"{dashboard or settings.dashboard()}/api/v0/nodes?detail=1&limit=1000"
+        return script.command("rest.py", url, token_file or settings.token_file(), str(REST_SECONDS))
+
+    @fails_alone
+    def process(self, output: list[str]) -> NodesReport:
+        return parse_ray_nodes(parse_json_line(output, "Ray's state API"))
+
+
+class Serve(FactBase[ServeState]):
+    """Status and replicas of the served application. Ask it of the control node."""
+
+    def command(self, dashboard: str = "", token_file: str = "") -> str:
+        url = f"{dashboard or settings.dashboard()}/api/serve/applications/"
+        return script.command("rest.py", url, token_file or settings.token_file(), str(REST_SECONDS))
+
+    @fails_alone
+    def process(self, output: list[str]) -> ServeState:
+        return parse_serve(parse_json_line(output, "Ray Serve"), "llm")
+
+
+class Proofs(FactBase[ProofsReport]):
+    """The golden answer of every engine replica, each asked on its own. Ask it of the control node.
+
+    Takes about five seconds more than the slowest
+    answer; `seconds` is the deadline for one answer.
+    """
+
+    def command(self, runtime: str, user: str = "", seconds: int = 20) -> str:
+        data = settings.of_host()
+        head = data["peers"][data["control_node"]]
+        variables = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": settings.token_file(),
+            "PYTHONPATH": data["directories"]["library"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        environment = "env " + shlex.join(f"{key}={value}" for key, value in variables.items())
+        if user:
+            environment = f"runuser -u {shlex.quote(user)} -- {environment}"
+        return script.command(
+            "prove.py",
+            f"{head}:{data['ray']['ports']['gcs']}",
+            "SERVE_REPLICA::llm#ProvenLLMServer",
+            str(seconds),
+            python=f"{runtime}/bin/python",
+            environment=environment,
+            seconds=seconds + 40,
+        )
+
+    @fails_alone
+    def process(self, output: list[str]) -> ProofsReport:
+        return parse_proofs(parse_json_line(output, "proof of the replicas"))
+
+
+class Runtime(FactBase[RuntimeReport]):
+    """The locked runtime in `directory`: whether it is whole, and the versions that are really in it.
+
+    Ray's version is read from the file that Ray itself compares when a node joins, not from what the build noted.
+    """
+
+    def command(self, directory: str) -> str:
+        quoted = shlex.quote(directory)
+        return (
+            f"echo runtime {quoted}; cat {quoted}/complete.json 2>/dev/null; "
+            f"grep -h '^version *=' {quoted}/lib/python3*/site-packages/ray/_version.py 2>/dev/null; true"
+        )
+
+    @fails_alone
+    def process(self, output: list[str]) -> RuntimeReport:
+        return parse_runtime(output)

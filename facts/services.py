@@ -1,0 +1,60 @@
+"""State of services under systemd or supervisor, with the configuration they were started with. Reads only."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from pyinfra.api.facts import FactBase
+
+from facts.base import fails_alone
+from facts.parse.cluster_state import ServiceState, parse_services
+
+# The environment of a running process tells which configuration it was started with, however it was started.
+_DIGEST = "tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null | sed -n 's/^CLUSTER_CONFIGURATION=//p' | head -n 1"
+
+
+class Services(FactBase[dict[str, ServiceState]]):
+    """Name -> ServiceState. `supervisor` is the supervisor's directory, or empty for systemd.
+
+    `supervisorctl` is the program that talks to it.
+    """
+
+    def command(self, names: Sequence[str], supervisor: str = "", supervisorctl: str = "supervisorctl") -> str:
+        listed = " ".join(shlex.quote(name) for name in names)
+        if supervisor:
+            configuration = f"{supervisor}/supervisord.conf"
+            control = f"{shlex.quote(supervisorctl)} -c {shlex.quote(configuration)}"
+            look = (
+                f"set -- $({control} status $name 2>/dev/null); active=${{2:-none}}; enabled=none; "
+                f"[ -e {shlex.quote(supervisor)}/conf.d/$name.conf ] && enabled=program; "
+                f"pid=$({control} pid $name 2>/dev/null); case $pid in ''|*[!0-9]*) pid=0;; esac"
+            )
+        else:
+            look = (
+                "active=none enabled=none pid=0; "
+                "for pair in $(systemctl show -p ActiveState -p UnitFileState -p MainPID $name); do case $pair in "
+                "ActiveState=*) active=${pair#*=};; UnitFileState=*) enabled=${pair#*=};; MainPID=*) pid=${pair#*=};; "
+                "esac; done"
+            )
+        return (
+            f"echo services; for name in {listed}; do {look}; digest=$({_DIGEST}); "
+            'echo "service $name $active ${enabled:-none} ${digest:--}"; done'
+        )
+
+    @fails_alone
+    def process(self, output: list[str]) -> dict[str, ServiceState]:
+        return parse_services(output)
+
+
+class FirewallRules(FactBase[str]):
+    """Name of the chain that marks which rules of ours are loaded; empty when none are."""
+
+    def command(self) -> str:
+        return (
+            "echo firewall; PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
+            "| sed -n 's/^[[:space:]]*chain \\(rules_[0-9a-f]*\\) .*/\\1/p'; true"
+        )
+
+    def process(self, output: list[str]) -> str:
+        return next((line for line in output if line.startswith("rules_")), "")

@@ -1,0 +1,32 @@
+"""Defaults for facts that know this project's clusters: what the inventory says of the host at hand.
+
+With them `pyinfra INVENTORY fact facts.ray.Nodes` works without arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pyinfra import host
+from pyinfra.api.exceptions import FactValueError
+
+
+def of_host() -> Mapping[str, Any]:
+    """The host's `settings`; FactValueError when its inventory was not composed by this project."""
+    data = host.data.get("settings")
+    if not isinstance(data, Mapping):
+        raise FactValueError(f"{host.name}: no `settings` in its inventory; give the fact's arguments instead")
+    return cast(Mapping[str, Any], data)
+
+
+def dashboard() -> str:
+    """Address of the cluster's dashboard."""
+    settings = of_host()
+    head = settings["peers"][settings["control_node"]]
+    return f"http://{head}:{settings['ray']['ports']['dashboard']}"
+
+
+def token_file() -> str:
+    """Where the host keeps Ray's token."""
+    return f"{of_host()['directories']['configuration']}/ray-token"

@@ -1,0 +1,52 @@
+"""What is true of vLLM on a host: its engine processes, their memory, and the model's directory. Reads only."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pyinfra.api.facts import FactBase
+
+from facts import script, settings
+from facts.base import fails_alone
+from facts.parse.cluster_state import parse_json_line
+from facts.parse.processes import ProcessReport, parse_processes
+
+
+class Processes(FactBase[ProcessReport]):
+    """Processes of this cluster's node on the host, with their memory: which are engines, which are Ray's.
+
+    Only processes that carry the node's name in their environment count, or descend from one that does: on a laptop
+    several nodes share the process table. Memory is the proportional set size, which counts shared pages once.
+    """
+
+    def command(self, node: str = "", cluster: str = "") -> str:
+        data = settings.of_host() if not (node and cluster) else {}
+        return script.command("processes.py", node or data["node"], cluster or data["cluster"])
+
+    @fails_alone
+    def process(self, output: list[str]) -> ProcessReport:
+        return parse_processes(parse_json_line(output, "processes"))
+
+
+class ModelDirectory(FactBase[dict[str, Any]]):
+    """{state, problems, bytes} of a model's directory: missing, unknown (no manifest), corrupt or whole."""
+
+    def command(self, directory: str = "", full: bool = False) -> str:
+        directory = directory or str(settings.of_host()["model"]["directory"])
+        return script.command("model_state.py", directory, *(["full"] if full else []), seconds=3600)
+
+    @fails_alone
+    def process(self, output: list[str]) -> dict[str, Any]:
+        return dict(parse_json_line(output, "model directory"))
+
+
+class Listening(FactBase[bool]):
+    """Whether something accepts connections on an address and port, asked from the host itself."""
+
+    def command(self, address: str, port: int) -> str:
+        test = f"import socket; socket.create_connection(({address!r}, {port}), 2)"
+        return f"timeout 5 python3 -c {shlex.quote(test)} >/dev/null 2>&1 && echo yes || echo no"
+
+    def process(self, output: list[str]) -> bool:
+        return output[-1:] == ["yes"]

@@ -1,0 +1,224 @@
+"""Turns a hardware profile, addresses and a few choices into pyinfra groups of plain data.
+
+Every host gets one key, `settings`, that deploys/settings.py parses; the rest is for pyinfra's own connectors.
+ProfileError says what does not fit together before anything connects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hardware.model import Cluster, Node, ProfileError, check_address
+from inventories.models import model as known_model
+from inventories.operator import cache_directory, package_sources, secret_path
+
+Group = list[tuple[str, dict[str, Any]]]
+
+# Pinned, below the range that Linux hands out to clients (32768 and up), so that a firewall can name them.
+RAY_PORTS = {
+    "gcs": 6379,
+    "node_manager": 6380,
+    "object_manager": 6381,
+    "runtime_env_agent": 6382,
+    "agent_grpc": 6383,
+    "metrics": 6384,
+    "agent_http": 6385,
+    "dashboard": 8265,
+    "client": 10001,
+    "worker_first": 20000,
+    "worker_last": 20199,
+}
+API_PORT = 8000
+DEPOT_PORT = 8730
+
+_RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is served and how.
+
+    `replicas`: one engine a node on the first `replicas` compute nodes (None: on all). `span`: one engine over all of
+    them, pipeline-parallel between nodes unless `span_by` is tensor, tensor-parallel inside each.
+    """
+
+    model: str
+    mode: Literal["replicas", "span"] = "replicas"
+    replicas: int | None = None
+    span_by: Literal["pipeline", "tensor"] = "pipeline"
+    dtype: str = "auto"
+    enforce_eager: bool = False
+    api_port: int = API_PORT
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """How the hosts are reached and kept, apart from what they are.
+
+    `service_manager` is systemd, or supervisor where there is none. `manage_system` False leaves users, time, limits,
+    name resolution and firewall alone. `shared_files`: the nodes see one file system with runtime and model on it.
+    """
+
+    login_user: str
+    service_manager: Literal["systemd", "supervisor"] = "systemd"
+    manage_system: bool = True
+    service_user: str = "cluster"
+    shared_files: bool = False
+    connection: Mapping[str, Any] = field(default_factory=dict)
+    connector: str = ""
+    use_operator_package_sources: bool = False
+
+
+def compose(
+    cluster: Cluster,
+    *,
+    addresses: Mapping[str, str],
+    serving: Serving,
+    site: Site,
+    name: str | None = None,
+    connections: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Group, Group]:
+    """Return (control, compute) groups for an inventory module.
+
+    `addresses` is the one address plan: each node's address on the cluster's own network. `connections` adds pyinfra
+    connector data for single hosts, such as an ssh_hostname that differs from the cluster address.
+    """
+    name = name or cluster.name
+    missing = [node.name for node in cluster.nodes if node.name not in addresses]
+    if missing:
+        raise ProfileError(f"inventory {name}: no address for {', '.join(missing)}; add it to the address plan")
+    for node in cluster.nodes:
+        check_address(addresses[node.name], f"inventory {name}: {node.name}")
+    used = [addresses[node.name] for node in cluster.nodes]
+    twice = sorted({address for address in used if used.count(address) > 1})
+    if twice:
+        raise ProfileError(f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address")
+
+    plan = _serving_plan(name, cluster, serving)
+    directories = _directories(name, site)
+    shared = {
+        "cluster": name,
+        "profile": f"{cluster.name} {cluster.version}",
+        "peers": {node.name: addresses[node.name] for node in cluster.nodes},
+        "control_node": cluster.control.name,
+        "login_user": site.login_user,
+        "service_user": site.service_user,
+        "service_manager": site.service_manager,
+        "manage_system": site.manage_system,
+        "shared_files": site.shared_files,
+        "depot_port": DEPOT_PORT,
+        "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
+        "package_sources": package_sources() if site.use_operator_package_sources else {},
+        "model": {**known_model(serving.model), "directory": f"{directories['models']}/{serving.model}"},
+        "serving": plan,
+        "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
+    }
+
+    def host(index: int, node: Node) -> tuple[str, dict[str, Any]]:
+        node_directories = dict(directories)
+        if site.service_manager == "supervisor":
+            node_directories["state"] = f"{directories['state']}/{node.name}"
+            node_directories["configuration"] = f"{directories['state']}/{node.name}/etc"
+        engine = node.role == "compute" and index <= plan["engine_nodes"]
+        settings = {
+            **shared,
+            "node": node.name,
+            "role": node.role,
+            "address": addresses[node.name],
+            "interface": node.cluster_interface,
+            "directories": node_directories,
+            "accelerators": [part.name for part in node.engine_accelerators],
+            "environment": {key: value for part in node.engine_accelerators for key, value in part.environment},
+            "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
+            "ray": {
+                # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
+                "cpus": 0 if node.role == "control" else 4,
+                "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
+                "engine_slots": 1 if engine else 0,
+                "object_store_bytes": 100_000_000,
+                "ports": _ports(index if site.service_manager == "supervisor" else 0),
+            },
+        }
+        target = f"@{site.connector}/{node.name}" if site.connector else node.name
+        extra = dict((connections or {}).get(node.name, {}))
+        return target, {**site.connection, **extra, "settings": settings}
+
+    hosts = [host(index, node) for index, node in enumerate(cluster.nodes)]
+    return hosts[:1], hosts[1:]
+
+
+def _ports(index: int) -> dict[str, int]:
+    """Nodes that share one machine share its ports: each gets its own block."""
+    return {
+        port: number + (200 if port.startswith("worker_") else 10) * index
+        if port not in ("gcs", "dashboard", "client")
+        else number
+        for port, number in RAY_PORTS.items()
+    }
+
+
+def _directories(name: str, site: Site) -> dict[str, str]:
+    if site.service_manager == "systemd":
+        return {
+            "runtime": "/opt/cluster/runtime",
+            "package_cache": "/opt/cluster/uv-cache",
+            "models": "/var/lib/cluster/models",
+            "library": "/usr/local/lib/cluster",
+            "configuration": "/etc/cluster",
+            "state": "/var/lib/cluster",
+            "ray": "/var/lib/cluster/ray",
+        }
+    from inventories.operator import cluster_directory
+
+    return {
+        "runtime": str(cache_directory() / "runtime"),
+        "package_cache": str(cache_directory() / "uv"),
+        "models": str(cache_directory() / "models"),
+        "library": str(cluster_directory(name) / "lib"),
+        "configuration": "",  # one for each node, set beside its state
+        "state": str(cluster_directory(name) / "nodes"),
+        # Ray puts Unix sockets below it, and a socket's path may not be longer than 107 characters.
+        "ray": f"/tmp/cluster-{os.getuid()}/{name}",  # noqa: S108 (made with mode 0700 by compute_base)
+    }
+
+
+def _serving_plan(name: str, cluster: Cluster, serving: Serving) -> dict[str, Any]:
+    """Parallelism from the profile's compute nodes; ProfileError when the model cannot be cut that way."""
+    model = known_model(serving.model)
+    nodes = len(cluster.compute)
+    accelerators = {len(node.engine_accelerators) for node in cluster.compute}
+    if len(accelerators) > 1:
+        raise ProfileError(f"inventory {name}: compute nodes have different numbers of accelerators ({accelerators})")
+    per_node = accelerators.pop()
+    if serving.mode == "span":
+        if not per_node:
+            raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
+        tensor, pipeline = (per_node, nodes) if serving.span_by == "pipeline" else (per_node * nodes, 1)
+        replicas, engine_nodes = 1, nodes
+    else:
+        tensor, pipeline = max(per_node, 1), 1
+        replicas = engine_nodes = serving.replicas or nodes
+        if not 1 <= replicas <= nodes:
+            raise ProfileError(f"inventory {name}: {replicas} replicas on {nodes} compute nodes; give 1 to {nodes}")
+    if model["attention_heads"] % tensor:
+        raise ProfileError(
+            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way tensor "
+            "parallelism does not divide; span by pipeline"
+        )
+    return {
+        "mode": serving.mode,
+        "replicas": replicas,
+        "engine_nodes": engine_nodes,
+        "tensor_parallel": tensor,
+        "pipeline_parallel": pipeline,
+        # Expert parallelism places whole experts; a dense model has none, and one rank has nowhere to place them.
+        "expert_parallel": bool(model["mixture_of_experts"]) and tensor > 1,
+        "dtype": serving.dtype,
+        "enforce_eager": serving.enforce_eager,
+        "api_port": serving.api_port,
+        "engine": {**model.get("engine", {}), **serving.engine},
+    }

@@ -1,0 +1,1 @@
+"""pyinfra connectors of this project, registered as entry points in pyproject.toml."""

@@ -1,0 +1,30 @@
+"""This machine alone: a Ray head and two workers as three nodes on loopback. No root, no systemd, no GPU, no hub.
+
+    ./cluster up
+"""
+
+import getpass
+
+from hardware.laptop import CLUSTER
+from inventories.compose import Serving, Site, compose
+
+control, compute = compose(
+    CLUSTER,
+    # Not 127.0.0.1: a Ray head that is given it moves to the machine's own address, for the whole network to see.
+    addresses={"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"},
+    serving=Serving(
+        model="smollm2-135m-instruct",
+        dtype="float32",  # faster than bfloat16 on processors without instructions for it, and as right
+        enforce_eager=True,  # compiled, this model has answered garbage on a CPU: docs/decisions.md
+        engine={"kv_cache_memory_bytes": 128 * 1024**2, "max_num_seqs": 16},
+    ),
+    site=Site(
+        login_user=getpass.getuser(),
+        service_user=getpass.getuser(),
+        service_manager="supervisor",
+        manage_system=False,
+        shared_files=True,
+        connector="loopback",
+        use_operator_package_sources=True,
+    ),
+)

@@ -1,0 +1,200 @@
+"""CPU, memory, clock, host and NPU: captures of a real host, synthesised and unreadable output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from facts.parse.clock import parse_clock
+from facts.parse.cpu import parse_cpu, recommend_dtype
+from facts.parse.host import parse_host
+from facts.parse.memory import parse_filesystem, parse_memory
+from facts.parse.npu import parse_npus
+
+CAPTURE = "nvidia-h200-x4/"
+S = "synthesised/"
+
+
+def cpu_output(rendered: Any, *, lscpu: str = "", cpuinfo: str = "", machine: str = "x86_64") -> Any:
+    return rendered(
+        ("lscpu", lscpu, 0 if lscpu else "missing"),
+        ("cpuinfo", cpuinfo, 0 if cpuinfo else 1),
+        ("machine", machine),
+    )
+
+
+def test_cpu_of_the_capture(fixture_text: Any, rendered: Any) -> None:
+    report = parse_cpu(cpu_output(rendered, lscpu=fixture_text(CAPTURE + "lscpu.json")))
+    assert (report.architecture, report.model) == ("x86_64", "Intel(R) Xeon(R) Processor")
+    assert (report.sockets, report.cores, report.threads) == (1, 64, 64)
+    assert {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"} <= set(report.decisive_flags)
+    assert report.recommended_dtype == "bfloat16"
+    assert "amx_bf16" in report.recommended_dtype_reason
+
+
+def test_nested_lscpu_of_aarch64(fixture_text: Any, rendered: Any) -> None:
+    report = parse_cpu(cpu_output(rendered, lscpu=fixture_text(S + "lscpu-aarch64.json")))
+    assert (report.architecture, report.model, report.cores, report.threads) == (
+        "aarch64",
+        "Neoverse-V2",
+        8,
+        8,
+    )
+    assert report.recommended_dtype == "bfloat16"
+
+
+def test_cpuinfo_where_lscpu_is_missing(fixture_text: Any, rendered: Any) -> None:
+    text = fixture_text(S + "cpuinfo-raspberry-pi-5.txt")
+    report = parse_cpu(cpu_output(rendered, cpuinfo=text, machine="aarch64"))
+    assert (report.architecture, report.threads, report.cores) == ("aarch64", 2, 0)
+    assert report.recommended_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [
+        (["avx2"], "float32"),
+        (["avx2", "avx512f", "avx512_vnni"], "float32"),
+        (["avx512f", "avx512_bf16"], "bfloat16"),
+        (["amx_bf16"], "bfloat16"),
+        (["asimd", "bf16"], "bfloat16"),
+        ([], "float32"),
+    ],
+)
+def test_dtype_is_bfloat16_only_in_hardware(flags: list[str], dtype: str) -> None:
+    advice = recommend_dtype(flags)
+    assert advice.dtype == dtype
+    assert advice.reason
+
+
+@pytest.mark.parametrize(
+    ("lscpu", "said"),
+    [
+        ("garbage", "lscpu: no JSON"),
+        ('{"lscpu": []}', "no CPU"),
+        ('{"other": 1}', "no list"),
+        ('{"lscpu": [3]}', "is no field"),
+    ],
+)
+def test_unreadable_lscpu_is_a_value_error(rendered: Any, lscpu: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_cpu(cpu_output(rendered, lscpu=lscpu))
+
+
+def test_neither_lscpu_nor_cpuinfo_is_a_value_error(rendered: Any) -> None:
+    with pytest.raises(ValueError, match="/proc/cpuinfo: cpuinfo exited 1"):
+        parse_cpu(cpu_output(rendered))
+
+
+def test_memory_of_the_capture(fixture_text: Any, rendered: Any) -> None:
+    report = parse_memory(rendered(("meminfo", fixture_text(CAPTURE + "meminfo.txt"))))
+    assert report.total_bytes == 528231220 * 1024
+    assert report.available_bytes == 527367604 * 1024
+    assert (report.swap_total_bytes, report.swap_free_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "no MemTotal"), ("MemTotal: many kB", "MemTotal: 'many kB'")]
+)
+def test_unreadable_meminfo_is_a_value_error(rendered: Any, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_memory(rendered(("meminfo", text)))
+
+
+def test_filesystem_with_spaces_in_its_names(rendered: Any) -> None:
+    text = (
+        "Filesystem     Type      1-blocks        Used   Available Capacity Mounted on\n"
+        "//nas/big data cifs 2000000000000 500000000000 1500000000000      25% /srv/big data\n"
+    )
+    report = parse_filesystem(rendered(("filesystem", text)))
+    assert (report.source, report.mount_point) == ("//nas/big data", "/srv/big data")
+    assert (report.filesystem_type, report.free_bytes) == ("cifs", 1500000000000)
+
+
+def test_df_without_a_row_or_failing_is_a_value_error(rendered: Any) -> None:
+    with pytest.raises(ValueError, match="no file system"):
+        parse_filesystem(rendered(("filesystem", "Filesystem Type")))
+    with pytest.raises(ValueError, match="df: filesystem exited 1: df: /x: Stale file handle"):
+        parse_filesystem(rendered(("filesystem", "df: /x: Stale file handle", 1)))
+
+
+@pytest.mark.parametrize(
+    ("date", "timedatectl", "status", "expected"),
+    [
+        ("1795246926.024202", "yes", 0, (1795246926.024202, "yes")),
+        ("1795246926.024202", "no", 0, (1795246926.024202, "no")),
+        ("1795246926.N", "", "missing", (1795246926.0, "unknown")),
+        ("1795246926.%N", "System has not been booted with systemd", 1, (1795246926.0, "unknown")),
+    ],
+)
+def test_clock(
+    rendered: Any, date: str, timedatectl: str, status: int | str, expected: tuple[float, str]
+) -> None:
+    report = parse_clock(rendered(("timedatectl", timedatectl, status), ("date", date)))
+    assert (report.epoch_seconds, report.synchronised) == expected
+    assert bool(report.detail) is (report.synchronised == "unknown")
+
+
+def test_unreadable_date_is_a_value_error(rendered: Any) -> None:
+    with pytest.raises(ValueError, match="date: 'noon' is not a number"):
+        parse_clock(rendered(("timedatectl", "", "missing"), ("date", "noon")))
+
+
+def host_output(
+    rendered: Any, release: str, *, uname: str = "compute1\n6.12.43\nx86_64", virtual: str = "none"
+) -> Any:
+    return rendered(
+        ("os-release", release),
+        ("uname", uname),
+        ("python3", "Python 3.12.3"),
+        ("systemd-detect-virt", virtual, 1),
+        ("systemd", "", 0),
+    )
+
+
+def test_host_of_the_capture(fixture_text: Any, rendered: Any) -> None:
+    words = fixture_text(CAPTURE + "uname.txt").split()
+    uname = "\n".join([words[1], words[2], words[-2]])
+    report = parse_host(host_output(rendered, fixture_text(CAPTURE + "os-release.txt"), uname=uname))
+    assert (report.os_id, report.os_version, report.os_name) == ("ubuntu", "24.04", "Ubuntu 24.04.3 LTS")
+    assert (report.kernel_release, report.architecture) == ("6.18.44-fc-v657-gpu", "x86_64")
+    assert (report.python_version, report.virtualization, report.init_is_systemd) == ("3.12.3", "none", True)
+
+
+@pytest.mark.parametrize(
+    ("release", "uname", "said"),
+    [
+        ("", "a\nb\nc", "no ID"),
+        ('ID="debian', "a\nb\nc", "No closing quotation"),
+        ("ID=debian", "a", "3 lines were expected"),
+    ],
+)
+def test_unreadable_host_is_a_value_error(rendered: Any, release: str, uname: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_host(host_output(rendered, release, uname=uname))
+
+
+def test_npu_is_reported_and_not_served(fixture_text: Any, rendered: Any) -> None:
+    pci = (
+        "/sys/bus/pci/devices/0000:c5:00.1/vendor:0x1022\n/sys/bus/pci/devices/0000:c5:00.1/device:0x17f0\n"
+        "/sys/bus/pci/devices/0000:c4:00.0/vendor:0x1002\n/sys/bus/pci/devices/0000:c4:00.0/device:0x1586\n"
+    )
+    nodes = "/dev/accel/accel0\n/sys/module/amdxdna"
+    accel = fixture_text(S + "npu-accel-strix-halo.txt")
+    report = parse_npus(rendered(("nodes", nodes, 0), ("accel", accel), ("pci", pci)))
+    assert (report.module_loaded, report.device_nodes) == (True, ("/dev/accel/accel0",))
+    assert report.devices_on_pci_bus == 1
+    (npu,) = report.npus
+    assert (npu.name, npu.model, npu.firmware_version) == ("accel0", "RyzenAI-npu5", "1.0.0.166")
+    assert npu.pci_address == "0000:c5:00.1"
+    assert report.served_by_vllm is False
+    assert "no support" in report.served_by_vllm_reason
+
+
+def test_accelerators_of_other_makers_are_no_npu_of_amd(rendered: Any) -> None:
+    accel = "/sys/class/accel/accel0/device/vendor:0x8086\n"
+    report = parse_npus(rendered(("nodes", "", 2), ("accel", accel), ("pci", "")))
+    assert (report.module_loaded, report.npus) == (False, ())
+    with pytest.raises(ValueError, match="not PATH:LINE"):
+        parse_npus(rendered(("nodes", "", 2), ("accel", "no path"), ("pci", "")))
