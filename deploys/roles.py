@@ -65,6 +65,9 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
                         "engine_kwargs": engine,
                     },
                     "golden": dict(model.golden),
+                    "key_file": api_key_path(settings) if settings.api_key_required else "",
+                    # Serve sees no change in a module that it imports by name; this makes one that it sees.
+                    "revision": _script(settings, "vllm", "cluster_engine.py").sha256[:16],
                     "ingress": {
                         "num_replicas": 1,
                         "autoscaling_config": None,
@@ -192,13 +195,10 @@ def depot_file(settings: Settings) -> ManagedFile:
             "# Managed by cluster.",
             f"address = {settings.address}",
             f"port = {settings.depot_port}",
-            f"uid = {settings.service_user}",
-            f"gid = {settings.service_user}",
             "use chroot = no",
             "read only = yes",
             "list = no",
             f"hosts allow = {allowed}",
-            "max connections = 32",
             "",
             "[runtime]",
             f"path = {settings.directories.runtime}",

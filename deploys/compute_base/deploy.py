@@ -12,7 +12,8 @@ from deploys.compute_base.system import firewall_chain
 from deploys.operations import directories, managed, runtime, service, time
 from deploys.services import service_file
 
-PACKAGES = ["ca-certificates", "iproute2", "nftables", "procps", "python3-venv", "rsync"]
+# libnuma1: vLLM's CPU kernels load it, and without it the engine dies at its start.
+PACKAGES = ["ca-certificates", "iproute2", "libnuma1", "nftables", "procps", "python3-venv", "rsync"]
 
 
 @deploy("Base of every node")

@@ -75,6 +75,14 @@ def _restart_where_stale(control: str, name: str) -> str:
     )
 
 
+def restart(settings: Settings, name: str) -> Commands:
+    """Commands that restart one service."""
+    if settings.service_manager == "systemd":
+        yield shell.command("systemctl", "restart", "--", values=(name,))
+    else:
+        yield shell.command(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf", "restart", name)
+
+
 @operation()
 def ensure_stopped(settings: Settings, services: tuple[Service, ...]) -> Commands:
     """Stop `services` and take them out of the boot; on a supervisor, end it when it has nothing left."""

@@ -14,6 +14,12 @@ from typing import Any
 
 PERIOD_SECONDS = 0.5
 PREFIX = "ProvenLLMServer"
+# A failure from before this run is still told for a moment, until cluster_serve.py has taken the application down.
+FAILED_SECONDS = 20.0
+
+
+class FailedError(Exception):
+    """The application has failed; it will not come by waiting."""
 
 
 def get(url: str) -> Any:
@@ -47,12 +53,12 @@ def nodes(base: str, *declared: str) -> str:
 
 
 def engines(base: str, replicas: str) -> str:
-    """Empty when the application runs with all its engines; raises SystemExit when it has failed for good."""
+    """Empty when the application runs with all its engines; raises FailedError when it has failed."""
     state = get(f"{base}/api/serve/applications/").get("applications", {}).get("llm")
     if state is None:
         return "the application is not deployed yet"
     if state["status"] == "DEPLOY_FAILED":
-        raise SystemExit(f"the application failed: {' '.join(state.get('message', '').split())[-600:]}")
+        raise FailedError(f"the application failed: {' '.join(state.get('message', '').split())[-600:]}")
     found = [
         replica
         for name, deployment in state["deployments"].items()
@@ -70,10 +76,13 @@ def main() -> None:
     base, what, seconds, *arguments = sys.argv[1:]
     deadline = time.monotonic() + float(seconds)
     check = {"head": head, "nodes": nodes, "engines": engines}[what]
-    said = ""
+    said, failed_since = "", None
     while True:
+        failed = False
         try:
             now = check(base, *arguments)
+        except FailedError as error:
+            now, failed = str(error), True
         except (OSError, ValueError, KeyError, TypeError) as error:
             now = f"{base} does not answer: {error}"
         if not now:
@@ -81,6 +90,9 @@ def main() -> None:
         if now != said:
             print(now, flush=True)
             said = now
+        failed_since = (failed_since or time.monotonic()) if failed else None
+        if failed_since and time.monotonic() - failed_since > FAILED_SECONDS:
+            raise SystemExit(now)
         if time.monotonic() > deadline:
             raise SystemExit(f"gave up after {seconds} s: {now}")
         time.sleep(PERIOD_SECONDS)

@@ -8,14 +8,19 @@ talked garbage, so a replica here proves itself: once before it takes traffic, a
 """
 
 import asyncio
+import hmac
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.llm import LLMConfig, build_openai_app
+from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
+from ray.llm._internal.serve.core.ingress.ingress import init as fastapi_app
+from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 # A proof costs one short completion, so it is asked for far less often than Serve's own health check.
@@ -113,11 +118,45 @@ class ProvenLLMServer(LLMServer):  # type: ignore[misc]
         raise GoldenAnswerError("the engine returned nothing")
 
 
+class KeyGate:
+    """ASGI middleware: a request without the cluster's API key gets 401. Streams pass through untouched."""
+
+    def __init__(self, app: Any, key_file: str) -> None:
+        self.app = app
+        self.key = Path(key_file).read_text().strip().encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # A browser asks with OPTIONS, without a key, whether it may ask.
+        asks = scope["type"] == "http" and scope["method"] != "OPTIONS"
+        if asks and not self._opens(dict(scope["headers"]).get(b"authorization", b"")):
+            body = b'{"error": {"message": "missing or wrong API key", "type": "invalid_request_error", "code": 401}}'
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self.app(scope, receive, send)
+
+    def _opens(self, header: bytes) -> bool:
+        return hmac.compare_digest(header, b"Bearer " + self.key)
+
+
 def build(arguments: dict[str, Any]) -> Any:
-    """Serve application for `import_path: cluster_engine:build`; arguments: llm_config, ingress, golden."""
+    """Serve application for `import_path: cluster_engine:build`; arguments: llm_config, ingress, golden, key_file.
+
+    As Serve LLM's own build_openai_app, with the key's gate before the ingress where `key_file` is given.
+    """
     config = LLMConfig(
         **arguments["llm_config"],
         experimental_configs={"golden": arguments["golden"]},
         server_cls=ProvenLLMServer,
     )
-    return build_openai_app({"llm_configs": [config], "ingress_deployment_config": arguments["ingress"]})
+    app = fastapi_app()
+    if arguments["key_file"]:
+        app.add_middleware(KeyGate, key_file=arguments["key_file"])
+    ingress = make_fastapi_ingress(OpenAiIngress, app=app)
+    options = {**OpenAiIngress.get_deployment_options([config]), **arguments["ingress"], "name": "OpenAiIngress"}
+    return serve.deployment(ingress, **options).bind(
+        llm_deployments={config.model_id: build_llm_deployment(config)},
+        model_cards={config.model_id: to_model_metadata(config.model_id, config)},
+        lora_paths={},
+    )

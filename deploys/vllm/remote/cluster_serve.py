@@ -34,13 +34,17 @@ def request(url: str, method: str = "GET", body: Any = None) -> Any:
     return json.loads(text) if text.strip() else None
 
 
-def apply_once(base: str, wanted: dict[str, Any]) -> str:
-    """Bring Serve to the declared application; returns what was done: "", "removed" or "applied"."""
+def apply_once(base: str, wanted: dict[str, Any], *, retry_failed: bool) -> str:
+    """Bring Serve to the declared application; returns what was done: "", "removed" or "applied".
+
+    Serve gives an application up for good after some tries. `retry_failed` takes such a one down, to begin anew.
+    """
     url = f"{base}/api/serve/applications/"
     running = (request(url) or {}).get("applications", {})
     declared = {application["name"]: application for application in wanted["applications"]}
     deployed = {name: state.get("deployed_app_config") for name, state in running.items()}
-    if all(same(deployed.get(name), application) for name, application in declared.items()) and set(deployed) == set(
+    failed = retry_failed and any(state.get("status") == "DEPLOY_FAILED" for state in running.values())
+    if not failed and all(same(deployed.get(name), application) for name, application in declared.items()) and set(deployed) == set(
         declared
     ):
         return ""
@@ -64,10 +68,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     wanted = json.loads(path.read_text())
-    last = ""
+    last, fresh = "", True
     while not stop.is_set():
         try:
-            said = apply_once(base, wanted)
+            # Whoever restarts this program wants another try; left alone, it does not fight with a lost cause.
+            said = apply_once(base, wanted, retry_failed=fresh)
+            fresh = fresh and said == "removed"
         except urllib.error.HTTPError as error:
             said = f"{error.code} from {base}: {error.read().decode(errors='replace')[:300]}"
         except (OSError, ValueError) as error:

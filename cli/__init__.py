@@ -1,0 +1,1 @@
+"""What the operator types: thin click commands over the deploys, the facts and the verification."""

@@ -1,0 +1,13 @@
+"""How a command fails: one line that says what, where and how to mend it. Exit 1: it does not hold. Exit 2: could not tell."""
+
+from __future__ import annotations
+
+HOLDS, DOES_NOT_HOLD, COULD_NOT_TELL, INTERRUPTED = 0, 1, 2, 130
+
+
+class OperatorError(Exception):
+    """Shown as one line, without a traceback. `exit_code` 2 unless something was found not to hold."""
+
+    def __init__(self, message: str, *, exit_code: int = COULD_NOT_TELL) -> None:
+        super().__init__(" ".join(message.split()))
+        self.exit_code = exit_code

@@ -1,0 +1,95 @@
+"""Child process that reads facts from all hosts in parallel: JSON on stdin, JSON on stdout.
+
+It is a process of its own because pyinfra works on gevent, which rewires sockets and threads of whoever imports it.
+Input: {"groups": {name: [[target, data], ...]}, "requests": {host: [[key, "module.Fact", arguments], ...]},
+"connect_seconds": s, "fact_seconds": s}. Output: {host: {"connected", "error", "facts": {key: {"value"|"error"}}}}.
+"""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import importlib  # noqa: E402 (gevent has to patch the standard library before anything uses it)
+import json  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+from pyinfra.api import Config, Inventory, State  # noqa: E402
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
+
+
+def plain(value: Any) -> Any:
+    """A fact's value as JSON has it."""
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def observe(state: Any, host: Any, requests: list[Any], connect_seconds: float, fact_seconds: float) -> dict[str, Any]:
+    """Connect to one host and read its facts, each under a deadline; never raises."""
+    answer: dict[str, Any] = {"connected": False, "error": "", "facts": {}}
+    with ctx_state.use(state), ctx_host.use(host):
+        try:
+            with gevent.Timeout(connect_seconds, TimeoutError(f"no answer within {connect_seconds:.0f} s")):
+                host.connect(raise_exceptions=True)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            answer["error"] = " ".join(str(error).split()) or type(error).__name__
+            return answer
+        answer["connected"] = True
+        for key, path, arguments in requests:
+            module, _, name = path.rpartition(".")
+            fact = getattr(importlib.import_module(module), name)
+            asked = time.time()
+            try:
+                with gevent.Timeout(fact_seconds, TimeoutError(f"no answer within {fact_seconds:.0f} s")):
+                    value = plain(host.get_fact(fact, **arguments))
+                answer["facts"][key] = {"value": value, "asked": asked, "answered": time.time()}
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise
+                answer["facts"][key] = {"error": " ".join(str(error).split()) or type(error).__name__}
+    return answer
+
+
+def main() -> None:
+    """Read the order, observe every host at once, print the answers."""
+    order = json.load(sys.stdin)
+    logging.disable(logging.CRITICAL)
+    groups = {name: ([tuple(entry) for entry in entries], {}) for name, entries in order["groups"].items()}
+    everyone = [entry for entries, _ in groups.values() for entry in entries]
+    config = Config(CONNECT_TIMEOUT=int(order["connect_seconds"]))
+    inventory = Inventory((everyone, {}), **groups)
+    state = State(check_for_changes=False)
+    with ctx_state.use(state), ctx_config.use(config), ctx_inventory.use(inventory):
+        state.init(inventory, config)
+        greenlets = {
+            host.name: gevent.spawn(
+                observe,
+                state,
+                host,
+                order["requests"].get(host.name, []),
+                order["connect_seconds"],
+                order["fact_seconds"],
+            )
+            for host in inventory
+        }
+        gevent.joinall(list(greenlets.values()))
+    sys.stdout.write(json.dumps({name: greenlet.value for name, greenlet in greenlets.items()}))
+    sys.stdout.flush()
+    os._exit(0)  # a frozen host's connection would hold the interpreter's exit for its own time-out
+
+
+if __name__ == "__main__":
+    main()

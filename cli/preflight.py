@@ -1,0 +1,174 @@
+"""What must hold before anything is changed: hosts that answer, ports that are free, weights that are whole, space.
+
+`cluster up` refuses bad ground with the first problem; `cluster doctor` shows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cli import runner
+from cli.clusters import ClusterInventory, Host
+from cli.errors import OperatorError
+from cli.runner import FactRequest, Observation
+from deploys.operations.service import states
+from deploys.roles import services
+from facts.health.result import CheckResult
+
+GIB = 1024**3
+_RUNTIME_BYTES = 8 * GIB
+_ENGINE_BYTES = 3 * GIB
+
+
+def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
+    """Facts that the ground is judged by, for every host."""
+    asked = {}
+    for host in cluster.hosts:
+        settings = host.settings
+        facts = [
+            FactRequest("services", "facts.services.Services", states(settings, services(settings))),
+            FactRequest("listening", "facts.network.Listening"),
+            FactRequest("disk", "facts.memory.Disk", {"path": settings.directories.runtime}),
+            FactRequest("memory", "facts.memory.Memory"),
+            FactRequest("shared_memory", "facts.memory.SharedMemory"),
+            FactRequest("host", "facts.host.Host"),
+            FactRequest("clock", "facts.clock.Clock"),
+            FactRequest("runtime", "facts.ray.Runtime", {"directory": _runtime(host)}),
+        ]
+        if settings.manage_system:
+            facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
+        else:
+            facts.append(FactRequest("numa", "facts.libraries.Library", {"name": "libnuma.so.1"}))
+        if settings.is_control or (settings.runs_engine and not settings.shared_files):
+            facts.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory}))
+        asked[host.name] = facts
+    return asked
+
+
+def _runtime(host: Host) -> str:
+    from deploys.roles import runtime_directory
+
+    return runtime_directory(host.settings)
+
+
+def refuse_bad_ground(cluster: ClusterInventory) -> None:
+    """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed."""
+    found = runner.observe(cluster, requests(cluster))
+    for check in blocking_checks(cluster, found):
+        if check.ok is False:
+            raise OperatorError(f"{check.detail}; {check.remedy}" if check.remedy else check.detail)
+
+
+def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
+    """Checks without which nothing is started: reach, ports, weights, disk, libraries."""
+    checks = [reach_check(host, found[host.name]) for host in cluster.hosts]
+    for host in cluster.hosts:
+        seen = found[host.name]
+        if not seen.connected:
+            continue
+        checks += port_checks(host, seen)
+        checks += model_checks(host, seen)
+        checks += disk_checks(host, seen)
+        checks += library_checks(host, seen)
+    return checks
+
+
+def reach_check(host: Host, seen: Observation) -> CheckResult:
+    """Whether a host answers, and lets us in."""
+    if seen.connected:
+        return CheckResult("reach", True, f"{host.name} answers")
+    target = host.data.get("ssh_hostname", host.name)
+    if "uthentication" in seen.error:
+        user, key = host.data.get("ssh_user", ""), host.data.get("ssh_key", "the agent's keys")
+        return CheckResult(
+            "reach",
+            False,
+            f"{host.name} ({target}) refuses {user or 'the login user'} with {key}",
+            f"put the public key into that user's ~/.ssh/authorized_keys, or set ssh_key in {host.settings.cluster}'s inventory",
+        )
+    return CheckResult(
+        "reach",
+        False,
+        f"{host.name} ({target}) cannot be reached: {seen.error}",
+        "is it switched on, on this network, and its address right in the inventory?",
+    )
+
+
+def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """Ports of services that are not running must be free on this node's address."""
+    settings = host.settings
+    running = {name for name, state in (seen.facts.get("services") or {}).items() if state["active"]}
+    ports, wanted = settings.ray.ports, {}
+    if settings.is_control:
+        if "cluster-ray-head" not in running:
+            wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
+            wanted |= {settings.serving.api_port: "the API"}
+        if not settings.shared_files and "cluster-depot" not in running:
+            wanted |= {settings.depot_port: "the depot"}
+    if not running & {"cluster-ray-head", "cluster-ray-worker"}:
+        wanted |= {ports.node_manager: "Ray's node manager", ports.object_manager: "Ray's object manager"}
+    checks = []
+    sockets = (seen.facts.get("listening") or {}).get("sockets", [])
+    for port, purpose in wanted.items():
+        taken = [
+            socket
+            for socket in sockets
+            if socket["port"] == port and socket["address"] in ("0.0.0.0", "::", settings.address)  # noqa: S104
+        ]
+        if taken:
+            who = taken[0].get("process") or "another process"
+            checks.append(
+                CheckResult(
+                    "port",
+                    False,
+                    f"{host.name}: port {port} on {taken[0]['address']}, for {purpose}, is taken by {who} "
+                    f"(process {taken[0].get('process_id') or 'unknown'})",
+                    "stop it (a second cluster on this machine? `cluster -c NAME down`) or give other ports in the inventory",
+                )
+            )
+    return checks or [CheckResult("port", True, f"{host.name}: ports are free or ours")]
+
+
+def model_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """A model directory is whole, or not there yet; a damaged one is never served."""
+    state = seen.facts.get("model")
+    if not state:
+        return []
+    directory = host.settings.model.directory
+    if state["state"] in ("whole", "missing"):
+        return [CheckResult("model", True, f"{host.name}: {directory} is {state['state']}")]
+    return [
+        CheckResult(
+            "model",
+            False,
+            f"{host.name}: model {directory}: {'; '.join(state['problems'][:3])}",
+            f"remove {directory} and run `cluster -c {host.settings.cluster} up`, which fetches it again",
+        )
+    ]
+
+
+def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """Space for the runtime and the weights where they are not there yet."""
+    disk, runtime = seen.facts.get("disk"), seen.facts.get("runtime")
+    if not disk or not runtime or runtime["complete"]:
+        return []
+    free = int(disk["free_bytes"])
+    ok = free >= _RUNTIME_BYTES
+    detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {_RUNTIME_BYTES // GIB}"
+    return [CheckResult("disk", ok, detail, "" if ok else "free some, or move it with CLUSTER_CACHE")]
+
+
+def library_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """Libraries that we cannot install on a machine that we do not manage."""
+    if "numa" not in seen.facts or host.settings.runtime.kind != "cpu":
+        return []
+    found = bool(seen.facts["numa"])
+    detail = f"{host.name}: libnuma.so.1 is {'there' if found else 'missing, and vLLM on a CPU loads it'}"
+    return [CheckResult("library", found, detail, "" if found else "install it, on Debian: apt-get install libnuma1")]
+
+
+def engine_memory_bytes(cluster: ClusterInventory, host: Host) -> int:
+    """Memory that this host's engines will want; on a shared machine, those of all its nodes."""
+    if not cluster.control.settings.manage_system:
+        return _ENGINE_BYTES * sum(1 for entry in cluster.hosts if entry.settings.runs_engine) + GIB
+    return _ENGINE_BYTES if host.settings.runs_engine else GIB

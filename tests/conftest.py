@@ -1,0 +1,72 @@
+"""What tests of several packages share: settings composed from a real profile, in directories of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploys.settings import Settings, parse
+from hardware.lab import lab
+from hardware.model import Cluster
+from inventories.compose import Serving, Site, compose
+
+Composed = Callable[..., dict[str, Settings]]
+
+MODEL = "smollm2-135m-instruct"
+SYSTEMD = Site(login_user="admin")
+SUPERVISOR = Site(
+    login_user="admin",
+    service_user="admin",
+    service_manager="supervisor",
+    manage_system=False,
+    shared_files=True,
+    connector="loopback",
+)
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of this repository."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The operator's directories, empty and in the test's own directory."""
+    monkeypatch.setenv("CLUSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def composed(home: Path) -> Composed:
+    """Settings of every host, by name, as an inventory would give them; a lab of two compute nodes unless told.
+
+    `managed` False is the laptop's way: supervisor, no root, shared files.
+    """
+
+    def make(
+        profile: Cluster | None = None,
+        *,
+        managed: bool = True,
+        addresses: Mapping[str, str] | None = None,
+        site: Mapping[str, Any] | None = None,
+        **serving: Any,
+    ) -> dict[str, Settings]:
+        profile = profile or lab(2)
+        plan = addresses or {node.name: f"192.0.2.{10 + index}" for index, node in enumerate(profile.nodes)}
+        groups = compose(
+            profile,
+            addresses=plan,
+            serving=Serving(**{"model": MODEL, **serving}),
+            site=replace(SYSTEMD if managed else SUPERVISOR, **(site or {})),
+        )
+        hosts = [host for group in groups for host in group]
+        found = [parse(name, data["settings"]) for name, data in hosts]
+        return {settings.node: settings for settings in found}
+
+    return make
