@@ -15,12 +15,15 @@ import importlib  # noqa: E402 (gevent has to patch the standard library before 
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
+import re  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
+from pyinfra import logger  # noqa: E402
 from pyinfra.api import Config, Inventory, State  # noqa: E402
+from pyinfra.api.exceptions import PyinfraError  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
 
@@ -35,7 +38,22 @@ def plain(value: Any) -> Any:
     return value
 
 
-def observe(state: Any, host: Any, requests: list[Any], connect_seconds: float, fact_seconds: float) -> dict[str, Any]:
+class LastError(logging.Handler):
+    """Remembers what pyinfra logs last about each host: the exception that follows only says that the host failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message, without colours, under the name of the host it begins with."""
+        text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()).strip()
+        found = re.match(r"\[([^\]]+)\]\s*(.*)", text, re.DOTALL)
+        if found:
+            self.said[found[1]] = " ".join(found[2].split())
+
+
+def observe(state: Any, host: Any, errors: LastError, requests: list[Any], connect_seconds: float, fact_seconds: float) -> dict[str, Any]:
     """Connect to one host and read its facts, each under a deadline; never raises."""
     answer: dict[str, Any] = {"connected": False, "error": "", "facts": {}}
     with ctx_state.use(state), ctx_host.use(host):
@@ -49,24 +67,27 @@ def observe(state: Any, host: Any, requests: list[Any], connect_seconds: float, 
             return answer
         answer["connected"] = True
         for key, path, arguments in requests:
-            module, _, name = path.rpartition(".")
-            fact = getattr(importlib.import_module(module), name)
             asked = time.time()
             try:
+                module, _, name = path.rpartition(".")
+                fact = getattr(importlib.import_module(module), name)
                 with gevent.Timeout(fact_seconds, TimeoutError(f"no answer within {fact_seconds:.0f} s")):
                     value = plain(host.get_fact(fact, **arguments))
                 answer["facts"][key] = {"value": value, "asked": asked, "answered": time.time()}
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
-                answer["facts"][key] = {"error": " ".join(str(error).split()) or type(error).__name__}
+                why = errors.said.pop(host.name, "") if isinstance(error, PyinfraError) else ""
+                answer["facts"][key] = {"error": why or " ".join(str(error).split()) or type(error).__name__}
     return answer
 
 
 def main() -> None:
     """Read the order, observe every host at once, print the answers."""
     order = json.load(sys.stdin)
-    logging.disable(logging.CRITICAL)
+    errors = LastError()
+    logger.addHandler(errors)
+    logger.propagate = False
     groups = {name: ([tuple(entry) for entry in entries], {}) for name, entries in order["groups"].items()}
     everyone = [entry for entries, _ in groups.values() for entry in entries]
     config = Config(CONNECT_TIMEOUT=int(order["connect_seconds"]))
@@ -79,6 +100,7 @@ def main() -> None:
                 observe,
                 state,
                 host,
+                errors,
                 order["requests"].get(host.name, []),
                 order["connect_seconds"],
                 order["fact_seconds"],

@@ -38,7 +38,7 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
         if settings.manage_system:
             facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
         else:
-            facts.append(FactRequest("numa", "facts.libraries.Library", {"name": "libnuma.so.1"}))
+            facts.append(FactRequest("numa", "facts.libraries.Library", {"library": "libnuma.so.1"}))
         if settings.is_control or (settings.runs_engine and not settings.shared_files):
             facts.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory}))
         asked[host.name] = facts

@@ -1,6 +1,6 @@
-"""The environment of Ray's daemons, which every engine process inherits: workers take it from the raylet, not from a driver.
+"""The environment of Ray's daemons, which every engine process inherits: from the raylet, not from a driver.
 
-Pure. One address plan: Ray's node address, vLLM's host address and the interface of NCCL and Gloo name the same network.
+Pure. One address plan: Ray's node address, vLLM's host address and the interface of NCCL and Gloo name one network.
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def ray_node(settings: Settings) -> dict[str, str]:
         # Workers are made when asked for: a node of four slots would hold four idle Pythons of 70 MB.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
-        # glibc's arenas keep what a thread once used; an engine has many threads.
+        # Idle workers end after a second: the task that looks for an engine's files leaves one of 430 MB.
+        "RAY_num_workers_soft_limit": "0",
+        # glibc keeps what was freed: one arena for each thread, and large blocks for reuse. Loading weights frees much.
         "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
+        "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**2),
         **settings.environment,
     }
     if settings.service_manager == "systemd":

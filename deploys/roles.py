@@ -111,6 +111,7 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "build_runtime.sh", "0755"),
         _script(settings, "compute_base", "fetch_from_depot.sh", "0755"),
         _script(settings, "compute_base", "cluster_wait.py"),
+        _script(settings, "compute_base", "keep_together.py"),
         _script(settings, "vllm", "cluster_engine.py"),
         _script(settings, "vllm", "fetch_model.py"),
         _script(settings, "vllm", "cluster_serve.py"),
@@ -125,7 +126,7 @@ def head_service(settings: Settings) -> Service:
         name=_service_name(settings, "ray-head"),
         description=f"Ray head of cluster {settings.cluster}",
         command=(
-            f"{runtime_directory(settings)}/bin/ray",
+            *_ray(settings),
             "start",
             "--head",
             "--block",
@@ -148,7 +149,7 @@ def worker_service(settings: Settings) -> Service:
         name=_service_name(settings, "ray-worker"),
         description=f"Ray worker {settings.node} of cluster {settings.cluster}",
         command=(
-            f"{runtime_directory(settings)}/bin/ray",
+            *_ray(settings),
             "start",
             "--block",
             f"--address={settings.head_address}:{settings.ray.ports.gcs}",
@@ -249,6 +250,14 @@ def secret_files(settings: Settings) -> dict[str, str]:
 
 def _service_name(_settings: Settings, part: str) -> str:
     return f"cluster-{part}"
+
+
+def _ray(settings: Settings) -> tuple[str, ...]:
+    """Ray's command; without systemd's control groups under a program that leaves no process behind."""
+    ray = f"{runtime_directory(settings)}/bin/ray"
+    if settings.service_manager == "systemd":
+        return (ray,)
+    return (f"{runtime_directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py", ray)
 
 
 def _node_arguments(settings: Settings) -> tuple[str, ...]:

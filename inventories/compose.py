@@ -96,7 +96,9 @@ def compose(
     used = [addresses[node.name] for node in cluster.nodes]
     twice = sorted({address for address in used if used.count(address) > 1})
     if twice:
-        raise ProfileError(f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address")
+        raise ProfileError(
+            f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address"
+        )
 
     plan = _serving_plan(name, cluster, serving)
     directories = _directories(name, site)
@@ -206,8 +208,8 @@ def _serving_plan(name: str, cluster: Cluster, serving: Serving) -> dict[str, An
             raise ProfileError(f"inventory {name}: {replicas} replicas on {nodes} compute nodes; give 1 to {nodes}")
     if model["attention_heads"] % tensor:
         raise ProfileError(
-            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way tensor "
-            "parallelism does not divide; span by pipeline"
+            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "
+            "tensor parallelism does not divide; span by pipeline"
         )
     return {
         "mode": serving.mode,

@@ -1,5 +1,7 @@
 """Real Debian hosts on this machine, as `cluster lab up` made them; reached over SSH like any bare-metal cluster.
 
+To bring it up:
+
     cluster lab up --nodes 2 && pyinfra -y inventories/lab.py deploys/all.py
 """
 

@@ -1,5 +1,7 @@
 """This machine alone: a Ray head and two workers as three nodes on loopback. No root, no systemd, no GPU, no hub.
 
+To bring it up:
+
     ./cluster up
 """
 

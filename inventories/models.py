@@ -55,5 +55,7 @@ _MODELS: dict[str, dict[str, Any]] = {
 def model(name: str) -> dict[str, Any]:
     """Plain data of a known model with its `name`; ProfileError that lists the known ones."""
     if name not in _MODELS:
-        raise ProfileError(f"model {name!r} is not known; known are {', '.join(sorted(_MODELS))} (inventories/models.py)")
+        raise ProfileError(
+            f"model {name!r} is not known; known are {', '.join(sorted(_MODELS))} (inventories/models.py)"
+        )
     return {"name": name, **_MODELS[name]}

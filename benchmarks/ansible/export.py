@@ -1,7 +1,7 @@
 """Write what the playbook needs from the project's own declaration: `python -m benchmarks.ansible.export DIRECTORY`
 
-DIRECTORY gets inventory.json, host_vars/ and content/. Contents, modes, owners and commands come from the functions that
-the deploys use, so that both tools have the same bytes to write. Secrets are not copied: their local paths are named.
+DIRECTORY gets inventory.json, host_vars/ and content/. Contents, modes, owners and commands come from the functions
+that the deploys use, so that both tools have the same bytes to write. Secrets are not copied: their paths are named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""compute_base: what a node needs before Ray. On a machine that we do not manage, only directories, runtime and secrets."""
+"""compute_base: what a node needs before Ray. Elsewhere than on a managed machine: directories, runtime, secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compute_base() -> None:
             no_recommends=True,
             _timeout=900,  # without a network apt waits for many minutes before it says so
         )
-        server.user(
+        server.user(  # noqa: S604 (the user's login shell; no subprocess)
             name=f"Create service user {here.service_user} on {here.node}",
             user=here.service_user,
             home=here.directories.state,
@@ -61,7 +61,8 @@ def install_runtime() -> None:
         if not here.shared_files:
             depot = roles.depot_service(here)
             managed.write_files(
-                name=f"Write depot configuration on {here.node}", files=(roles.depot_file(here), service_file(here, depot))
+                name=f"Write depot configuration on {here.node}",
+                files=(roles.depot_file(here), service_file(here, depot)),
             )
             service.ensure_running(name=f"Start depot on {here.node}", settings=here, services=(depot,))
     elif not here.shared_files:

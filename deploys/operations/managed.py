@@ -32,8 +32,8 @@ def differs(found: FileState | None, wanted: ManagedFile, *, by: str = "") -> bo
 def write_files(files: tuple[ManagedFile, ...]) -> Commands:
     """Bring `files` to their declared content, mode and owner.
 
-    The content goes to a temporary name beside the target and is renamed, so that no reader sees half a file. Nothing is
-    printed by --diff: these files are compared by digest.
+    The content goes to a temporary name beside the target and is renamed, so that no reader sees half a file. Nothing
+    is printed by --diff: these files are compared by digest.
     """
     found = host.get_fact(Digests, paths=tuple(file.path for file in files))
     stale = [file for file in files if differs(found.get(file.path), file)]
@@ -83,4 +83,3 @@ def _settle(staged: str, path: str, mode: str, owner: str) -> Commands:
 
 def _temporary(path: str) -> str:
     return f"/tmp/cluster-{hashlib.sha256(path.encode()).hexdigest()[:16]}"  # noqa: S108 (pyinfra moves it on)
-

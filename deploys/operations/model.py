@@ -1,4 +1,4 @@
-"""Put the model's weights on a node: fetched once on the control node, copied from there by the nodes with an engine."""
+"""Put the model's weights on a node: fetched once on the control node, copied from there by nodes with an engine."""
 
 from __future__ import annotations
 

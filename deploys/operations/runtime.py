@@ -49,7 +49,7 @@ def copy_from_depot(settings: Settings) -> Commands:
         host.noop(f"{directory} is whole")
         return
     yield _copy(settings, "runtime", runtime_lock.load(settings.runtime).name, directory, "complete.json")
-    # A Python that uv brought along lies beside the runtime; one of the system does not, and then there is nothing to copy.
+    # A Python that uv brought along lies beside the runtime; with one of the system there is nothing to copy.
     pythons = f"{settings.directories.runtime}/python"
     yield StringCommand(
         f"[ -x {shell.line(f'{directory}/bin/python')} ] || rsync --archive --timeout=60 "

@@ -61,7 +61,9 @@ def ensure_running(settings: Settings, services: tuple[Service, ...]) -> Command
     control = shell.line(supervisorctl(), "-c", configuration)
     daemon = shell.line(str(_PROGRAMS / "supervisord"), "-c", configuration)
     # It inherits the open-file limit; Ray wants more than the usual 1024, as far as the hard limit lets us.
-    yield StringCommand(f"ulimit -n 65535 2>/dev/null || ulimit -n $(ulimit -Hn); {control} pid >/dev/null 2>&1 || {daemon}")
+    yield StringCommand(
+        f"ulimit -n 65535 2>/dev/null || ulimit -n $(ulimit -Hn); {control} pid >/dev/null 2>&1 || {daemon}"
+    )
     yield StringCommand(f"{control} reread >/dev/null && {control} update >/dev/null")
     for name in stale:
         yield StringCommand(_restart_where_stale(control, name))
@@ -80,7 +82,9 @@ def restart(settings: Settings, name: str) -> Commands:
     if settings.service_manager == "systemd":
         yield shell.command("systemctl", "restart", "--", values=(name,))
     else:
-        yield shell.command(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf", "restart", name)
+        yield shell.command(
+            supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf", "restart", name
+        )
 
 
 @operation()
@@ -98,7 +102,9 @@ def ensure_stopped(settings: Settings, services: tuple[Service, ...]) -> Command
     directory = supervisor_directory(settings)
     control = shell.line(supervisorctl(), "-c", f"{directory}/supervisord.conf")
     for name in running:
-        yield StringCommand(f"{control} stop {name} >/dev/null 2>&1; rm -f {shell.line(f'{directory}/conf.d/{name}.conf')}")
+        yield StringCommand(
+            f"{control} stop {name} >/dev/null 2>&1; rm -f {shell.line(f'{directory}/conf.d/{name}.conf')}"
+        )
     # Ends when its socket is gone; a deadline, because a daemon that will not die must not hang the run.
     yield StringCommand(
         f"{control} shutdown >/dev/null 2>&1; "

@@ -21,5 +21,7 @@ def synchronise() -> Commands:
     if found:
         host.noop(f"{found} keeps the clock")
         return
-    yield StringCommand("[ -e /usr/lib/systemd/systemd-timesyncd ] || apt-get install -y --no-install-recommends systemd-timesyncd")
+    yield StringCommand(
+        "[ -e /usr/lib/systemd/systemd-timesyncd ] || apt-get install -y --no-install-recommends systemd-timesyncd"
+    )
     yield shell.command("systemctl", "enable", "--now", "--quiet", "systemd-timesyncd")

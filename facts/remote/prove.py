@@ -20,14 +20,11 @@ def main() -> object:
     from ray.serve._private.common import RequestMetadata
     from ray.util.state import list_actors
 
-    try:
-        ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
-    except Exception as error:
-        return {"unreachable": f"Ray at {address}: {error}"}
+    ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
     nodes = {node["NodeID"]: node for node in ray.nodes()}
     actors = [
         actor
-        for actor in list_actors(filters=[("state", "=", "ALIVE")], limit=1000, detail=True)
+        for actor in list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000, detail=True)
         if (actor.name or "").startswith(prefix)
     ]
     calls = {}
@@ -55,5 +52,8 @@ def main() -> object:
 
 
 with contextlib.redirect_stdout(io.StringIO()):
-    result = main()
+    try:
+        result = main()
+    except Exception as error:
+        result = {"unreachable": " ".join(f"{type(error).__name__}: {error}".split())[:400]}
 print(json.dumps(result), flush=True)

@@ -1,4 +1,4 @@
-"""Which package may import which, read from the syntax trees, and that each package really comes from this repository."""
+"""Which package may import which, read from syntax trees, and that each package comes from this repository."""
 
 from __future__ import annotations
 

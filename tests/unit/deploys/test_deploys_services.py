@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supervisor.datatypes import dict_of_key_value_pairs
+from supervisor.datatypes import dict_of_key_value_pairs  # type: ignore[import-untyped]
 
 from deploys.services import DIGEST_VARIABLE, Service, service_file, service_path, supervisor_file
 
@@ -142,7 +143,7 @@ def test_the_digest_follows_what_the_service_runs_with() -> None:
 
 
 def test_the_digest_follows_nothing_else() -> None:
-    reordered = dict(reversed(SERVICE.environment.items()))
+    reordered = dict(reversed(list(SERVICE.environment.items())))
     same = [
         replace(SERVICE, environment=reordered),
         replace(SERVICE, description="another text"),
@@ -178,8 +179,6 @@ def test_unit_environment_reads_back(composed: Any, value: str) -> None:
 
 @pytest.mark.parametrize("value", [*AWKWARD, "a ;b", "a #b"])
 def test_program_command_reads_back(composed: Any, value: str, request: pytest.FixtureRequest) -> None:
-    import shlex
-
     if value in ("a ;b", "a #b"):
         request.applymarker(
             pytest.mark.xfail(strict=True, reason="supervisor takes ' ;' and ' #' for the start of a comment")

@@ -1,4 +1,4 @@
-"""The boundary: host data to frozen settings, and what is said of data that does not fit. And the one command builder."""
+"""The boundary: host data to frozen settings, and what is said of data that does not fit; and the command builder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def test_the_api_wants_a_key_beyond_loopback(data: dict[str, Any]) -> None:
     assert not parse("control", data).api_key_required
 
 
-@pytest.mark.parametrize("value", ["plain", "two words", "it's", 'say "hi"', "$HOME", "`id`", "a;b", "*", "back\\slash", ""])
+@pytest.mark.parametrize(
+    "value", ["plain", "two words", "it's", 'say "hi"', "$HOME", "`id`", "a;b", "*", "back\\slash", ""]
+)
 def test_command_quotes_every_value(value: str) -> None:
     raw = shell.command("printf", "%s", values=(value,)).get_raw_value()
     assert shlex.split(raw) == ["printf", "%s", value]

@@ -1,4 +1,4 @@
-"""compose(): what it refuses, with the thing, the value and the fix in the message, and what it makes of a good profile."""
+"""compose(): what it refuses, with the thing, the value and the fix, and what it makes of a good profile."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ def test_refusals_name_the_thing_the_value_and_the_fix(home: Path, case: str) ->
 
 def test_nodes_with_different_numbers_of_accelerators_are_refused(home: Path) -> None:
     pair = h200_pair(1)
-    odd = Cluster(
-        name="odd", version="1.0", control=pair.control, compute=(pair.compute[0], h200_pair(2).compute[1])
-    )
+    odd = Cluster(name="odd", version="1.0", control=pair.control, compute=(pair.compute[0], h200_pair(2).compute[1]))
     with pytest.raises(ProfileError, match=r"inventory odd: .*different numbers of accelerators"):
         made(odd)
 
@@ -133,7 +131,7 @@ def test_fewer_replicas_than_nodes_leave_the_last_nodes_without_an_engine(home: 
 def test_parallelism(
     home: Path,
     accelerators: int,
-    serving: dict[str, str],
+    serving: dict[str, Any],
     tensor: int,
     pipeline: int,
     replicas: int,

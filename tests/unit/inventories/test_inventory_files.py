@@ -117,7 +117,9 @@ def test_reading_an_inventory_makes_no_file(tmp_path: Path) -> None:
     assert not home.exists(), "secrets and directories are made by the deploys"
 
 
-def test_package_sources_of_uv_win_and_local_indexes_are_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_package_sources_of_uv_win_and_local_indexes_are_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     certificates = tmp_path / "certificates.pem"
     certificates.touch()
     monkeypatch.setenv("UV_FIND_LINKS", "/wheels /more")
@@ -131,4 +133,3 @@ def test_package_sources_of_uv_win_and_local_indexes_are_skipped(monkeypatch: py
         "UV_INDEX": "https://more.example/simple",
         "SSL_CERT_FILE": str(certificates),
     }
-

@@ -1,0 +1,88 @@
+"""The laptop cluster as a benchmark sees it: its endpoint, the right answer, its nodes' memory. Reads only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import BenchmarkError
+from deploys import roles
+from deploys.settings import Settings, parse
+from facts.vllm import Processes
+from inventories import laptop as inventory
+
+ANSWER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class NodeMemory:
+    """Proportional set size of one node's processes: those that carry its name, and their descendants."""
+
+    node: str
+    role: str
+    processes: int
+    engines: int
+    total_bytes: int
+
+
+def nodes() -> list[Settings]:
+    """Settings of the laptop's nodes, the head first."""
+    return [parse(name, data["settings"]) for name, data in (*inventory.control, *inventory.compute)]
+
+
+def runtime_is_there() -> bool:
+    """Whether the locked runtime is built, so that a start does not build it."""
+    return (Path(roles.runtime_directory(nodes()[0])) / "complete.json").exists()
+
+
+def ask(head: Settings) -> bool:
+    """Ask the golden question over the API; whether the answer is right. False too while nobody answers."""
+    golden = head.model.golden
+    body = {
+        "model": head.model.name,
+        "messages": [{"role": "user", "content": golden["question"]}],
+        "max_tokens": golden["max_tokens"],
+        "temperature": 0,
+    }
+    call = urllib.request.Request(  # noqa: S310 (http on loopback by design)
+        f"{head.endpoint}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(call, timeout=ANSWER_SECONDS) as stream:  # noqa: S310
+            answer: Any = json.load(stream)
+        text = str(answer["choices"][0]["message"]["content"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError):
+        return False
+    return str(golden["expected"]).lower() in text.lower()
+
+
+def answers_at_all(head: Settings) -> bool:
+    """Whether anything speaks HTTP at the endpoint."""
+    try:
+        urllib.request.urlopen(f"{head.endpoint}/models", timeout=5).close()  # noqa: S310 (http on loopback)
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def memory() -> list[NodeMemory]:
+    """Memory of every node, by the fact that `cluster verify` and the operator use."""
+    found = []
+    fact = Processes()
+    for node in nodes():
+        command = fact.command(node=node.node, cluster=node.cluster)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+        answer = fact.process(done.stdout.splitlines())
+        unreachable = getattr(answer, "unreachable", "")
+        if unreachable or not answer.names:
+            raise BenchmarkError(f"{node.node}: no processes of its own found {unreachable}; is the cluster up?")
+        found.append(NodeMemory(node.node, node.role, len(answer.names), len(answer.engines), answer.total_bytes))
+    return found

@@ -1,0 +1,251 @@
+"""How long a run takes that has nothing to do: this project's deploys beside an Ansible playbook of the same state.
+
+`python -m benchmarks.noop_rerun` brings the lab to each size, deploys until nothing changes, and then lets the tools
+take turns. A run that changed something or failed does not count. Exit 0 measured, 1 some figure is missing, 2 could
+not measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import lab
+from benchmarks import common, tools
+from benchmarks.common import GIB, PROJECT, BenchmarkError
+from benchmarks.tools import Column, Run
+from lab.boot import ssh_command
+
+# Proportional set sizes of a serving cluster's processes, read from /proc and rounded up: head, two engines of 2.4 GiB
+# with their Ray workers and the ingress; and a host that only runs a Ray worker.
+BASE_BYTES = int(7.5 * GIB)
+HOST_BYTES = int(0.4 * GIB)
+DEPLOYS_UNTIL_CONVERGED = 4
+EXTRA_ATTEMPTS = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all sizes; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _measure(options)
+    except (BenchmarkError, lab.LabError) as error:
+        print(f"noop_rerun: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.noop_rerun", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2, 8, 24], help="numbers of compute hosts")
+    parser.add_argument("--runs", type=int, default=5, help="valid runs of each tool at each size")
+    parser.add_argument("--ansible-playbook", default="", help="the program; default: beside this Python, or on PATH")
+    parser.add_argument("--replace", action="store_true", help="a lab that is up may be given another size")
+    return parser
+
+
+def _measure(options: argparse.Namespace) -> int:
+    playbook = tools.program("ansible-playbook", options.ansible_playbook)
+    found = lab.state()
+    if found and not options.replace and {len(found.hosts) - 1} != set(options.sizes):
+        raise BenchmarkError(f"a lab of {len(found.hosts)} hosts is up; give --replace to let it be given other sizes")
+    check_memory(max(options.sizes))
+    path = common.result_path("noop_rerun")
+    result: dict[str, Any] = {
+        "benchmark": "noop_rerun",
+        "started": common.now(),
+        "machine": common.machine(),
+        "versions": versions(playbook),
+        "runs_wanted": options.runs,
+        "sizes": [],
+    }
+    whole = True
+    for nodes in options.sizes:
+        check_memory(nodes)
+        state = lab.up(nodes, _show)
+        result["versions"].update(lab_versions(state))
+        size = measure_size(state, playbook, options.runs)
+        result["sizes"].append(size)
+        whole = whole and all(column["seconds"]["runs"] >= options.runs for column in size["columns"].values())
+        # After each size: a benchmark that is stopped has its results so far.
+        common.write_results(path, result, report(result))
+        print(report(result), flush=True)
+    print(f"written: {path.relative_to(PROJECT)}")
+    return 0 if whole else 1
+
+
+def needed_bytes(nodes: int) -> int:
+    """Memory that a lab of this size takes when it serves."""
+    return BASE_BYTES + nodes * HOST_BYTES
+
+
+def check_memory(nodes: int) -> None:
+    """BenchmarkError when the machine has not enough for that many compute hosts, less what a lab now holds."""
+    found = lab.state()
+    held = needed_bytes(len(found.hosts) - 1) if found else 0
+    needed, free = max(needed_bytes(nodes) - held, 0), common.available_memory_bytes()
+    if needed > free:
+        raise BenchmarkError(
+            f"{nodes} compute hosts take about {needed / GIB:.1f} GiB more memory and {free / GIB:.1f} GiB are "
+            "available; end other programs or leave this size out with --sizes"
+        )
+
+
+def measure_size(state: lab.LabState, playbook: str, runs: int) -> dict[str, Any]:
+    """Converge the lab, then let the columns take turns until each has `runs` valid runs or has used its attempts."""
+    hosts = [host.name for host in state.hosts]
+    pyinfra = tools.pyinfra_column()
+    converge(pyinfra, hosts)
+    with tempfile.TemporaryDirectory(prefix="noop-") as place:
+        export(Path(place))
+        ansible = tools.ansible_columns(playbook, Path(place), forks=len(hosts))
+        prepared = tools.run(ansible[0])
+        if prepared.verdict.failed:
+            raise BenchmarkError(f"{ansible[0].name}: {prepared.verdict.complaint(hosts)}")
+        columns = [pyinfra, *ansible]
+        # Once each without a watch: connections that are kept are there, caches are warm, and the state is one for all.
+        for column in columns:
+            complaint = tools.run(column).verdict.complaint(hosts)
+            if complaint:
+                raise BenchmarkError(f"{column.name} is no no-op after {pyinfra.name} converged: {complaint}")
+        valid, misses = take_turns(columns, hosts, runs)
+    return {
+        "compute_hosts": len(hosts) - 1,
+        "hosts": len(hosts),
+        # What Ansible's first run had to change on hosts that pyinfra had converged, such as its own requirements.
+        "ansible_prepared": sorted(set(prepared.verdict.changed)),
+        "columns": {column.name: summary(valid[column.name], len(hosts)) for column in columns},
+        "ratios": ratios(valid, columns),
+        "misses": misses,
+    }
+
+
+def converge(column: Column, hosts: list[str]) -> None:
+    """Deploy until a run changes nothing."""
+    complaint = ""
+    for attempt in range(1, DEPLOYS_UNTIL_CONVERGED + 1):
+        verdict = tools.run(column).verdict
+        complaint = verdict.complaint(hosts)
+        _show("deploy", f"run {attempt}: {complaint or 'nothing changed'}")
+        if not complaint:
+            return
+    raise BenchmarkError(f"not converged after {DEPLOYS_UNTIL_CONVERGED} deploys: {complaint}")
+
+
+def export(place: Path) -> None:
+    """Write the playbook's input, in a process of its own: an inventory is read once in a process."""
+    command = [sys.executable, "-m", "benchmarks.ansible.export", str(place)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"export for the playbook: {done.stderr.strip()[-400:]}")
+
+
+def take_turns(columns: list[Column], hosts: list[str], runs: int) -> tuple[dict[str, list[Run]], list[str]]:
+    """Rounds in which every column that lacks runs has one, each round beginning with another column."""
+    valid: dict[str, list[Run]] = {column.name: [] for column in columns}
+    misses: list[str] = []
+    for turn in range(runs + EXTRA_ATTEMPTS):
+        first = turn % len(columns)
+        for column in [*columns[first:], *columns[:first]]:
+            if len(valid[column.name]) >= runs:
+                continue
+            try:
+                done = tools.run(column)
+            except BenchmarkError as error:
+                misses.append(f"{len(hosts) - 1} compute hosts, {error}")
+                continue
+            complaint = done.verdict.complaint(hosts)
+            _show("run", f"{column.name}: {done.seconds:.2f} s {complaint}")
+            if complaint:
+                misses.append(f"{len(hosts) - 1} compute hosts, {column.name}: {complaint}")
+            else:
+                valid[column.name].append(done)
+    return valid, misses
+
+
+def summary(runs: list[Run], hosts: int) -> dict[str, Any]:
+    """Figures of one column. Pure."""
+    seconds = common.spread([run.seconds for run in runs])
+    return {
+        "seconds": seconds,
+        "seconds_per_host": round(seconds["median"] / hosts, 3) if seconds["median"] is not None else None,
+        "processor_seconds": common.spread([run.processor_seconds for run in runs]),
+        "each": [{"seconds": r.seconds, "processor_seconds": r.processor_seconds, "load": r.load_before} for r in runs],
+    }
+
+
+def ratios(valid: dict[str, list[Run]], columns: list[Column]) -> dict[str, float | None]:
+    """Each column's median time as a multiple of the first column's. Pure."""
+    medians = {column.name: common.spread([run.seconds for run in valid[column.name]])["median"] for column in columns}
+    return {name: common.ratio(median, medians[columns[0].name]) for name, median in medians.items()}
+
+
+def report(result: dict[str, Any]) -> str:
+    """The results as Markdown. Pure."""
+    head = ["tool", "compute hosts", "runs", "median s", "least s", "most s", "s a host", "tool CPU s", "times pyinfra"]
+    rows = []
+    misses: list[str] = []
+    for size in result["sizes"]:
+        misses += size["misses"]
+        for name, column in size["columns"].items():
+            seconds = column["seconds"]
+            rows.append(
+                [
+                    name,
+                    str(size["compute_hosts"]),
+                    str(seconds["runs"]),
+                    common.shown(seconds["median"], 2),
+                    common.shown(seconds["least"], 2),
+                    common.shown(seconds["most"], 2),
+                    common.shown(column["seconds_per_host"], 2),
+                    common.shown(column["processor_seconds"]["median"], 2),
+                    common.shown(size["ratios"][name], 2),
+                ]
+            )
+    return "\n".join(
+        [
+            "# A run that has nothing to do\n",
+            common.about(result["machine"], result["versions"], result["started"]),
+            common.markdown_table(head, rows),
+            "",
+            "Hosts and operator share this machine. Rules, and what was not compared: benchmarks/README.md.\n",
+            common.listed_misses(misses),
+        ]
+    )
+
+
+def versions(playbook: str) -> dict[str, str]:
+    """Versions of what runs on the operator's side."""
+    from importlib.metadata import version
+
+    said = subprocess.run([playbook, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    core = re.search(r"core ([0-9][^\]\s]*)", said)
+    python = re.search(r"python version = (\S+)", said)
+    return {
+        "python": common.machine()["python"],
+        "pyinfra": version("pyinfra"),
+        "ansible-core": core[1] if core else "unknown",
+        "python of ansible-core": python[1] if python else "unknown",
+    }
+
+
+def lab_versions(state: lab.LabState) -> dict[str, str]:
+    """Versions of what runs on the hosts, asked of the control host."""
+    command = ssh_command(
+        state.hosts[0], lab.LabPaths(), "cat /etc/debian_version; python3 --version", connect_seconds=10
+    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    lines = [*done.stdout.split("\n"), "", ""]
+    return {"Debian on the hosts": lines[0], "python on the hosts": lines[1].removeprefix("Python ")}
+
+
+def _show(phase: str, detail: str) -> None:
+    print(f"{phase:8} {detail}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Which facts the verification needs of each host. Pure."""
+
+from __future__ import annotations
+
+from cli.clusters import ClusterInventory
+from cli.runner import FactRequest
+from deploys.operations.service import states
+from deploys.roles import managed_files, runtime_directory, secret_files, services
+
+PROOF_SECONDS = 20
+
+
+def requests(cluster: ClusterInventory, *, full: bool) -> dict[str, list[FactRequest]]:
+    """Facts by host. `full` reads every byte of the weights again."""
+    return {host.name: _host_requests(cluster, host.name, full=full) for host in cluster.hosts}
+
+
+def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[FactRequest]:
+    settings = next(host.settings for host in cluster.hosts if host.name == name)
+    paths = [file.path for file in managed_files(settings)] + list(secret_files(settings).values())
+    asked = [
+        FactRequest("services", "facts.services.Services", states(settings, services(settings))),
+        FactRequest("files", "facts.files.Digests", {"paths": paths}),
+        FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_directory(settings)}),
+        FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
+    ]
+    if settings.manage_system:
+        asked.append(FactRequest("firewall", "facts.services.FirewallRules"))
+    if settings.runs_engine:
+        asked.append(
+            FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory, "full": full})
+        )
+    if settings.is_control:
+        user = settings.service_user if settings.manage_system else ""
+        asked += [
+            FactRequest("nodes", "facts.ray.Nodes"),
+            FactRequest("serve", "facts.ray.Serve"),
+            FactRequest(
+                "proofs",
+                "facts.ray.Proofs",
+                {"runtime": runtime_directory(settings), "user": user, "seconds": PROOF_SECONDS},
+            ),
+        ]
+    return asked

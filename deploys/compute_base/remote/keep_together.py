@@ -1,0 +1,68 @@
+"""Run a command and leave nothing of it behind: keep_together.py COMMAND ARGUMENT...
+
+For machines without systemd, whose control groups would do this. An engine's processes outlive the Ray worker that
+started them when that is killed; here they become children of this program (PR_SET_CHILD_SUBREAPER, prctl(2)), which ends
+them when the command has ended or when it is told to stop. Standard library only; Linux.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+_PR_SET_CHILD_SUBREAPER = 36
+GRACE_SECONDS = 8.0
+
+
+def descendants(root: int) -> set[int]:
+    """Processes below `root`, however deep."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError), open(f"/proc/{entry}/stat", "rb") as stream:
+                parents[int(entry)] = int(stream.read().rsplit(b")", 1)[1].split()[1])
+    found, grew = {root}, True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return found - {root}
+
+
+def end_all(number: int) -> None:
+    """Send a signal to every descendant."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def reap() -> None:
+    """Collect what has ended, without waiting."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def main() -> int:
+    """Exit with the command's status once everything that it started is gone."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        print("prctl: no child subreaper on this kernel", file=sys.stderr)
+    child = subprocess.Popen(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: child.send_signal(got) if child.poll() is None else None)
+    status = child.wait()
+    end_all(signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while descendants(os.getpid()) and time.monotonic() < deadline:
+        reap()
+        time.sleep(0.1)
+    end_all(signal.SIGKILL)
+    reap()
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Operations on runtime, weights and the state of the cluster, against what their facts say.
+
+Ray's answers are those captured from Ray 2.60.0 (tests/unit/facts/fixtures).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import OperationError
+
+from deploys import roles, runtime_lock
+from deploys.operations import model, ready, runtime
+from deploys.settings import Settings
+from facts.ray import Nodes, Runtime, Serve
+from facts.vllm import Listening, ModelDirectory
+
+CAPTURED = Path(__file__).parents[1] / "unit" / "facts" / "fixtures" / "ray-2.60.0"
+LOOPBACK = {"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"}
+
+
+def captured(name: str) -> Any:
+    return json.loads((CAPTURED / f"{name}.json").read_text())
+
+
+def output(answer: Any) -> list[str]:
+    return [json.dumps(answer)]
+
+
+@pytest.fixture
+def managed(composed: Any) -> dict[str, Settings]:
+    found: dict[str, Settings] = composed()
+    return found
+
+
+@pytest.fixture
+def head(composed: Any) -> Settings:
+    """The control node of the cluster from which Ray's answers were captured."""
+    from hardware.laptop import CLUSTER
+
+    found: Settings = composed(CLUSTER, managed=False, addresses=LOOPBACK)["head"]
+    return found
+
+
+def runtime_lines(settings: Settings, *, whole: bool) -> list[str]:
+    noted = [json.dumps({"python": "3.11.2", "versions": {"ray": "2.60.0"}})] if whole else []
+    return [f"runtime {roles.runtime_directory(settings)}", *noted]
+
+
+@pytest.mark.parametrize("operation", [runtime.build, runtime.copy_from_depot])
+def test_a_whole_runtime(given_host: Any, unchanged: Any, managed: dict[str, Settings], operation: Any) -> None:
+    settings = managed["control"]
+    unchanged(given_host.run(operation, {Runtime: runtime_lines(settings, whole=True)}, settings=settings))
+
+
+def test_a_missing_runtime_is_built(given_host: Any, composed: Any) -> None:
+    settings = composed()["control"]
+    outcome = given_host.run(runtime.build, {Runtime: runtime_lines(settings, whole=False)}, settings=settings)
+    (command,) = outcome.commands
+    words = shlex.split(command)
+    name = runtime_lock.load(settings.runtime).name
+    assert words[:2] == ["env", "UV_CACHE_DIR=/opt/cluster/uv-cache"]
+    assert words[2:6] == [
+        "/usr/local/lib/cluster/build_runtime.sh",
+        f"/opt/cluster/runtime/{name}",
+        settings.runtime.python,
+        f"/usr/local/lib/cluster/{name}.lock",
+    ]
+    # The lock that it reads is one of the files that compute_base puts there.
+    assert words[5] in {file.path for file in roles.managed_files(settings)}
+
+
+def test_a_missing_runtime_is_copied(given_host: Any, managed: dict[str, Settings]) -> None:
+    settings = managed["compute0"]
+    outcome = given_host.run(
+        runtime.copy_from_depot, {Runtime: runtime_lines(settings, whole=False)}, settings=settings
+    )
+    name = runtime_lock.load(settings.runtime).name
+    directory = f"/opt/cluster/runtime/{name}"
+    assert outcome.commands[0] == (
+        f"/usr/local/lib/cluster/fetch_from_depot.sh 192.0.2.10 8730 runtime {name} {directory} complete.json"
+    )
+    assert outcome.commands[1].startswith(f"[ -x {directory}/bin/python ] || rsync ")
+    assert len(outcome.commands) == 2
+
+
+MODEL_STATES = {
+    "whole": {"state": "whole", "problems": [], "bytes": 1},
+    "missing": {"state": "missing", "problems": [], "bytes": 0},
+    "corrupt": {"state": "corrupt", "problems": ["config.json is missing"], "bytes": 1},
+    "unknown": {"state": "unknown", "problems": ["manifest.json is missing"], "bytes": 1},
+}
+
+
+@pytest.mark.parametrize("operation", [model.fetch, model.copy_from_depot])
+def test_a_whole_model(given_host: Any, unchanged: Any, managed: dict[str, Settings], operation: Any) -> None:
+    facts = {ModelDirectory: output(MODEL_STATES["whole"])}
+    unchanged(given_host.run(operation, facts, settings=managed["control"]))
+
+
+def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings]) -> None:
+    settings = managed["control"]
+    outcome = given_host.run(model.fetch, {ModelDirectory: output(MODEL_STATES["missing"])}, settings=settings)
+    (command,) = outcome.commands
+    words = shlex.split(command)
+    assert words[-4:] == [
+        f"{roles.runtime_directory(settings)}/bin/python",
+        "/usr/local/lib/cluster/fetch_model.py",
+        settings.model.directory,
+        json.dumps(dict(settings.model.source), sort_keys=True),
+    ]
+    assert "UV_CACHE_DIR=/opt/cluster/uv-cache" in words
+
+
+def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]) -> None:
+    settings = managed["compute0"]
+    facts = {ModelDirectory: output(MODEL_STATES["missing"])}
+    outcome = given_host.run(model.copy_from_depot, facts, settings=settings)
+    assert outcome.commands == [
+        "/usr/local/lib/cluster/fetch_from_depot.sh 192.0.2.10 8730 models smollm2-135m-instruct "
+        f"{settings.model.directory} manifest.json"
+    ]
+
+
+@pytest.mark.parametrize("state", ["corrupt", "unknown"])
+@pytest.mark.parametrize("operation", [model.fetch, model.copy_from_depot])
+def test_a_damaged_model_is_refused(given_host: Any, managed: dict[str, Settings], operation: Any, state: str) -> None:
+    settings = managed["compute0"]
+    with pytest.raises(OperationError) as raised:
+        given_host.run(operation, {ModelDirectory: output(MODEL_STATES[state])}, settings=settings)
+    said = str(raised.value)
+    assert said.startswith(f"compute0: model {settings.model.directory}: ")
+    assert MODEL_STATES[state]["problems"][0] in said  # type: ignore[index]
+    assert "remove the directory" in said
+
+
+def waits(command: str, settings: Settings) -> list[str]:
+    """Arguments that cluster_wait.py gets, after the dashboard's address."""
+    words = shlex.split(command)
+    program = words.index(f"{settings.directories.library}/cluster_wait.py")
+    assert words[0] == "env" and words[program - 1] == "python3"
+    assert any(word.startswith("RAY_AUTH_TOKEN_PATH=") for word in words[:program])
+    assert words[program + 1] == f"http://{settings.head_address}:8265"
+    return words[program + 2 :]
+
+
+def test_a_head_that_answers(given_host: Any, unchanged: Any, head: Settings) -> None:
+    unchanged(given_host.run(ready.wait_for_head, {Listening: ["yes"]}, settings=head))
+
+
+def test_a_head_that_does_not(given_host: Any, head: Settings) -> None:
+    outcome = given_host.run(ready.wait_for_head, {Listening: ["no"]}, settings=head)
+    (command,) = outcome.commands
+    assert waits(command, head) == ["head", "120", "127.0.0.10:6379"]
+
+
+def test_exactly_the_declared_nodes(given_host: Any, unchanged: Any, head: Settings) -> None:
+    unchanged(given_host.run(ready.wait_for_nodes, {Nodes: output(captured("nodes"))}, settings=head))
+
+
+@pytest.mark.parametrize("change", ["unreachable", "dead", "missing", "extra", "other address"])
+def test_other_nodes_than_the_declared(given_host: Any, head: Settings, change: str) -> None:
+    answer = captured("nodes")
+    rows = answer["data"]["result"]["result"]
+    if change == "dead":
+        rows[1]["state"] = "DEAD"
+    elif change == "missing":
+        del rows[1]
+    elif change == "extra":
+        rows.append({**rows[1], "node_name": "stranger", "node_ip": "192.0.2.99"})
+    elif change == "other address":
+        rows[1]["node_ip"] = "192.0.2.99"
+    else:
+        answer = {"unreachable": "refused"}
+    outcome = given_host.run(ready.wait_for_nodes, {Nodes: output(answer)}, settings=head)
+    (command,) = outcome.commands
+    assert waits(command, head) == ["nodes", "180", *(f"{name}={address}" for name, address in LOOPBACK.items())]
+
+
+def test_a_dead_node_beside_its_successor_is_no_difference(given_host: Any, unchanged: Any, head: Settings) -> None:
+    answer = captured("nodes")
+    rows = answer["data"]["result"]["result"]
+    rows.append({**rows[1], "state": "DEAD"})
+    unchanged(given_host.run(ready.wait_for_nodes, {Nodes: output(answer)}, settings=head))
+
+
+def test_every_engine_answered(given_host: Any, unchanged: Any, head: Settings) -> None:
+    unchanged(given_host.run(ready.wait_for_engines, {Serve: output(captured("serve"))}, settings=head))
+
+
+@pytest.mark.parametrize("change", ["unreachable", "not deployed", "deploying", "one engine"])
+def test_not_every_engine_answered(given_host: Any, head: Settings, change: str) -> None:
+    answer = captured("serve")
+    if change == "unreachable":
+        answer = {"unreachable": "refused"}
+    elif change == "not deployed":
+        answer["applications"] = {}
+    elif change == "deploying":
+        answer["applications"]["llm"]["status"] = "DEPLOYING"
+    else:
+        answer["applications"]["llm"]["deployments"]["ProvenLLMServer:smollm2-135m-instruct"]["replicas"].pop()
+    outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
+    (command,) = outcome.commands
+    assert waits(command, head) == ["engines", "1800", "2"]
+
+
+def test_an_application_that_was_given_up_is_begun_anew(given_host: Any, head: Settings) -> None:
+    answer = captured("serve")
+    answer["applications"]["llm"]["status"] = "DEPLOY_FAILED"
+    outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
+    assert outcome.commands[0].endswith("restart cluster-serve")
+    assert waits(outcome.commands[1], head) == ["engines", "1800", "2"]

@@ -1,0 +1,140 @@
+"""cluster_serve.py against a small dashboard: tells Serve what is declared, once, and again when it was forgotten."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploys import roles
+
+PROGRAM = "vllm/remote/cluster_serve.py"
+Apply = Callable[..., str]
+
+
+@pytest.fixture
+def wanted(composed: Any) -> dict[str, Any]:
+    """The declared application, as the deploys write it."""
+    return roles.serve_configuration(composed()["control"])
+
+
+@pytest.fixture
+def apply(repository: Path, monkeypatch: pytest.MonkeyPatch, token_file: Path) -> Apply:
+    """The program's one step; it is no part of a package, because the hosts have the file alone."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token_file))
+    spec = importlib.util.spec_from_file_location("cluster_serve", repository / "deploys" / PROGRAM)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def once(base: str, wanted: dict[str, Any], *, retry_failed: bool = False) -> str:
+        return str(module.apply_once(base, wanted, retry_failed=retry_failed))
+
+    return once
+
+
+def test_applied_once_and_then_left_alone(apply: Apply, dashboard: Any, wanted: dict[str, Any]) -> None:
+    assert apply(dashboard.url, wanted) == "applied"
+    assert dashboard.calls == ["PUT /api/serve/applications/"]
+    assert dashboard.bodies == [wanted]
+    assert apply(dashboard.url, wanted) == ""
+    assert len(dashboard.calls) == 1
+
+
+def test_a_changed_application_is_taken_down_first(apply: Apply, dashboard: Any, wanted: dict[str, Any]) -> None:
+    apply(dashboard.url, wanted)
+    changed = json.loads(json.dumps(wanted))
+    changed["applications"][0]["args"]["golden"]["max_tokens"] = 17
+    assert apply(dashboard.url, changed) == "removed"
+    # Serve is still at it: nothing is asked a second time, and nothing is put beside it.
+    assert apply(dashboard.url, changed) == "removed"
+    assert dashboard.calls[1:] == ["DELETE /api/serve/applications/"]
+    dashboard.applications.clear()
+    assert apply(dashboard.url, changed) == "applied"
+    assert dashboard.calls[2:] == ["PUT /api/serve/applications/"]
+    assert apply(dashboard.url, changed) == ""
+
+
+def test_an_application_of_someone_else_is_taken_down(apply: Apply, dashboard: Any, wanted: dict[str, Any]) -> None:
+    apply(dashboard.url, wanted)
+    dashboard.applications["other"] = {"status": "RUNNING", "deployed_app_config": {"name": "other"}}
+    assert apply(dashboard.url, wanted) == "removed"
+
+
+def test_an_imperative_application_is_not_the_declared_one(
+    apply: Apply, dashboard: Any, wanted: dict[str, Any]
+) -> None:
+    dashboard.applications["llm"] = {"status": "RUNNING", "deployed_app_config": None}
+    assert apply(dashboard.url, wanted) == "removed"
+
+
+def test_the_declared_application_is_recognised_in_rays_own_answer(
+    apply: Apply, dashboard: Any, repository: Path
+) -> None:
+    captured = repository / "tests" / "unit" / "facts" / "fixtures" / "ray-2.60.0" / "serve.json"
+    dashboard.applications.update(json.loads(captured.read_text())["applications"])
+    declared = {"applications": [dashboard.applications["llm"]["deployed_app_config"]]}
+    assert apply(dashboard.url, declared) == ""
+    assert dashboard.calls == []
+
+
+def test_an_application_that_serve_gave_up_is_begun_anew_only_when_asked(
+    apply: Apply, dashboard: Any, wanted: dict[str, Any]
+) -> None:
+    apply(dashboard.url, wanted)
+    dashboard.applications["llm"]["status"] = "DEPLOY_FAILED"
+    assert apply(dashboard.url, wanted) == ""
+    assert apply(dashboard.url, wanted, retry_failed=True) == "removed"
+    dashboard.applications.clear()
+    assert apply(dashboard.url, wanted, retry_failed=True) == "applied"
+
+
+def test_without_the_token_nothing_is_told(
+    apply: Apply, dashboard: Any, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    with pytest.raises(OSError, match="401"):
+        apply(dashboard.url, wanted)
+
+
+def test_it_keeps_at_it_and_ends_when_asked(start: Any, dashboard: Any, wanted: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "serve.json"
+    path.write_text(json.dumps(wanted))
+    process = start(PROGRAM, dashboard.url, str(path))
+    assert process.stdout.readline() == "applied\n"
+    assert dashboard.bodies == [wanted]
+    # The head was restarted and knows nothing any more.
+    with dashboard.changed:
+        dashboard.applications.clear()
+    dashboard.wait_until(lambda: len(dashboard.calls) == 2)
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_a_head_that_is_down_is_waited_for(start: Any, wanted: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "serve.json"
+    path.write_text(json.dumps(wanted))
+    with socket.socket() as listener:
+        # Bound and not listening: connections are refused, and nobody else gets the port.
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = start(PROGRAM, url, str(path))
+        assert process.stdout.readline().startswith(f"waiting for {url}: ")
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_a_refusal_of_serve_is_told(start: Any, dashboard: Any, wanted: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "serve.json"
+    path.write_text(json.dumps(wanted))
+    dashboard.fail = 400
+    process = start(PROGRAM, dashboard.url, str(path))
+    line = process.stdout.readline()
+    assert line.startswith(f"400 from {dashboard.url}: ") and "told to fail" in line
+    assert process.poll() is None

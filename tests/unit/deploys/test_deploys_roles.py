@@ -1,0 +1,220 @@
+"""What each host is declared to have: files, services, and what Ray Serve is told to run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deploys import roles
+from deploys.services import Service
+from deploys.settings import Settings
+from hardware.catalog.h200 import H200
+from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
+from hardware.model import Cluster, Node
+
+SECRET = "5eac0ffee5eac0ffee"  # noqa: S105 (what the test looks for)
+PINNED = {
+    "--node-manager-port": "node_manager",
+    "--object-manager-port": "object_manager",
+    "--runtime-env-agent-port": "runtime_env_agent",
+    "--dashboard-agent-grpc-port": "agent_grpc",
+    "--dashboard-agent-listen-port": "agent_http",
+    "--metrics-export-port": "metrics",
+    "--min-worker-port": "worker_first",
+    "--max-worker-port": "worker_last",
+}
+
+
+def options(service: Service) -> dict[str, str]:
+    """`--key=value` arguments of a command; a bare `--key` has an empty value."""
+    found = {}
+    for argument in service.command:
+        if argument.startswith("--"):
+            key, _, value = argument.partition("=")
+            assert key not in found, f"{key} is given twice"
+            found[key] = value
+    return found
+
+
+def servers(accelerators: int) -> Cluster:
+    compute = tuple(
+        Node(
+            name=f"compute{index}",
+            role="compute",
+            board="server",
+            cluster_interface="eth0",
+            accelerators=(H200,) * accelerators,
+        )
+        for index in range(2)
+    )
+    control = Node(name="control", role="control", board="server", cluster_interface="eth0")
+    return Cluster(name="servers", version="1.0", control=control, compute=compute)
+
+
+def llm_arguments(settings: Settings) -> dict[str, Any]:
+    (application,) = roles.serve_configuration(settings)["applications"]
+    arguments: dict[str, Any] = application["args"]
+    return arguments
+
+
+@pytest.fixture(params=["managed", "supervised", "cuda"])
+def hosts(request: pytest.FixtureRequest, composed: Any) -> dict[str, Settings]:
+    made: dict[str, Settings] = (
+        composed(GEFORCE_PAIR, model="qwen2.5-7b-instruct-awq")
+        if request.param == "cuda"
+        else composed(managed=request.param == "managed")
+    )
+    return made
+
+
+def test_every_path_is_declared_once(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        paths = [file.path for file in roles.managed_files(settings)]
+        assert len(paths) == len(set(paths))
+        assert all(path.startswith("/") for path in paths)
+
+
+def test_no_secret_is_in_a_file_or_a_command(composed: Any, home: Any) -> None:
+    directory = home / "lab" / "secrets"
+    directory.mkdir(parents=True)
+    for secret in ("ray-token", "api-key"):
+        (directory / secret).write_text(SECRET)
+    for settings in composed().values():
+        assert SECRET not in "".join(file.content for file in roles.managed_files(settings))
+        for service in roles.services(settings):
+            assert SECRET not in " ".join([*service.command, *service.environment.values()])
+        # Nor does a managed file lie where a secret is put.
+        assert not set(roles.secret_files(settings).values()) & {file.path for file in roles.managed_files(settings)}
+
+
+def test_services_in_the_order_in_which_they_start(composed: Any) -> None:
+    managed, supervised = composed(), composed(managed=False)
+    assert [service.name for service in roles.services(managed["control"])] == [
+        "cluster-depot",
+        "cluster-ray-head",
+        "cluster-serve",
+    ]
+    assert [service.name for service in roles.services(managed["compute0"])] == ["cluster-ray-worker"]
+    assert "cluster-depot" not in [service.name for service in roles.services(supervised["control"])]
+
+
+def test_the_head_can_load_no_model(hosts: dict[str, Settings]) -> None:
+    control = next(settings for settings in hosts.values() if settings.is_control)
+    found = options(roles.head_service(control))
+    assert (found["--num-cpus"], found["--num-gpus"]) == ("0", "0")
+    assert json.loads(found["--resources"]) == {}
+    assert "--head" in found and "--address" not in found
+
+
+def test_a_worker_is_never_a_head_and_joins_the_declared_one(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        if settings.is_control:
+            continue
+        found = options(roles.worker_service(settings))
+        assert "--head" not in found
+        assert found["--address"] == f"{settings.head_address}:{settings.ray.ports.gcs}"
+        assert found["--num-gpus"] == str(len(settings.accelerators))
+        assert json.loads(found["--resources"]) == {"engine": 1}
+
+
+def test_every_port_is_pinned(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        for service in roles.services(settings):
+            if "ray-" not in service.name:
+                continue
+            found = options(service)
+            for option, port in PINNED.items():
+                assert found[option] == str(getattr(settings.ray.ports, port))
+            if settings.is_control:
+                assert found["--port"] == str(settings.ray.ports.gcs)
+                assert found["--dashboard-port"] == str(settings.ray.ports.dashboard)
+                assert found["--dashboard-host"] == settings.address
+
+
+def test_one_address_plan(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        service = roles.head_service(settings) if settings.is_control else roles.worker_service(settings)
+        assert options(service)["--node-ip-address"] == settings.address
+        assert service.environment["VLLM_HOST_IP"] == settings.address
+        assert service.environment["CLUSTER_NODE_NAME"] == settings.node == options(service)["--node-name"]
+        if settings.service_manager == "systemd":
+            assert service.environment["NCCL_SOCKET_IFNAME"] == f"={settings.interface}"
+            assert service.environment["GLOO_SOCKET_IFNAME"] == settings.interface
+
+
+def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        assert "ray-token" in roles.secret_files(settings)
+        for service in roles.services(settings):
+            if service.name != "cluster-depot":
+                assert service.environment["RAY_AUTH_MODE"] == "token"
+                assert service.environment["RAY_AUTH_TOKEN_PATH"] == roles.secret_files(settings)["ray-token"]
+
+
+def test_the_api_key_is_on_every_node_when_the_api_is_beyond_loopback(composed: Any) -> None:
+    loopback = {"control": "127.0.0.10", "compute0": "127.0.0.11", "compute1": "127.0.0.12"}
+    assert all("api-key" in roles.secret_files(settings) for settings in composed().values())
+    assert not any("api-key" in roles.secret_files(here) for here in composed(addresses=loopback).values())
+
+
+def test_the_depot_serves_the_compute_nodes_only_and_only_to_read(composed: Any) -> None:
+    control = composed()["control"]
+    lines = roles.depot_file(control).content.splitlines()
+    assert "hosts allow = 192.0.2.11 192.0.2.12" in lines
+    assert f"address = {control.address}" in lines
+    assert "read only = yes" in lines
+    assert f"path = {control.directories.models}" in lines
+
+
+def test_a_changed_application_restarts_what_applies_it(composed: Any) -> None:
+    before = roles.serve_service(composed()["control"])
+    assert before.digest == roles.serve_service(composed()["control"]).digest
+    assert before.digest != roles.serve_service(composed(dtype="float32")["control"]).digest
+
+
+def test_serve_replicas_on_processors(composed: Any) -> None:
+    control = composed()["control"]
+    wanted = roles.serve_configuration(control)
+    assert wanted["proxy_location"] == "HeadOnly"
+    assert wanted["http_options"] == {"host": control.head_address, "port": 8000}
+    arguments = llm_arguments(control)["llm_config"]
+    assert arguments["deployment_config"]["num_replicas"] == 2
+    assert arguments["deployment_config"]["ray_actor_options"]["resources"] == {"engine": 1}
+    assert arguments["placement_group_config"] == {"bundles": [{"CPU": 1}]}
+    engine = arguments["engine_kwargs"]
+    assert engine["distributed_executor_backend"] == "uni"
+    assert (engine["tensor_parallel_size"], engine["pipeline_parallel_size"]) == (1, 1)
+    assert "enable_expert_parallel" not in engine
+    assert llm_arguments(control)["golden"]["expected"] == "Paris"
+    assert json.loads(roles.serve_file(control).content) == wanted
+
+
+def test_serve_span_spreads_a_rank_to_each_node(composed: Any) -> None:
+    control = composed(servers(1), model="mistral-small-instruct-2409-awq", mode="span")["control"]
+    arguments = llm_arguments(control)["llm_config"]
+    assert arguments["deployment_config"]["num_replicas"] == 1
+    assert arguments["placement_group_config"] == {
+        "bundles": [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}],
+        "strategy": "SPREAD",
+    }
+    engine = arguments["engine_kwargs"]
+    assert (engine["tensor_parallel_size"], engine["pipeline_parallel_size"]) == (1, 2)
+    assert engine["quantization"] == "awq"
+    assert "distributed_executor_backend" not in engine
+
+
+def test_serve_mixture_of_experts(composed: Any) -> None:
+    control = composed(servers(4), model="qwen3-30b-a3b")["control"]
+    arguments = llm_arguments(control)["llm_config"]
+    assert arguments["engine_kwargs"]["enable_expert_parallel"] is True
+    assert arguments["engine_kwargs"]["tensor_parallel_size"] == 4
+    assert len(arguments["placement_group_config"]["bundles"]) == 4
+    assert "strategy" not in arguments["placement_group_config"], "one engine's ranks stay on its node"
+
+
+def test_the_inventorys_engine_arguments_win(composed: Any) -> None:
+    control = composed(engine={"max_num_seqs": 16, "max_model_len": 512})["control"]
+    engine = llm_arguments(control)["llm_config"]["engine_kwargs"]
+    assert (engine["max_num_seqs"], engine["max_model_len"]) == (16, 512)

@@ -1,0 +1,279 @@
+"""Parsers of what Ray, the service manager, the runtime and the processes say.
+
+What Ray says was captured from Ray 2.60.0 (fixtures/ray-2.60.0); the rest is in the form that the facts' own commands
+print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import FactProcessError
+
+from facts.directories import Directories
+from facts.files import Digests
+from facts.parse.cluster_state import (
+    NodesReport,
+    ProofsReport,
+    ServeState,
+    parse_digests,
+    parse_json_line,
+    parse_proofs,
+    parse_ray_nodes,
+    parse_serve,
+    parse_services,
+)
+from facts.parse.processes import parse_processes
+from facts.parse.runtime import parse_runtime
+from facts.ray import Nodes, Runtime
+from facts.services import FirewallRules
+
+CAPTURED = Path(__file__).parent / "fixtures" / "ray-2.60.0"
+
+
+def captured(name: str) -> Any:
+    return json.loads((CAPTURED / f"{name}.json").read_text())
+
+
+def shell(command: str) -> list[str]:
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout.splitlines()
+
+
+def test_nodes_as_ray_says_them() -> None:
+    report = parse_ray_nodes(captured("nodes"))
+    assert report.unreachable == ""
+    assert [(node.name, node.address, node.alive, node.head) for node in report.nodes] == [
+        ("head", "127.0.0.10", True, True),
+        ("worker1", "127.0.0.11", True, False),
+        ("worker2", "127.0.0.12", True, False),
+    ]
+    # Ray leaves a resource out that a node has none of.
+    assert [(node.cpus, node.gpus, node.engine_slots) for node in report.nodes] == [(0, 0, 0), (4, 0, 1), (4, 0, 1)]
+    assert {node.why_dead for node in report.nodes} == {""}
+
+
+def test_a_dead_node_keeps_its_reason() -> None:
+    answer = captured("nodes")
+    answer["data"]["result"]["result"][1].update(
+        state="DEAD", state_message="Unexpected termination", resources_total={}
+    )
+    node = parse_ray_nodes(answer).nodes[1]
+    assert (node.alive, node.why_dead, node.cpus) == (False, "Unexpected termination", 0)
+
+
+def test_no_nodes_and_nobody_there_are_two_things() -> None:
+    answer = captured("nodes")
+    answer["data"]["result"]["result"] = []
+    assert parse_ray_nodes(answer) == NodesReport(())
+    assert parse_ray_nodes({"unreachable": "refused"}) == NodesReport((), "refused")
+
+
+def test_serve_as_ray_says_it() -> None:
+    state = parse_serve(captured("serve"), "llm")
+    assert (state.status, state.message) == ("RUNNING", "")
+    engines = [replica for replica in state.replicas if replica.deployment.startswith("ProvenLLMServer")]
+    assert [(engine.state, engine.node_address) for engine in engines] == [
+        ("RUNNING", "127.0.0.11"),
+        ("RUNNING", "127.0.0.12"),
+    ]
+    assert engines[0].actor == "SERVE_REPLICA::llm#ProvenLLMServer:smollm2-135m-instruct#7izc4fmp"
+    assert len(state.replicas) == 3, "two engines and the ingress"
+
+
+def test_serve_without_the_application_and_without_an_answer() -> None:
+    assert parse_serve({"applications": {}}, "llm") == ServeState("NOT_STARTED", "", ())
+    assert parse_serve({"applications": None}, "llm") == ServeState("NOT_STARTED", "", ())
+    assert parse_serve({"unreachable": "refused"}, "llm") == ServeState("UNREACHABLE", "refused", ())
+
+
+def test_proofs_as_the_replicas_gave_them() -> None:
+    report = parse_proofs(captured("proofs"))
+    assert [(proof.node, proof.correct) for proof in report.proofs] == [("worker1", True), ("worker2", True)]
+    assert "Paris" in report.proofs[0].answer
+    assert report.proofs[0].seconds > 0
+
+
+def test_a_proof_that_never_came_is_a_proof_that_failed() -> None:
+    late = [{"node": "worker1", "address": "127.0.0.11", "replica": "r", "correct": False, "detail": "no answer"}]
+    (proof,) = parse_proofs(late).proofs
+    assert (proof.correct, proof.answer, proof.seconds, proof.detail) == (False, "", 0, "no answer")
+    assert parse_proofs({"unreachable": "refused"}) == ProofsReport((), "refused")
+
+
+def test_processes_of_a_node() -> None:
+    answer = captured("processes")
+    report = parse_processes(answer)
+    assert [name.split(":")[0] for name in report.engines] == ["ray", "VLLM", "VLLM"]
+    assert len(report.names) == len(answer["processes"])
+    assert report.total_bytes == sum(row["bytes"] for row in answer["processes"])
+
+
+def test_reports_are_json() -> None:
+    for report in (
+        parse_ray_nodes(captured("nodes")),
+        parse_serve(captured("serve"), "llm"),
+        parse_proofs(captured("proofs")),
+        parse_processes(captured("processes")),
+    ):
+        assert json.loads(json.dumps(report.to_json()))
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = captured("nodes")
+    answer["data"]["result"]["result"][0].update(changes)
+    return answer
+
+
+MALFORMED: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "nodes: a list": (parse_ray_nodes, []),
+    "nodes: Ray's own failure": (parse_ray_nodes, {"result": False, "msg": "no head"}),
+    "nodes: a text for CPUs": (parse_ray_nodes, row(resources_total={"CPU": "four"})),
+    "serve: a list": (lambda answer: parse_serve(answer, "llm"), []),
+    "proofs: a number": (parse_proofs, 3),
+    "proofs: a text for seconds": (parse_proofs, [{"seconds": "soon"}]),
+    "digests: half a line": (parse_digests, ["s 644"]),
+    "runtime: half a JSON": (parse_runtime, ["runtime /opt/x", '{"python": "3.1']),
+    "runtime: nothing": (parse_runtime, []),
+    "processes: no list": (parse_processes, {}),
+    "processes: no size": (parse_processes, {"processes": [{"name": "raylet"}]}),
+    "processes: a text for bytes": (parse_processes, {"processes": [{"name": "raylet", "bytes": "many"}]}),
+    "JSON: a traceback": (lambda lines: parse_json_line(lines, "Ray"), ["Traceback", "oops"]),
+    "JSON: nothing": (lambda lines: parse_json_line(lines, "Ray"), []),
+}
+# pyinfra stops every host when a fact raises anything else than the ValueError that facts.base turns into its own.
+STOPS_EVERY_HOST: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "nodes: no data": (parse_ray_nodes, {"result": True}),
+    "nodes: null instead of rows": (parse_ray_nodes, {"result": True, "data": {"result": {"result": None}}}),
+    "nodes: a row that is a text": (parse_ray_nodes, {"result": True, "data": {"result": {"result": ["head"]}}}),
+    "serve: a list of applications": (lambda answer: parse_serve(answer, "llm"), {"applications": [1]}),
+    "serve: a deployment that is null": (
+        lambda answer: parse_serve(answer, "llm"),
+        {"applications": {"llm": {"deployments": {"engine": None}}}},
+    ),
+    "proofs: a row that is a text": (parse_proofs, ["right"]),
+    "proofs: null for seconds": (parse_proofs, [{"seconds": None}]),
+    "runtime: a number for versions": (parse_runtime, ["runtime /opt/x", '{"versions": 3}']),
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *MALFORMED,
+        *(
+            pytest.param(case, marks=pytest.mark.xfail(strict=True, reason="raises another error than ValueError"))
+            for case in STOPS_EVERY_HOST
+        ),
+    ],
+)
+def test_malformed_input_is_a_value_error(case: str) -> None:
+    parse, answer = {**MALFORMED, **STOPS_EVERY_HOST}[case]
+    with pytest.raises(ValueError, match=r"."):
+        parse(answer)
+
+
+def test_a_fact_with_malformed_output_fails_alone() -> None:
+    with pytest.raises(FactProcessError, match=r"Nodes: Ray's state API: expected JSON, got 'bash: python3"):
+        Nodes().process(["bash: python3: command not found"])
+
+
+def test_services() -> None:
+    found = parse_services(
+        [
+            "services",
+            "service cluster-ray-head active enabled 0123456789abcdef",
+            "service cluster-serve RUNNING program -",
+            "service cluster-depot inactive disabled -",
+            "service cluster-ray-worker none none -",
+            "service cluster-other activating enabled-runtime -",
+            "a line of something else",
+        ]
+    )
+    assert {name: (state.active, state.enabled, state.configuration) for name, state in found.items()} == {
+        "cluster-ray-head": (True, True, "0123456789abcdef"),
+        "cluster-serve": (True, True, ""),
+        "cluster-depot": (False, False, ""),
+        "cluster-ray-worker": (False, False, ""),
+        "cluster-other": (True, False, ""),
+    }
+
+
+def test_runtime_whole_and_missing(tmp_path: Path) -> None:
+    directory = tmp_path / "cpu-0123 456"
+    missing = Runtime().process(shell(Runtime().command(str(directory))))
+    assert (missing.name, missing.complete, missing.ray_version) == ("cpu-0123 456", False, "")
+
+    package = directory / "lib" / "python3.11" / "site-packages" / "ray"
+    package.mkdir(parents=True)
+    (package / "_version.py").write_text('# a file as Ray has it\nversion = "2.60.0"\ncommit = "abc"\n')
+    unfinished = Runtime().process(shell(Runtime().command(str(directory))))
+    assert (unfinished.complete, unfinished.ray_version) == (False, "2.60.0")
+
+    (directory / "complete.json").write_text(json.dumps({"python": "3.11.2", "versions": {"ray": "2.60.0"}}) + "\n")
+    whole = Runtime().process(shell(Runtime().command(str(directory))))
+    assert (whole.complete, whole.python, whole.versions) == (True, "3.11.2", {"ray": "2.60.0"})
+
+
+def test_digests_of_real_files(tmp_path: Path) -> None:
+    file, other = tmp_path / "a file", tmp_path / "it's"
+    file.write_text("abc")
+    file.chmod(0o640)
+    other.write_text("")
+    paths = (str(file), str(other), str(tmp_path / "missing"))
+    found = Digests().process(shell(Digests().command(paths)))
+    assert set(found) == {str(file), str(other)}
+    # FIPS 180-2, appendix B.1: the digest of "abc".
+    assert found[str(file)].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert found[str(file)].mode == "0640"
+
+
+def test_digests_of_no_files(tmp_path: Path) -> None:
+    assert Digests().process(shell(Digests().command((str(tmp_path / "missing"),)))) == {}
+
+
+def test_directories_that_are_there(tmp_path: Path) -> None:
+    place, file = tmp_path / "a:place", tmp_path / "file"
+    place.mkdir(mode=0o700)
+    file.touch()
+    paths = (str(place), str(file), str(tmp_path / "missing"))
+    found = Directories().process(shell(Directories().command(paths)))
+    assert {path: mode for path, (_, mode) in found.items()} == {str(place): "0700"}
+
+
+def test_firewall_mark() -> None:
+    assert FirewallRules().process(["firewall", "rules_0123456789ab"]) == "rules_0123456789ab"
+    assert FirewallRules().process(["firewall"]) == ""
+
+
+def test_processes_are_found_by_their_environment(repository: Path) -> None:
+    """The script itself, on a process that carries the marks, one that descends from it, and for another node."""
+    marks = {**os.environ, "CLUSTER_NODE_NAME": "node-of-a-test", "CLUSTER_NAME": "cluster-of-a-test"}
+    inner = "import sys; sys.stdout.write('up\\n'); sys.stdout.flush(); sys.stdin.read()"
+    outer = f"env -u CLUSTER_NODE_NAME {shlex.join([sys.executable, '-c', inner])}; true"
+    with subprocess.Popen(["sh", "-c", outer], env=marks, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        script = repository / "facts" / "remote" / "processes.py"
+        said = {}
+        for node in ("node-of-a-test", "another-node"):
+            done = subprocess.run(
+                [sys.executable, str(script), node, "cluster-of-a-test"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            said[node] = parse_processes(json.loads(done.stdout))
+        process.communicate(timeout=10)
+    names = said["node-of-a-test"].names
+    assert len(names) == 2 and names[0].startswith("sh ") and names[1].startswith(sys.executable)
+    assert said["node-of-a-test"].total_bytes > 0
+    assert said["another-node"].names == ()
