@@ -64,7 +64,7 @@ def _measure(options: argparse.Namespace) -> int:
         "sizes": [],
     }
     whole = True
-    for nodes in options.sizes:
+    for nodes in sorted(set(options.sizes)):
         check_memory(nodes)
         state = lab.up(nodes, _show)
         result["versions"].update(lab_versions(state))

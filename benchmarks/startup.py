@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from importlib.metadata import version
 from typing import Any
@@ -152,24 +153,33 @@ def bring_up(command: str, head: Settings) -> tuple[float, float]:
             )
         except OSError as error:
             raise BenchmarkError(f"{command}: {error}") from None
-        answered = ended = 0.0
+        # Noted by a thread of its own: an answer that is long in coming must not delay it.
+        ended: list[float] = []
+
+        def note_the_end() -> None:
+            process.wait()
+            ended.append(time.monotonic() - started)
+
+        watch = threading.Thread(target=note_the_end, daemon=True)
+        watch.start()
+        answered = 0.0
         try:
             while not (answered and ended):
                 if not answered and laptop.ask(head):
                     answered = time.monotonic() - started
-                if not ended and process.poll() is not None:
-                    ended = time.monotonic() - started
-                    if process.returncode:
-                        errors.seek(0)
-                        raise BenchmarkError(f"{command}: exit {process.returncode}: {errors.read().strip()[-300:]}")
+                if ended and process.returncode:
+                    errors.seek(0)
+                    raise BenchmarkError(f"{command}: exit {process.returncode}: {errors.read().strip()[-300:]}")
                 if time.monotonic() - started > UP_SECONDS:
                     raise BenchmarkError(f"{command}: no right answer and end after {UP_SECONDS:g} s")
-                time.sleep(POLL_SECONDS)
+                watch.join(POLL_SECONDS)
+                if ended and not answered:
+                    time.sleep(POLL_SECONDS)
         finally:
             if process.poll() is None:
                 process.terminate()
-                process.wait(timeout=60)
-    return answered, ended
+                watch.join(60)
+    return answered, ended[0]
 
 
 def answers(head: Settings, number: int, misses: list[str]) -> None:

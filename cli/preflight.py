@@ -123,7 +123,7 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
                     False,
                     f"{host.name}: port {port} on {taken[0]['address']}, for {purpose}, is taken by {who} "
                     f"(process {taken[0].get('process_id') or 'unknown'})",
-                    "stop it (a second cluster on this machine? `cluster -c NAME down`) or give other ports in the inventory",
+                    "stop it (a second cluster on this machine? `cluster -c NAME down`), or use another machine for this cluster",
                 )
             )
     return checks or [CheckResult("port", True, f"{host.name}: ports are free or ours")]

@@ -139,7 +139,7 @@ def head_service(settings: Settings) -> Service:
             "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
             *_node_arguments(settings),
         ),
-        environment=ray_node(settings),
+        environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
     )
 
 

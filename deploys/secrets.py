@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from pyinfra.api.exceptions import DeployError
@@ -14,14 +16,27 @@ def ensure(path: str) -> str:
     file = Path(path)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            if file.stat().st_mode & 0o077:
-                raise DeployError(f"{file}: others can read this secret; run: chmod 600 {file}") from None
-            return path
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
+        if not file.exists():
+            _make(file)
+        found = file.stat()
     except OSError as error:
         raise DeployError(f"{file}: {error.strerror}; the secret is kept there, make the directory writable") from None
+    if found.st_mode & 0o077:
+        raise DeployError(f"{file}: others can read this secret; run: chmod 600 {file}")
+    if not found.st_size:
+        raise DeployError(f"{file}: this secret is empty; remove it and a new one is made: rm {file}")
     return path
+
+
+def _make(file: Path) -> None:
+    """Written whole beside its place and linked into it: a killed run leaves no half, and the first of two wins."""
+    descriptor, whole = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32))
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(whole, file)
+    finally:
+        Path(whole).unlink()

@@ -71,7 +71,7 @@ def _unit(settings: Settings, service: Service) -> str:
         "Type=exec",
         *([] if service.as_root else [f"User={settings.service_user}"]),
         *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
-        f"ExecStart={' '.join(_systemd_quote(part) for part in service.command)}",
+        f"ExecStart={' '.join(_systemd_quote(part).replace('$', '$$') for part in service.command)}",
         "Restart=always",
         "RestartSec=2",
         "KillMode=control-group",
@@ -90,8 +90,9 @@ def _unit(settings: Settings, service: Service) -> str:
 
 
 def _systemd_quote(text: str) -> str:
-    # systemd.syntax(7): double quotes, backslash escapes; % and $ are expanded and are doubled to stay themselves.
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    # systemd.syntax(7): double quotes, backslash escapes; % is expanded and is doubled to stay itself. So is $ in ExecStart=
+    # (systemd.service(5)), where it is doubled too, and not in Environment= (systemd.exec(5)).
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
 

@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import DeployError
 _Part = TypeVar("_Part")
 
 
-class SettingsError(DeployError):  # type: ignore[misc]
+class SettingsError(DeployError):
     """Host data that cannot be used; the message says which host, which key and what is expected."""
 
 
@@ -30,6 +30,7 @@ class Ports:
     metrics: int
     agent_http: int
     dashboard: int
+    dashboard_metrics: int
     client: int
     worker_first: int
     worker_last: int

@@ -48,11 +48,11 @@ class Services(FactBase[dict[str, ServiceState]]):
 
 
 class FirewallRules(FactBase[str]):
-    """Name of the chain that marks which rules of ours are loaded; empty when none are."""
+    """Name of the chain that marks which rules of ours are loaded; empty when none are, or not at every boot."""
 
     def command(self) -> str:
         return (
-            "echo firewall; PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
+            "echo firewall; systemctl is-enabled -q cluster-firewall 2>/dev/null && PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
             "| sed -n 's/^[[:space:]]*chain \\(rules_[0-9a-f]*\\) .*/\\1/p'; true"
         )
 

@@ -27,6 +27,7 @@ RAY_PORTS = {
     "metrics": 6384,
     "agent_http": 6385,
     "dashboard": 8265,
+    "dashboard_metrics": 8266,
     "client": 10001,
     "worker_first": 20000,
     "worker_last": 20199,
@@ -157,7 +158,7 @@ def _ports(index: int) -> dict[str, int]:
     """Nodes that share one machine share its ports: each gets its own block."""
     return {
         port: number + (200 if port.startswith("worker_") else 10) * index
-        if port not in ("gcs", "dashboard", "client")
+        if port not in ("gcs", "dashboard", "dashboard_metrics", "client")
         else number
         for port, number in RAY_PORTS.items()
     }

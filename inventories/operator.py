@@ -5,6 +5,7 @@ Nothing here is on a cluster's hosts. `CLUSTER_HOME` and `CLUSTER_CACHE` move it
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -59,6 +60,12 @@ def package_sources() -> dict[str, str]:
         value = os.environ.get(variable) or os.environ.get("PIP_" + option.replace("-", "_").upper())
         value = value or _pip_option(option)
         usable = [part for part in shlex.split(value or "") if _is_usable(part)]
+        secret = next((part for part in usable if re.match(r"^[a-z]+://[^/@]+@", part)), None)
+        if secret:
+            raise ProfileError(
+                f"{variable} or pip's {option} has credentials in its address, which would appear in plans and process "
+                "lists; keep them in ~/.netrc on the hosts, which uv reads"
+            )
         if usable:
             # uv splits find-links at commas, indexes at spaces.
             found[variable] = ("," if variable == "UV_FIND_LINKS" else " ").join(usable)
@@ -74,10 +81,15 @@ def _is_usable(source: str) -> bool:
 
 
 def _pip_option(option: str) -> str | None:
+    return _pip_options().get(option)
+
+
+@functools.cache
+def _pip_options() -> dict[str, str]:
+    """What pip is configured with on this machine, its files only: the environment is asked before."""
     try:
-        answer = subprocess.run(
-            ["pip", "config", "get", f"global.{option}"], capture_output=True, text=True, timeout=20, check=False
-        )
+        answer = subprocess.run(["pip", "config", "list"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+        return {}
+    pairs = re.findall(r"^(?:global|install)\.([a-z-]+)='(.*)'$", answer.stdout, re.MULTILINE)
+    return {key: value.replace("\\n", " ") for key, value in pairs}

@@ -193,6 +193,12 @@ def application_checks(cluster: ClusterInventory, control: Observation, up: str)
     return [CheckResult("application", False, detail, up)]
 
 
+def _restart(cluster: ClusterInventory, node: str) -> str:
+    if cluster.control.settings.service_manager == "systemd":
+        return f"restart it: systemctl restart cluster-ray-worker on {node}"
+    return f"restart it: `cluster -c {cluster.name} down`, then `cluster -c {cluster.name} up`"
+
+
 def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckResult]:
     """Every declared engine gave the golden answer, on its own node; no engine elsewhere."""
     if "proofs" not in control.facts:
@@ -217,7 +223,7 @@ def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckR
         else:
             said = proof["detail"] or f"answered {proof['answer'][:80]!r}, expected {expected!r}"
             detail = f"{node}: engine gives no right answer: {said}"
-            checks.append(CheckResult("answer", False, detail, f"restart it: systemctl restart cluster-ray-worker on {node}"))
+            checks.append(CheckResult("answer", False, detail, _restart(cluster, node)))
     silent = engines - {proof["node"] for proof in proofs}
     if spans and proofs:
         silent = set()  # one engine over all nodes answers from one of them

@@ -102,7 +102,12 @@ def _firewall_rules(settings: Settings) -> str:
 
 def _rules(settings: Settings) -> list[str]:
     ports, interface = settings.ray.ports, settings.interface
-    peers = ", ".join(settings.peers.values())
+    families: dict[str, list[str]] = {}
+    for address in settings.peers.values():
+        families.setdefault("ip6" if ":" in address else "ip", []).append(address)
+    from_peers = [
+        f'iifname "{interface}" {family} saddr {{ {", ".join(addresses)} }} accept' for family, addresses in families.items()
+    ]
     pinned = sorted(
         {
             ports.gcs,
@@ -113,6 +118,7 @@ def _rules(settings: Settings) -> list[str]:
             ports.metrics,
             ports.agent_http,
             ports.dashboard,
+            ports.dashboard_metrics,
             ports.client,
             settings.depot_port,
         }
@@ -124,7 +130,7 @@ def _rules(settings: Settings) -> list[str]:
         f'iifname "{interface}" ct state established,related accept',
         # ICMP and ICMPv6 by number: names need a protocols file, which a minimal host lacks.
         f'iifname "{interface}" meta l4proto {{ 1, 58 }} accept',
-        f'iifname "{interface}" ip saddr {{ {peers} }} accept',
+        *from_peers,
         f'iifname "{interface}" tcp dport {{ {opened} }} accept',
         f'iifname "{interface}" drop',
         f"ct state new tcp dport {{ {closed} }} drop",

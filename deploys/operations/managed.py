@@ -67,9 +67,13 @@ def write_secrets(secrets: Mapping[str, str], owner: str, group: str = "") -> Co
     yield shell.command("mkdir", "-p", "--", values=tuple(sorted({posixpath.dirname(path) for _, path in stale})))
     for local, remote in stale:
         staged = f"{remote}.cluster-new"
-        # The empty file is made closed before the secret is in it.
-        yield StringCommand(f"umask 077; : > {shell.line(staged)}")
-        yield FileUploadCommand(local, staged, remote_temp_filename=_temporary(remote))
+        # With sudo pyinfra uploads as the login user, to a file that others may read. So the secret passes through a
+        # directory that only that user can enter, made before it and removed after it.
+        closed = f"{_temporary(remote)}.d"
+        yield StringCommand(f"rm -rf {shell.line(closed)}; mkdir -m 0700 {shell.line(closed)}", _sudo=False)
+        passing = f"{closed}/secret"
+        yield FileUploadCommand(local, passing, _sudo=False)
+        yield StringCommand(f"umask 077; cat {shell.line(passing)} > {shell.line(staged)}; rm -rf {shell.line(closed)}")
         yield from _settle(staged, remote, "0400", owner)
 
 

@@ -31,7 +31,9 @@ def shared_memory_check(node: str, report: FilesystemReport, object_store_bytes:
             "shared_memory", False, f"{node}: /dev/shm is no file system of its own", "mount a tmpfs there"
         )
     if report.size_bytes < object_store_bytes:
-        return CheckResult("shared_memory", False, detail, PREPARE_AGAIN)
+        return CheckResult(
+            "shared_memory", False, detail, f"mount -o remount,size={object_store_bytes * 2} {SHARED_MEMORY_PATH}"
+        )
     if report.free_bytes < object_store_bytes:
         detail += f"; {_gib(report.free_bytes)} are free, the rest may be the store itself"
     return CheckResult("shared_memory", True, detail)

@@ -12,6 +12,8 @@ mkdir -p "$parent"
 exec 9>"$directory.lock"
 flock 9
 [ -e "$directory/complete.json" ] && exit 0
+# Without its marker it is no runtime, and nobody else puts anything there: it is built anew, under the lock.
+rm -rf "$directory"
 
 free_kib=$(df -Pk "$parent" | awk 'NR == 2 { print $4 }')
 needed_kib=$((8 * 1024 * 1024))
@@ -62,5 +64,5 @@ for name in wanted:
 target = pathlib.Path(sys.argv[1]) / "complete.json"
 target.write_text(json.dumps({"python": platform.python_version(), "versions": found}) + "\n")
 PYTHON
-mv "$work" "$directory"
+mv -T "$work" "$directory"
 trap - EXIT INT TERM

@@ -1,8 +1,8 @@
 """Run a command and leave nothing of it behind: keep_together.py COMMAND ARGUMENT...
 
 For machines without systemd, whose control groups would do this. An engine's processes outlive the Ray worker that
-started them when that is killed; here they become children of this program (PR_SET_CHILD_SUBREAPER, prctl(2)), which ends
-them when the command has ended or when it is told to stop. Standard library only; Linux.
+started them when that is killed; here they become children of this program (PR_SET_CHILD_SUBREAPER, prctl(2)), which
+ends them when the command has ended or when it is told to stop. Standard library only; Linux.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ GRACE_SECONDS = 8.0
 def descendants(root: int) -> set[int]:
     """Processes below `root`, however deep."""
     parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
         if entry.isdigit():
             with contextlib.suppress(OSError, IndexError), open(f"/proc/{entry}/stat", "rb") as stream:
                 parents[int(entry)] = int(stream.read().rsplit(b")", 1)[1].split()[1])

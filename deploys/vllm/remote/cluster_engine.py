@@ -126,9 +126,12 @@ class KeyGate:
         self.key = Path(key_file).read_text().strip().encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        # A browser asks with OPTIONS, without a key, whether it may ask.
-        asks = scope["type"] == "http" and scope["method"] != "OPTIONS"
+        # A browser asks with OPTIONS, without a key, whether it may ask. Serve's own start-up events are no requests.
+        asks = scope["type"] != "lifespan" and scope.get("method") != "OPTIONS"
         if asks and not self._opens(dict(scope["headers"]).get(b"authorization", b"")):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 4401})
+                return
             body = b'{"error": {"message": "missing or wrong API key", "type": "invalid_request_error", "code": 401}}'
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 401, "headers": headers})

@@ -114,7 +114,7 @@ def test_program(composed: Any) -> None:
         **SERVICE.environment,
         DIGEST_VARIABLE: SERVICE.digest,
     }
-    for key in ("autostart", "autorestart", "stopasgroup", "killasgroup"):
+    for key in ("autostart", "autorestart", "killasgroup"):
         assert section[key] == "true"
 
 

@@ -1,0 +1,82 @@
+"""SSH to compute nodes through the control node, as an OpenSSH configuration that pyinfra and ssh both read.
+
+pyinfra knows ProxyJump only from such a file. It is written into the cluster's state on the operator's machine whenever
+its content changes; the addresses in it come from the inventory, which stays their one owner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hardware.model import Cluster, ProfileError
+from inventories.operator import cluster_directory
+
+
+def connections(
+    cluster: Cluster,
+    *,
+    addresses: Mapping[str, str],
+    login_user: str,
+    control_host: str,
+    name: str | None = None,
+    ssh_key: str = "",
+    known_hosts: str = "",
+) -> dict[str, Any]:
+    """Return connector data for every host, for Site(connection=...).
+
+    `control_host` is where the operator reaches the control node, which need not be its cluster address. Host keys are
+    accepted once and pinned in the cluster's own known-hosts file, unless `known_hosts` names one that is complete.
+    """
+    if not control_host or control_host.startswith("-"):
+        raise ProfileError(f"inventory {name or cluster.name}: control_host {control_host!r} is no host to connect to")
+    directory = cluster_directory(name or cluster.name)
+    strict = "yes" if known_hosts else "accept-new"
+    known_hosts = known_hosts or str(directory / "known_hosts")
+    lines = [
+        "# Written by cluster from the inventory; changes are overwritten.",
+        f"Host {cluster.control.name}",
+        f"  HostName {control_host}",
+        *(
+            line
+            for node in cluster.compute
+            for line in (
+                f"Host {node.name}",
+                f"  HostName {addresses[node.name]}",
+                f"  ProxyJump {login_user}@{cluster.control.name}",
+            )
+        ),
+        "Host *",
+        f"  User {login_user}",
+        f"  UserKnownHostsFile {known_hosts}",
+        f"  StrictHostKeyChecking {strict}",
+        "  ConnectTimeout 8",
+        *([f"  IdentityFile {ssh_key}"] if ssh_key else []),
+    ]
+    path = directory / "ssh_config"
+    _write(path, "\n".join(lines) + "\n")
+    Path(known_hosts).touch(mode=0o600)
+    everyone: dict[str, Any] = {
+        "ssh_user": login_user,
+        "ssh_config_file": str(path),
+        "ssh_known_hosts_file": known_hosts,
+        "ssh_strict_host_key_checking": strict,
+        "ssh_paramiko_connect_kwargs": {"banner_timeout": 10, "auth_timeout": 10},
+        "_sudo": True,
+        **({"ssh_key": ssh_key} if ssh_key else {}),
+    }
+    return everyone
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        if path.is_file() and path.read_text() == text:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        raise ProfileError(f"{path}: {error.strerror}; set CLUSTER_HOME to a directory that you can write to") from None

@@ -1,0 +1,38 @@
+"""Four Ryzen AI Max 395 boards behind a control node. They serve on the iGPU; vLLM cannot use the NPU.
+
+To bring it up:
+
+    cluster -c v0_2 up        or: pyinfra inventories/v0_2.py deploys/all.py
+"""
+
+import os
+
+from hardware.v0_2 import CLUSTER
+from inventories.compose import Serving, Site, compose
+from inventories.jump import connections
+
+_login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
+_addresses = {
+    "control-0-2": "192.168.20.1",
+    "compute0": "192.168.20.10",
+    "compute1": "192.168.20.11",
+    "compute2": "192.168.20.12",
+    "compute3": "192.168.20.13",
+}
+
+control, compute = compose(
+    CLUSTER,
+    addresses=_addresses,
+    # Each board holds the whole model, so each is an engine of its own and no token crosses the network.
+    serving=Serving(model="qwen3-30b-a3b", mode="replicas", dtype="bfloat16"),
+    site=Site(
+        login_user=_login_user,
+        connection=connections(
+            CLUSTER,
+            addresses=_addresses,
+            login_user=_login_user,
+            control_host=os.environ.get("CLUSTER_CONTROL_HOST", "control-0-2"),
+            ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
+        ),
+    ),
+)

@@ -1,0 +1,39 @@
+"""keep_together.py, run for real: nothing of a command is left, however far its processes went away from it.
+
+Every process here holds the same pipe, so its end is read when the last one is gone, and nothing has to be polled.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+PROGRAM = "compute_base/remote/keep_together.py"
+# Leaves its parent's process group, as an engine's processes do.
+AWAY = "setsid sleep 300 & echo up;"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_CHILD_SUBREAPER is Linux's own")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_is_the_commands(start: Any, status: int) -> None:
+    process = start(PROGRAM, "sh", "-c", f"exit {status}")
+    process.communicate(timeout=10)
+    assert process.returncode == status
+
+
+def test_nothing_is_left_when_the_command_has_ended(start: Any) -> None:
+    process = start(PROGRAM, "sh", "-c", f"{AWAY} exit 3")
+    out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (3, "up\n")
+
+
+def test_nothing_is_left_when_it_is_told_to_stop(start: Any) -> None:
+    process = start(PROGRAM, "sh", "-c", f"{AWAY} sleep 300")
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
