@@ -42,7 +42,8 @@ def api_key(cluster: ClusterInventory) -> str | None:
         return path.read_text().strip()
     except OSError as error:
         raise OperatorError(
-            f"{cluster.name}: API key {path}: {error.strerror}; it is made by `cluster -c {cluster.name} up` on this machine"
+            f"{cluster.name}: API key {path}: {error.strerror}; "
+            f"it is made by `cluster -c {cluster.name} up` on this machine"
         ) from None
 
 
@@ -75,6 +76,9 @@ def ask(
         raise OperatorError(f"{url}: {error.code} {error.reason}: {said}", exit_code=DOES_NOT_HOLD) from None
     except (OSError, KeyError, IndexError, ValueError) as error:
         raise OperatorError(
-            f"{url}: {getattr(error, 'reason', None) or error}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD
+            f"{url}: {getattr(error, 'reason', None) or error}; see `cluster -c {cluster.name} status`",
+            exit_code=DOES_NOT_HOLD,
         ) from None
-    return Answer(question, text.strip(), node, str(answer.get("model", "")), round(time.monotonic() - started, 3), tokens)
+    return Answer(
+        question, text.strip(), node, str(answer.get("model", "")), round(time.monotonic() - started, 3), tokens
+    )

@@ -65,7 +65,9 @@ def load(name: str) -> ClusterInventory:
     """Read an inventory by its name, or by a path that ends in .py."""
     path = Path(name).expanduser() if name.endswith(".py") else _INVENTORIES / f"{name}.py"
     if name in _NOT_INVENTORIES or not path.is_file():
-        raise OperatorError(f"no cluster {name!r}; there are {', '.join(names())}, or give the path of an inventory file")
+        raise OperatorError(
+            f"no cluster {name!r}; there are {', '.join(names())}, or give the path of an inventory file"
+        )
     try:
         module = runpy.run_path(str(path))
     except (ProfileError, SettingsError) as error:
@@ -77,9 +79,13 @@ def load(name: str) -> ClusterInventory:
     hosts = [_host(path, entry) for group in ("control", "compute") for entry in _group(path, module, group)]
     controls = [host.name for host in hosts if host.settings.is_control]
     if len(controls) != 1:
-        raise OperatorError(f"{path.name}: the group `control` has {len(controls)} hosts; exactly one runs the Ray head")
+        raise OperatorError(
+            f"{path.name}: the group `control` has {len(controls)} hosts; exactly one runs the Ray head"
+        )
     if len(hosts) == 1:
-        raise OperatorError(f"{path.name}: the group `compute` has no hosts; add one, nothing serves on the control node")
+        raise OperatorError(
+            f"{path.name}: the group `compute` has no hosts; add one, nothing serves on the control node"
+        )
     return ClusterInventory(path.stem, path.resolve(), tuple(hosts))
 
 
@@ -87,14 +93,17 @@ def _group(path: Path, module: Mapping[str, Any], group: str) -> list[Any]:
     hosts = module.get(group)
     if not isinstance(hosts, list) or not hosts:
         raise OperatorError(
-            f"{path.name}: no hosts in group `{group}`; an inventory defines `control` and `compute`, as inventories/laptop.py does"
+            f"{path.name}: no hosts in group `{group}`; an inventory defines `control` and `compute`, "
+            "as inventories/laptop.py does"
         )
     return hosts
 
 
 def _host(path: Path, entry: Any) -> Host:
     if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], Mapping)):
-        raise OperatorError(f"{path.name}: host {entry!r} has no data; build the groups with inventories.compose.compose()")
+        raise OperatorError(
+            f"{path.name}: host {entry!r} has no data; build the groups with inventories.compose.compose()"
+        )
     target, data = entry
     try:
         settings = parse(str(target), data.get("settings"))

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -147,4 +149,18 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         grid.add_column(column)
     for row in rows:
         grid.add_row(*row)
-    results().print(grid)
+    console = results()
+    # On a terminal cells wrap at its edge; elsewhere each row is one whole line, whatever that takes.
+    if not console.is_terminal:
+        unbounded = console.options.update(width=1 << 16)
+        console.width = max(console.width, Measurement.get(console, unbounded, grid).maximum)
+    console.print(grid, soft_wrap=False)
+
+
+def page(text: str) -> None:
+    """A page of Markdown: laid out on a terminal, as it was written elsewhere."""
+    console = results()
+    if console.is_terminal:
+        console.print(Markdown(text), soft_wrap=False)
+    else:
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")

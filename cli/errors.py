@@ -1,4 +1,7 @@
-"""How a command fails: one line that says what, where and how to mend it. Exit 1: it does not hold. Exit 2: could not tell."""
+"""How a command fails: one line that says what, where and how to mend it.
+
+Exit 1: it does not hold. Exit 2: could not tell.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ class LastError(logging.Handler):
             self.said[found[1]] = " ".join(found[2].split())
 
 
-def observe(state: Any, host: Any, errors: LastError, requests: list[Any], connect_seconds: float, fact_seconds: float) -> dict[str, Any]:
+def observe(
+    state: Any, host: Any, errors: LastError, requests: list[Any], connect_seconds: float, fact_seconds: float
+) -> dict[str, Any]:
     """Connect to one host and read its facts, each under a deadline; never raises."""
     answer: dict[str, Any] = {"connected": False, "error": "", "facts": {}}
     with ctx_state.use(state), ctx_host.use(host):
@@ -88,7 +90,9 @@ def main() -> None:
     errors = LastError()
     logger.addHandler(errors)
     logger.propagate = False
-    groups = {name: ([tuple(entry) for entry in entries], {}) for name, entries in order["groups"].items()}
+    groups: dict[str, Any] = {
+        name: ([tuple(entry) for entry in entries], {}) for name, entries in order["groups"].items()
+    }
     everyone = [entry for entries, _ in groups.values() for entry in entries]
     config = Config(CONNECT_TIMEOUT=int(order["connect_seconds"]))
     inventory = Inventory((everyone, {}), **groups)

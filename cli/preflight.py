@@ -84,7 +84,8 @@ def reach_check(host: Host, seen: Observation) -> CheckResult:
             "reach",
             False,
             f"{host.name} ({target}) refuses {user or 'the login user'} with {key}",
-            f"put the public key into that user's ~/.ssh/authorized_keys, or set ssh_key in {host.settings.cluster}'s inventory",
+            "put the public key into that user's ~/.ssh/authorized_keys, "
+            f"or set ssh_key in {host.settings.cluster}'s inventory",
         )
     return CheckResult(
         "reach",
@@ -98,7 +99,8 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     """Ports of services that are not running must be free on this node's address."""
     settings = host.settings
     running = {name for name, state in (seen.facts.get("services") or {}).items() if state["active"]}
-    ports, wanted = settings.ray.ports, {}
+    ports = settings.ray.ports
+    wanted: dict[int, str] = {}
     if settings.is_control:
         if "cluster-ray-head" not in running:
             wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
@@ -123,7 +125,8 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
                     False,
                     f"{host.name}: port {port} on {taken[0]['address']}, for {purpose}, is taken by {who} "
                     f"(process {taken[0].get('process_id') or 'unknown'})",
-                    "stop it (a second cluster on this machine? `cluster -c NAME down`), or use another machine for this cluster",
+                    "stop it (a second cluster on this machine? `cluster -c NAME down`), "
+                    "or use another machine for this cluster",
                 )
             )
     return checks or [CheckResult("port", True, f"{host.name}: ports are free or ours")]
@@ -154,7 +157,8 @@ def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:
         return []
     free = int(disk["free_bytes"])
     ok = free >= _RUNTIME_BYTES
-    detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {_RUNTIME_BYTES // GIB}"
+    wanted = _RUNTIME_BYTES // GIB
+    detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {wanted}"
     return [CheckResult("disk", ok, detail, "" if ok else "free some, or move it with CLUSTER_CACHE")]
 
 

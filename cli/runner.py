@@ -101,12 +101,17 @@ def observe(cluster: ClusterInventory, requests: Mapping[str, Iterable[FactReque
 
 
 def deploy(
-    cluster: ClusterInventory, deploy_file: str, listener: Listener, *, limit: str = "", data: Mapping[str, str] | None = None
+    cluster: ClusterInventory,
+    deploy_file: str,
+    listener: Listener,
+    *,
+    limit: str = "",
+    data: Mapping[str, str] | None = None,
 ) -> DeployResult:
     """Run a deploy; `listener` hears (kind, text): operation, host and note, while it runs.
 
-    OperatorError with exit 1 when a host failed, with the host and what it said. Ctrl-C reaches pyinfra, which stops; what
-    was done stays, and the next run goes on from there.
+    OperatorError with exit 1 when a host failed, with the host and what it said. Ctrl-C reaches pyinfra, which stops;
+    what was done stays, and the next run goes on from there.
     """
     command = [sys.executable, "-m", "pyinfra", "-y", "--json", str(cluster.path), deploy_file]
     if limit:
@@ -182,7 +187,9 @@ def exclusive(directory: Path, what: str) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (directory / "lock").open("a+")
     except OSError as error:
-        raise OperatorError(f"{directory}: {error.strerror}; state is kept there, set CLUSTER_HOME to another place") from None
+        raise OperatorError(
+            f"{directory}: {error.strerror}; state is kept there, set CLUSTER_HOME to another place"
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,12 +18,12 @@ def ensure(path: str) -> str:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
             _make(file)
-        found = file.stat()
+        mode, content = file.stat().st_mode, file.read_bytes()
     except OSError as error:
         raise DeployError(f"{file}: {error.strerror}; the secret is kept there, make the directory writable") from None
-    if found.st_mode & 0o077:
+    if mode & 0o077:
         raise DeployError(f"{file}: others can read this secret; run: chmod 600 {file}")
-    if not found.st_size:
+    if not content.strip():
         raise DeployError(f"{file}: this secret is empty; remove it and a new one is made: rm {file}")
     return path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -90,21 +91,26 @@ def _unit(settings: Settings, service: Service) -> str:
 
 
 def _systemd_quote(text: str) -> str:
-    # systemd.syntax(7): double quotes, backslash escapes; % is expanded and is doubled to stay itself. So is $ in ExecStart=
-    # (systemd.service(5)), where it is doubled too, and not in Environment= (systemd.exec(5)).
+    # systemd.syntax(7): double quotes, backslash escapes; % is expanded, and doubled to stay itself. $ is expanded in
+    # ExecStart= alone (systemd.service(5)) and has no meaning in Environment= (systemd.exec(5)).
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
 
 def _program(settings: Settings, service: Service) -> str:
     environment = {**service.environment, DIGEST_VARIABLE: service.digest}
-    joined = ",".join(f'{key}="{_percent(value)}"' for key, value in sorted(environment.items()))
+    quoted = {key: _supervisor_quote(value) for key, value in sorted(environment.items())}
+    joined = ",".join(f"{key}={value}" for key, value in quoted.items() if value)
+    others = [f"{key}={environment[key]}" for key, value in quoted.items() if not value]
+    command = shlex.join([*(["/usr/bin/env", *others] if others else []), *service.command])
+    # Supervisor takes " ;" and " #" for the start of a comment, in quotes too: an empty pair of quotes parts them.
+    command = re.sub(r"(\s)([;#])", r"\1''\2", command)
     log = f"{supervisor_directory(settings)}/{service.name}.log"
     return "\n".join(
         [
             f"; {service.description}. Managed by cluster.",
             f"[program:{service.name}]",
-            f"command={_percent(shlex.join(service.command))}",
+            f"command={_percent(command)}",
             f"environment={joined}",
             f"directory={_percent(settings.directories.state)}",
             "autostart=true",
@@ -121,6 +127,18 @@ def _program(settings: Settings, service: Service) -> str:
             "",
         ]
     )
+
+
+def _supervisor_quote(value: str) -> str:
+    """A value for supervisor's `environment`, or "" for one that it cannot hold: env(1) has to set that.
+
+    Supervisor knows no escapes there: a value ends at the next quote of the kind that it began with, loses quotes of
+    both kinds at its ends, and ends at a comment.
+    """
+    mark = "'" if '"' in value else '"'
+    if mark in value or value != value.strip("'\"") or re.search(r"\s[;#]", value):
+        return ""
+    return f"{mark}{_percent(value)}{mark}"
 
 
 def _percent(text: str) -> str:

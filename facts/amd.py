@@ -35,9 +35,7 @@ _DEVICE_FILES = (
 )
 # Not card*, which also matches connectors (card0-DP-1); those lead to the same device again.
 DRM_FILES = tuple(
-    f"/sys/class/drm/{card}/device/{name}"
-    for card in ("card[0-9]", "card[0-9][0-9]")
-    for name in _DEVICE_FILES
+    f"/sys/class/drm/{card}/device/{name}" for card in ("card[0-9]", "card[0-9][0-9]") for name in _DEVICE_FILES
 )
 KFD_FILES = ("/sys/class/kfd/kfd/topology/nodes/*/properties",)
 PCI_FILES = ("/sys/bus/pci/devices/*/vendor", "/sys/bus/pci/devices/*/class")

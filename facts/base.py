@@ -1,7 +1,7 @@
 """The boundary between the pure parsers and pyinfra.
 
-pyinfra stops every host when a fact raises anything but `FactProcessError`. The decorator here turns a
-parser's `ValueError` into one, so that a host with unreadable output fails alone.
+pyinfra stops every host when a fact raises anything but `FactProcessError`. The decorator here turns a parser's
+error into one, so that a host with unreadable output fails alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ ReportType = TypeVar("ReportType")
 def fails_alone(
     process: Callable[[FactType, list[str]], ReportType],
 ) -> Callable[[FactType, list[str]], ReportType]:
-    """Decorate a fact's `process`: its `ValueError` becomes `FactProcessError`, with the fact's name in
-    front.
+    """Decorate a fact's `process`: its `ValueError` becomes `FactProcessError`, with the fact's name in front.
+
+    So do the errors of a parser that met a shape it does not check for; their message names them.
     """
 
     @wraps(process)
@@ -30,5 +31,10 @@ def fails_alone(
             return process(fact, output)
         except ValueError as error:
             raise FactProcessError(f"{fact.name}: {error}") from error
+        except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            said = " ".join(output)[:200]
+            raise FactProcessError(
+                f"{fact.name}: output of an unknown shape ({type(error).__name__}: {error}): {said!r}"
+            ) from error
 
     return guarded

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pyinfra.api.facts import FactBase
 
+from facts.base import fails_alone
 from facts.commands import argument
 
 
@@ -16,6 +17,7 @@ class Directories(FactBase[dict[str, tuple[str, str]]]):
         quoted = " ".join(argument(path) for path in paths)
         return f"echo directories; stat -c '%F:%U:%a:%n' -- {quoted} 2>/dev/null; true"
 
+    @fails_alone
     def process(self, output: list[str]) -> dict[str, tuple[str, str]]:
         rows = [line.split(":", 3) for line in output if line.startswith("directory:")]
         return {path: (owner, mode.rjust(4, "0")) for _, owner, mode, path in rows}

@@ -12,9 +12,7 @@ from facts.commands import argument, files, join, section, tool
 from facts.parse.listening import ListeningReport, parse_listening
 from facts.parse.network import InterfacesReport, ResolutionReport, parse_interfaces, parse_resolution
 
-NET_FILES = tuple(
-    f"/sys/class/net/*/{name}" for name in ("address", "mtu", "operstate", "speed", "device/uevent")
-)
+NET_FILES = tuple(f"/sys/class/net/*/{name}" for name in ("address", "mtu", "operstate", "speed", "device/uevent"))
 
 
 class Interfaces(FactBase[InterfacesReport]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+
 from pyinfra.api.facts import FactBase
 
 from facts import script, settings

@@ -52,7 +52,8 @@ class FirewallRules(FactBase[str]):
 
     def command(self) -> str:
         return (
-            "echo firewall; systemctl is-enabled -q cluster-firewall 2>/dev/null && PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
+            "echo firewall; systemctl is-enabled -q cluster-firewall 2>/dev/null "
+            "&& PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
             "| sed -n 's/^[[:space:]]*chain \\(rules_[0-9a-f]*\\) .*/\\1/p'; true"
         )
 

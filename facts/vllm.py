@@ -9,7 +9,7 @@ from pyinfra.api.facts import FactBase
 
 from facts import script, settings
 from facts.base import fails_alone
-from facts.parse.cluster_state import parse_json_line
+from facts.parse.cluster_state import parse_json_line, parse_model_directory
 from facts.parse.processes import ProcessReport, parse_processes
 
 
@@ -38,7 +38,7 @@ class ModelDirectory(FactBase[dict[str, Any]]):
 
     @fails_alone
     def process(self, output: list[str]) -> dict[str, Any]:
-        return dict(parse_json_line(output, "model directory"))
+        return parse_model_directory(parse_json_line(output, "model directory"))
 
 
 class Listening(FactBase[bool]):

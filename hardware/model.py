@@ -95,7 +95,9 @@ class Node:
                 f"{re.sub('[^a-z0-9-]', '-', self.name.lower())!r}"
             )
         if not self.cluster_interface:
-            raise ProfileError(f"node {self.name}: cluster_interface is empty; name the interface of the cluster's network")
+            raise ProfileError(
+                f"node {self.name}: cluster_interface is empty; name the interface of the cluster's network"
+            )
 
     @property
     def engine_accelerators(self) -> tuple[Accelerator, ...]:

@@ -10,8 +10,12 @@ from cli.api import ask
 
 @click.command("ask")
 @click.argument("question")
-@click.option("--max-tokens", type=click.IntRange(1, 32768), default=128, show_default=True, help="Length of the answer.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0: the same answer each time.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1, 32768), default=128, show_default=True, help="Length of the answer."
+)
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0: the same answer each time."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print answer, node and timing as JSON.")
 @click.pass_obj
 def command(name: str, question: str, max_tokens: int, temperature: float, as_json: bool) -> None:

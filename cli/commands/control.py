@@ -49,7 +49,8 @@ def push(name: str, source: Path, target: str) -> None:
     else:
         *transport, place = _ssh(host)
         done = subprocess.run(
-            ["rsync", "--archive", "--partial", "-e", shlex.join(transport), "--", origin, f"{place}:{target}"], check=False
+            ["rsync", "--archive", "--partial", "-e", shlex.join(transport), "--", origin, f"{place}:{target}"],
+            check=False,
         )
     if done.returncode:
         raise OperatorError(f"{source} was not copied to {host.name}:{target}; rsync ended with {done.returncode}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.markdown import Markdown
 
 from cli import display
 from cli.clusters import REPOSITORY
@@ -35,4 +34,4 @@ def command(page: str | None) -> None:
         return
     if page not in known:
         raise OperatorError(f"no page {page!r}; there are {', '.join(known)}")
-    display.results().print(Markdown((_DOCS / f"{page}.md").read_text()))
+    display.page((_DOCS / f"{page}.md").read_text())

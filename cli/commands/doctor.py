@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -76,7 +77,7 @@ def examine(cluster: ClusterInventory, found: dict[str, Observation]) -> list[Ch
 _FIELDS = set(ResolutionReport.__dataclass_fields__)
 
 
-def _tuple(value: object) -> object:
+def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -94,5 +95,8 @@ def _python_check(node: str, seen: Observation, wanted: str, *, complete: bool) 
     if found.startswith(f"{wanted}."):
         return CheckResult("python", True, f"{node}: Python {found}, {wanted} is locked")
     return CheckResult(
-        "python", None, f"{node}: /usr/bin/python3 is {found}, the runtime is locked for {wanted}", "uv will bring its own"
+        "python",
+        None,
+        f"{node}: /usr/bin/python3 is {found}, the runtime is locked for {wanted}",
+        "uv will bring its own",
     )

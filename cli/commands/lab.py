@@ -83,8 +83,8 @@ def status(as_json: bool) -> None:
 @click.argument("host", shell_complete=lambda _c, _p, typed: _host_names(typed))
 @_refusals
 def fault(kind: str, host: str) -> None:
-    """Break HOST, or mend it: crash (power loss), freeze, thaw, cut (off the network), join (back, booted if need be)."""
-    lab.fault(kind, host)  # type: ignore[arg-type]  # click has checked the choice
+    """Break HOST, or mend it: crash (power loss), freeze, thaw, cut (off the network), join (back, booted if off)."""
+    lab.fault(kind, host)
     display.words().print(f"{host}: {kind}")
 
 

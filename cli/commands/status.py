@@ -37,7 +37,9 @@ def command(name: str, as_json: bool) -> None:
             ("node", "role", "address", "ray", "engine", "resident"),
             rows,
         )
-        display.results().print(f"endpoint {status['endpoint']}" + (f", key in {status['api_key_file']}" if status["api_key_file"] else ""))
+        display.results().print(
+            f"endpoint {status['endpoint']}" + (f", key in {status['api_key_file']}" if status["api_key_file"] else "")
+        )
     if not found[cluster.control.name].connected:
         sys.exit(COULD_NOT_TELL)
     sys.exit(HOLDS if status["application"] == "RUNNING" else DOES_NOT_HOLD)

@@ -53,5 +53,7 @@ def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
     console = display.results()
     if answer:
         console.print(f"{answer.question}\n{answer.answer}", markup=False)
-        console.print(f"answered by {answer.node}; {cluster.name} is up at {cluster.control.settings.endpoint}", style="green")
+        console.print(
+            f"answered by {answer.node}; {cluster.name} is up at {cluster.control.settings.endpoint}", style="green"
+        )
     display.words().print(f"{result.changed} changes in {seconds:.0f} s", style="dim")

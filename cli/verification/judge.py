@@ -39,7 +39,9 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         checks += proof_checks(cluster, control)
     else:
         name = cluster.control.name
-        checks.append(CheckResult("topology", None, f"{name}: Ray's nodes could not be asked for, it does not answer", up))
+        checks.append(
+            CheckResult("topology", None, f"{name}: Ray's nodes could not be asked for, it does not answer", up)
+        )
     return checks
 
 
@@ -80,7 +82,9 @@ def file_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
         elif state["sha256"] != file.sha256:
             wrong.append(f"{file.path} differs from the declared one")
         elif state["mode"] != file.mode or (file.owner and state["owner"] != file.owner):
-            wrong.append(f"{file.path} is {state['mode']} {state['owner']} instead of {file.mode} {file.owner}".rstrip())
+            wrong.append(
+                f"{file.path} is {state['mode']} {state['owner']} instead of {file.mode} {file.owner}".rstrip()
+            )
     for secret, path in secret_files(host.settings).items():
         state = found.get(path)
         if state is None or state["mode"] != "0400":
@@ -109,7 +113,9 @@ def runtime_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
     if not runtime["complete"]:
         return [CheckResult("runtime", False, f"{host.name}: runtime {runtime['name']} is not whole", up)]
     if runtime["ray_version"] != lock.ray_version:
-        detail = f"{host.name}: Ray {runtime['ray_version'] or 'unknown'} instead of {lock.ray_version} in {runtime['name']}"
+        detail = (
+            f"{host.name}: Ray {runtime['ray_version'] or 'unknown'} instead of {lock.ray_version} in {runtime['name']}"
+        )
         remedy = f"remove {host.settings.directories.runtime}/{runtime['name']} on {host.name} and {up}"
         return [CheckResult("runtime", False, detail, remedy)]
     return [CheckResult("runtime", True, f"{host.name}: Ray {lock.ray_version} in {runtime['name']}")]

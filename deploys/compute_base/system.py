@@ -106,7 +106,8 @@ def _rules(settings: Settings) -> list[str]:
     for address in settings.peers.values():
         families.setdefault("ip6" if ":" in address else "ip", []).append(address)
     from_peers = [
-        f'iifname "{interface}" {family} saddr {{ {", ".join(addresses)} }} accept' for family, addresses in families.items()
+        f'iifname "{interface}" {family} saddr {{ {", ".join(addresses)} }} accept'
+        for family, addresses in families.items()
     ]
     pinned = sorted(
         {

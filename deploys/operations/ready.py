@@ -54,7 +54,9 @@ def wait_for_nodes(settings: Settings) -> Commands:
 def wait_for_engines(settings: Settings) -> Commands:
     """Wait until every declared engine has given the golden answer, which is when Serve calls it running."""
     state = host.get_fact(Serve)
-    engines = [replica for replica in state.replicas if "ProvenLLMServer" in replica.deployment and replica.state == "RUNNING"]
+    engines = [
+        replica for replica in state.replicas if "ProvenLLMServer" in replica.deployment and replica.state == "RUNNING"
+    ]
     if state.status == "RUNNING" and len(engines) == settings.serving.replicas:
         host.noop("every engine has answered")
         return

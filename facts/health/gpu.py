@@ -50,9 +50,7 @@ def tool_check(node: str, report: GpuReport) -> CheckResult:
     if report.tool == "missing" and report.devices_on_pci_bus == 0 and not report.gpus:
         return CheckResult("gpu_tool", True, f"{node}: no {report.vendor} GPU, and no {report.vendor} tool")
     state = "is not installed" if report.tool == "missing" else "does not answer"
-    return CheckResult(
-        "gpu_tool", False, f"{node}: the {report.vendor} tool {state}: {report.detail}", PREPARE_AGAIN
-    )
+    return CheckResult("gpu_tool", False, f"{node}: the {report.vendor} tool {state}: {report.detail}", PREPARE_AGAIN)
 
 
 def count_check(node: str, report: GpuReport, expected_count: int) -> CheckResult:

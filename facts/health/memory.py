@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facts.health.result import PREPARE_AGAIN, CheckResult
+from facts.health.result import CheckResult
 from facts.parse.memory import SHARED_MEMORY_PATH, FilesystemReport, MemoryReport
 
 GIBIBYTE = 1 << 30
@@ -14,17 +14,14 @@ def memory_check(node: str, report: MemoryReport, needed_bytes: int) -> CheckRes
     if report.available_bytes >= needed_bytes:
         return CheckResult("memory", True, detail)
     fits = report.total_bytes >= needed_bytes
-    remedy = (
-        "stop other programs on this host" if fits else f"it has {_gib(report.total_bytes)} in all: use less"
-    )
+    remedy = "stop other programs on this host" if fits else f"it has {_gib(report.total_bytes)} in all: use less"
     return CheckResult("memory", False, detail, remedy)
 
 
 def shared_memory_check(node: str, report: FilesystemReport, object_store_bytes: int) -> CheckResult:
     """Whether /dev/shm holds Ray's object store; with too little, Ray moves it to disk and becomes slow."""
     detail = (
-        f"{node}: {report.mount_point} has {_gib(report.size_bytes)}, "
-        f"the object store needs {_gib(object_store_bytes)}"
+        f"{node}: {report.mount_point} has {_gib(report.size_bytes)}, the object store needs {_gib(object_store_bytes)}"
     )
     if report.mount_point != SHARED_MEMORY_PATH:
         return CheckResult(
@@ -41,15 +38,10 @@ def shared_memory_check(node: str, report: FilesystemReport, object_store_bytes:
 
 def disk_check(node: str, report: FilesystemReport, needed_bytes: int, purpose: str) -> CheckResult:
     """Whether a file system has `needed_bytes` free; `purpose` says for what ("model weights")."""
-    detail = (
-        f"{node}: {report.mount_point} has {_gib(report.free_bytes)} free, "
-        f"{purpose} needs {_gib(needed_bytes)}"
-    )
+    detail = f"{node}: {report.mount_point} has {_gib(report.free_bytes)} free, {purpose} needs {_gib(needed_bytes)}"
     if report.free_bytes >= needed_bytes:
         return CheckResult("disk", True, detail)
-    remedy = (
-        f"free {_gib(needed_bytes - report.free_bytes)} on {report.mount_point}, or choose another directory"
-    )
+    remedy = f"free {_gib(needed_bytes - report.free_bytes)} on {report.mount_point}, or choose another directory"
     return CheckResult("disk", False, detail, remedy)
 
 

@@ -48,9 +48,7 @@ def interface_checks(
     interface = find_interface(report, cluster_address)
     if interface is None:
         detail = f"{node}: no interface has {cluster_address}"
-        return [
-            CheckResult("cluster_address", False, detail, "correct the inventory or the network settings")
-        ]
+        return [CheckResult("cluster_address", False, detail, "correct the inventory or the network settings")]
     results = [CheckResult("cluster_address", True, f"{node}: {interface.name} has {cluster_address}")]
     up = interface.state in (
         "UP",
@@ -72,9 +70,7 @@ def speed_check(node: str, interface: Interface, minimum_bits_per_second: int) -
     wanted = f"{minimum_bits_per_second / 1e9:g} Gb/s"
     speed = interface.speed_bits_per_second
     if speed is None:
-        kind = (
-            "a USB4 link" if interface.driver == THUNDERBOLT_DRIVER else interface.driver or "a virtual one"
-        )
+        kind = "a USB4 link" if interface.driver == THUNDERBOLT_DRIVER else interface.driver or "a virtual one"
         detail = f"{node}: {interface.name} ({kind}) does not say its speed; {wanted} expected"
         return CheckResult("link_speed", None, detail, "measure it")
     detail = f"{node}: {interface.name} runs at {speed / 1e9:g} Gb/s, {wanted} expected"
@@ -100,10 +96,6 @@ def exposure_check(
         and not any(ip_address(socket.address) in network for network in networks)
     ]
     if not exposed:
-        return CheckResult(
-            "exposed_ports", True, f"{node}: none of {len(ports)} ports is open beyond the cluster"
-        )
+        return CheckResult("exposed_ports", True, f"{node}: none of {len(ports)} ports is open beyond the cluster")
     detail = f"{node}: open beyond the cluster: {', '.join(exposed)}"
-    return CheckResult(
-        "exposed_ports", False, detail, "bind to the cluster address, or keep the firewall in front"
-    )
+    return CheckResult("exposed_ports", False, detail, "bind to the cluster address, or keep the firewall in front")

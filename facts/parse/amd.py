@@ -122,15 +122,12 @@ def _amd_smi_gpu(static: dict[str, Any], metric: dict[str, Any]) -> Gpu:
     return Gpu(
         index=index,
         vendor="amd",
-        name=_known(_at(static, "asic", "market_name"))
-        or _known(_at(static, "board", "product_name"))
-        or "AMD GPU",
+        name=_known(_at(static, "asic", "market_name")) or _known(_at(static, "board", "product_name")) or "AMD GPU",
         uuid=_known(_at(static, "asic", "asic_serial")),
         pci_address=_lower(_at(static, "bus", "bdf")),
         memory_total_bytes=total,
         memory_used_bytes=used,
-        memory_free_bytes=_first_size(where, _at(metric, "mem_usage", "free_vram"))
-        or _difference(total, used),
+        memory_free_bytes=_first_size(where, _at(metric, "mem_usage", "free_vram")) or _difference(total, used),
         gtt_total_bytes=gtt_total,
         gtt_used_bytes=gtt_used,
         gtt_free_bytes=_difference(gtt_total, gtt_used),
@@ -179,9 +176,7 @@ def _gpu_number(entry: dict[str, Any]) -> int:
 
 def _driver_version(static: Any) -> str | None:
     versions = (
-        _known(_at(entry, "driver", key))
-        for entry in _entries(static)
-        for key in ("version", "driver_version")
+        _known(_at(entry, "driver", key)) for entry in _entries(static) for key in ("version", "driver_version")
     )
     return next((version for version in versions if version), None)
 

@@ -63,9 +63,7 @@ def parse_sysfs_gpus(drm: dict[str, str], kfd: dict[str, str]) -> tuple[Gpu, ...
                 memory_free_bytes=None if total is None or used is None else max(total - used, 0),
                 gtt_total_bytes=gtt_total,
                 gtt_used_bytes=gtt_used,
-                gtt_free_bytes=None
-                if gtt_total is None or gtt_used is None
-                else max(gtt_total - gtt_used, 0),
+                gtt_free_bytes=None if gtt_total is None or gtt_used is None else max(gtt_total - gtt_used, 0),
                 gfx_target=targets.get(address or "") or (_only(targets) if address is None else None),
                 power_limit_watts=_scaled(sensors, "power1_cap", directory, 1e6),
                 power_draw_watts=_scaled(sensors, "power1_average", directory, 1e6)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facts.parse.report import Report
+from facts.parse.shape import figure, mapping, mappings
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def parse_json_line(lines: list[str], what: str) -> Any:
     text = next((line for line in reversed(lines) if line.strip()), "")
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{what}: expected JSON, got {' '.join(lines)[:200]!r}") from None
 
 
@@ -53,9 +54,7 @@ def parse_digests(lines: list[str]) -> dict[str, FileState]:
         elif kind == "h":
             digest, _, path = rest.partition("  ")
             digests[path] = digest
-    return {
-        path: FileState(path, digests[path], *attributes[path]) for path in sorted(digests) if path in attributes
-    }
+    return {path: FileState(path, digests[path], *attributes[path]) for path in sorted(digests) if path in attributes}
 
 
 def parse_services(lines: list[str]) -> dict[str, ServiceState]:
@@ -103,20 +102,22 @@ def parse_ray_nodes(answer: Any) -> NodesReport:
         return NodesReport((), str(answer["unreachable"]))
     if not isinstance(answer, dict) or not answer.get("result"):
         raise ValueError(f"Ray's state API: {str(answer)[:300]}")
-    rows = answer["data"]["result"]["result"]
+    data = mapping(answer.get("data"), "Ray's state API, data")
+    result = mapping(data.get("result"), "Ray's state API, data.result")
     nodes = []
-    for row in rows:
-        resources = row.get("resources_total") or {}
+    for row in mappings(result.get("result"), "Ray's state API, nodes"):
+        where = f"Ray's state API, node {row.get('node_name')}"
+        resources = mapping(row.get("resources_total") or {}, f"{where}, resources_total")
         nodes.append(
             RayNode(
-                name=row.get("node_name") or "",
-                address=row.get("node_ip") or "",
+                name=str(row.get("node_name") or ""),
+                address=str(row.get("node_ip") or ""),
                 alive=row.get("state") == "ALIVE",
                 head=bool(row.get("is_head_node")),
-                cpus=float(resources.get("CPU", 0)),
-                gpus=float(resources.get("GPU", 0)),
-                engine_slots=float(resources.get("engine", 0)),
-                why_dead=row.get("state_message") or "",
+                cpus=figure(resources.get("CPU", 0), f"{where}, CPU"),
+                gpus=figure(resources.get("GPU", 0), f"{where}, GPU"),
+                engine_slots=figure(resources.get("engine", 0), f"{where}, engine"),
+                why_dead=str(row.get("state_message") or ""),
             )
         )
     return NodesReport(tuple(nodes))
@@ -147,15 +148,18 @@ def parse_serve(answer: Any, application: str) -> ServeState:
         raise ValueError(f"Ray Serve: expected an object, got {str(answer)[:200]}")
     if "unreachable" in answer:
         return ServeState("UNREACHABLE", str(answer["unreachable"]), ())
-    state = (answer.get("applications") or {}).get(application)
+    state = mapping(answer.get("applications") or {}, "Ray Serve, applications").get(application)
     if state is None:
         return ServeState("NOT_STARTED", "", ())
+    where = f"Ray Serve, {application}"
+    state = mapping(state, where)
+    deployments = mapping(state.get("deployments") or {}, f"{where}, deployments")
     replicas = tuple(
-        Replica(name, replica.get("state") or "", replica.get("node_ip") or "", replica.get("actor_name") or "")
-        for name, deployment in (state.get("deployments") or {}).items()
-        for replica in deployment.get("replicas") or ()
+        Replica(name, *(str(replica.get(key) or "") for key in ("state", "node_ip", "actor_name")))
+        for name, deployment in deployments.items()
+        for replica in mappings(mapping(deployment, f"{where}, {name}").get("replicas") or [], f"{where}, {name}")
     )
-    return ServeState(state.get("status") or "", (state.get("message") or "").strip(), replicas)
+    return ServeState(str(state.get("status") or ""), str(state.get("message") or "").strip(), replicas)
 
 
 @dataclass(frozen=True)
@@ -183,8 +187,6 @@ def parse_proofs(answer: Any) -> ProofsReport:
     """From the list that facts/remote/prove.py prints; ValueError for anything else."""
     if isinstance(answer, dict):
         return ProofsReport((), str(answer.get("unreachable", answer)))
-    if not isinstance(answer, list):
-        raise ValueError(f"proof of the replicas: expected a list, got {str(answer)[:200]}")
     return ProofsReport(
         tuple(
             Proof(
@@ -193,9 +195,19 @@ def parse_proofs(answer: Any) -> ProofsReport:
                 replica=str(row.get("replica", "")),
                 answer=str(row.get("answer", "")),
                 correct=bool(row.get("correct")),
-                seconds=float(row.get("seconds", 0)),
+                seconds=figure(row.get("seconds", 0), "proof of the replicas, seconds"),
                 detail=str(row.get("detail", "")),
             )
-            for row in answer
+            for row in mappings(answer, "proof of the replicas")
         )
     )
+
+
+def parse_model_directory(answer: Any) -> dict[str, Any]:
+    """{state, problems, bytes} as facts/remote/model_state.py prints it."""
+    found = mapping(answer, "model directory")
+    state, problems = found.get("state"), found.get("problems")
+    if state not in ("missing", "unknown", "corrupt", "whole") or not isinstance(problems, list):
+        raise ValueError(f"model directory: no state that is known in {str(answer)[:200]}")
+    size = int(figure(found.get("bytes", 0), "model directory, bytes"))
+    return {"state": state, "problems": [str(problem) for problem in problems], "bytes": size}

@@ -58,9 +58,7 @@ def recommend_dtype(flags: Collection[str]) -> DtypeAdvice:
     native = [flag for flag in _BFLOAT16_FLAGS if flag in flags]
     if native:
         return DtypeAdvice("bfloat16", f"the CPU multiplies bfloat16 in hardware ({', '.join(native)})")
-    widest = next(
-        (flag for flag in ("avx512f", "avx2", "sve", "asimd") if flag in flags), "no vector unit known here"
-    )
+    widest = next((flag for flag in ("avx512f", "avx2", "sve", "asimd") if flag in flags), "no vector unit known here")
     return DtypeAdvice(
         "float32",
         f"the CPU has none of {', '.join(_BFLOAT16_FLAGS)}, so bfloat16 is emulated and slow ({widest})",
@@ -113,24 +111,16 @@ def parse_cpuinfo(section: Section, machine: str) -> CpuReport:
     first = processors[0]
     sockets = {block["physical id"] for block in processors if "physical id" in block}
     cores = {
-        (block["physical id"], block["core id"])
-        for block in processors
-        if {"physical id", "core id"} <= block.keys()
+        (block["physical id"], block["core id"]) for block in processors if {"physical id", "core id"} <= block.keys()
     }
     flags = first.get("flags") or first.get("Features") or ""
-    return _report(
-        machine, first.get("model name", ""), len(sockets), len(cores), len(processors), flags.split()
-    )
+    return _report(machine, first.get("model name", ""), len(sockets), len(cores), len(processors), flags.split())
 
 
-def _report(
-    architecture: str, model: str, sockets: int, cores: int, threads: int, flags: list[str]
-) -> CpuReport:
+def _report(architecture: str, model: str, sockets: int, cores: int, threads: int, flags: list[str]) -> CpuReport:
     advice = recommend_dtype(flags)
     decisive = tuple(flag for flag in DECISIVE_FLAGS if flag in flags)
-    return CpuReport(
-        architecture, model or "unknown", sockets, cores, threads, decisive, advice.dtype, advice.reason
-    )
+    return CpuReport(architecture, model or "unknown", sockets, cores, threads, decisive, advice.dtype, advice.reason)
 
 
 def _flatten(entries: Any) -> dict[str, str]:

@@ -41,9 +41,7 @@ def parse_gpus(output: Iterable[str]) -> GpuReport:
         source="nvidia-smi",
         driver_version=_text(root, "driver_version"),
         cuda_version=_text(root, "cuda_version"),
-        gpus=tuple(
-            parse_gpu(element, index, capabilities) for index, element in enumerate(root.findall("gpu"))
-        ),
+        gpus=tuple(parse_gpu(element, index, capabilities) for index, element in enumerate(root.findall("gpu"))),
         devices_on_pci_bus=seen,
     )
 
@@ -107,9 +105,7 @@ def _document(text: str) -> ElementTree.Element:
     if start < 0:
         raise ValueError(f"nvidia-smi: no <nvidia_smi_log> in {text.strip()[:120]!r}")
     if end < 0:
-        raise ValueError(
-            f"nvidia-smi: <nvidia_smi_log> does not end; the output is truncated at {text[-60:]!r}"
-        )
+        raise ValueError(f"nvidia-smi: <nvidia_smi_log> does not end; the output is truncated at {text[-60:]!r}")
     try:
         # Safe: the document type in front is cut off, so there are no entities to expand.
         return ElementTree.fromstring(text[start : end + len("</nvidia_smi_log>")])  # noqa: S314
@@ -122,11 +118,7 @@ def _compute_capabilities(section: Section) -> dict[str, str]:
     if not section.succeeded:
         return {}
     rows = (line.split(",") for line in section.lines if line.count(",") == 1)
-    return {
-        address.strip().lower(): capability.strip()
-        for address, capability in rows
-        if not is_absent(capability)
-    }
+    return {address.strip().lower(): capability.strip() for address, capability in rows if not is_absent(capability)}
 
 
 def _ecc_errors(element: ElementTree.Element, where: str, *, corrected: bool) -> int | None:

@@ -22,7 +22,7 @@ def parse_processes(answer: Mapping[str, Any]) -> ProcessReport:
     """From {processes: [{name, bytes}]}."""
     try:
         rows = [(str(row["name"]), int(row["bytes"])) for row in answer["processes"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"processes: {error} is missing in {str(answer)[:200]}") from None
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"processes: {type(error).__name__} {error} in {str(answer)[:200]}") from None
     engines = tuple(name for name, _ in rows if "VLLM::" in name or "ProvenLLMServer" in name)
     return ProcessReport(engines, tuple(name for name, _ in rows), sum(size for _, size in rows))

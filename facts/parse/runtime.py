@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from facts.parse.report import Report
+from facts.parse.shape import mapping
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def parse_runtime(lines: list[str]) -> RuntimeReport:
         if line.startswith("runtime "):
             directory = line.removeprefix("runtime ").strip()
         elif line.lstrip().startswith("{"):
-            noted = json.loads(line)
+            noted = mapping(json.loads(line), "runtime, complete.json")
         elif found := re.match(r"version\s*=\s*[\"']([^\"']+)[\"']", line):
             ray_version = found[1]
     if not directory:
@@ -36,4 +37,6 @@ def parse_runtime(lines: list[str]) -> RuntimeReport:
     name = directory.rsplit("/", 1)[-1]
     if noted is None:
         return RuntimeReport(name, False, ray_version=ray_version)
-    return RuntimeReport(name, True, str(noted.get("python", "")), ray_version, dict(noted.get("versions", {})))
+    versions = mapping(noted.get("versions") or {}, f"runtime {name}, versions")
+    known = {package: str(version) for package, version in versions.items()}
+    return RuntimeReport(name, True, str(noted.get("python", "")), ray_version, known)

@@ -7,8 +7,10 @@ import sys
 
 node, cluster = sys.argv[1:3]
 marks = {f"CLUSTER_NODE_NAME={node}".encode(), f"CLUSTER_NAME={cluster}".encode()}
-parents, marked, names = {}, set(), {}
-for entry in os.listdir("/proc"):
+parents: dict[int, int] = {}
+marked: set[int] = set()
+names: dict[int, str] = {}
+for entry in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
     if not entry.isdigit():
         continue
     pid = int(entry)
@@ -24,7 +26,7 @@ for entry in os.listdir("/proc"):
         continue
 
 
-def belongs(pid):
+def belongs(pid: int) -> bool:
     """Whether the process or an ancestor carries the marks; a renamed process has overwritten its environment."""
     seen = 0
     while pid in parents and seen < 64:
@@ -39,9 +41,10 @@ for pid in parents:
     if not names.get(pid) or not belongs(pid):
         continue
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as stream:
-            size = int(re.search(r"^Pss:\s+(\d+)", stream.read(), re.M)[1]) * 1024
-    except (OSError, TypeError):
-        size = 0
+        with open(f"/proc/{pid}/smaps_rollup") as text:
+            share = re.search(r"^Pss:\s+(\d+)", text.read(), re.M)
+    except OSError:
+        share = None
+    size = int(share[1]) * 1024 if share else 0
     rows.append({"pid": pid, "name": names[pid], "bytes": size})
 print(json.dumps({"processes": rows}))

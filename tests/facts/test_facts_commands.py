@@ -83,9 +83,7 @@ def test_amd_tools_are_missing_here(shell: Any) -> None:
     assert (report.tool, report.source, report.gpus) == ("missing", "", ())
 
 
-def test_tools_are_found_and_their_failure_is_kept(
-    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tools_are_found_and_their_failure_is_kept(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A stand-in for a driver that is not loaded: the real tool exits 9 with this text.
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nprintf 'NVIDIA-SMI has failed'\nexit 9\n")

@@ -115,14 +115,9 @@ def test_memory_shared_memory_and_disk() -> None:
         False,
         "compute1: /dev/shm has 0.1 GiB, the object store needs 2.0 GiB",
     )
-    assert (
-        memory.shared_memory_check("n", filesystem("/dev/shm", 8 * GIBIBYTE, GIBIBYTE), 2 * GIBIBYTE).ok
-        is True
-    )
+    assert memory.shared_memory_check("n", filesystem("/dev/shm", 8 * GIBIBYTE, GIBIBYTE), 2 * GIBIBYTE).ok is True
     assert memory.shared_memory_check("n", filesystem("/", 8 * GIBIBYTE, 8 * GIBIBYTE), GIBIBYTE).ok is False
-    disk = memory.disk_check(
-        "control", filesystem("/srv", 100 * GIBIBYTE, 20 * GIBIBYTE), 70 * GIBIBYTE, "the model"
-    )
+    disk = memory.disk_check("control", filesystem("/srv", 100 * GIBIBYTE, 20 * GIBIBYTE), 70 * GIBIBYTE, "the model")
     assert (disk.ok, disk.remedy) == (False, "free 50.0 GiB on /srv, or choose another directory")
     host_memory = MemoryReport(16 * GIBIBYTE, 8 * GIBIBYTE, 0, 0)
     assert memory.memory_check("n", host_memory, 8 * GIBIBYTE).ok is True
@@ -172,9 +167,7 @@ def test_interface_of_the_cluster(fixture_text: Any, rendered: Any) -> None:
 
     def checks(address: str, speed: int) -> dict[str, bool | None]:
         return verdicts(
-            network.interface_checks(
-                "n", report, address, minimum_speed_bits_per_second=speed, expected_mtu_bytes=1500
-            )
+            network.interface_checks("n", report, address, minimum_speed_bits_per_second=speed, expected_mtu_bytes=1500)
         )
 
     assert checks("10.0.0.11", 2_500_000_000) == dict.fromkeys(

@@ -94,9 +94,7 @@ def test_memory_of_the_capture(fixture_text: Any, rendered: Any) -> None:
     assert (report.swap_total_bytes, report.swap_free_bytes) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("", "no MemTotal"), ("MemTotal: many kB", "MemTotal: 'many kB'")]
-)
+@pytest.mark.parametrize(("text", "said"), [("", "no MemTotal"), ("MemTotal: many kB", "MemTotal: 'many kB'")])
 def test_unreadable_meminfo_is_a_value_error(rendered: Any, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_memory(rendered(("meminfo", text)))
@@ -128,9 +126,7 @@ def test_df_without_a_row_or_failing_is_a_value_error(rendered: Any) -> None:
         ("1795246926.%N", "System has not been booted with systemd", 1, (1795246926.0, "unknown")),
     ],
 )
-def test_clock(
-    rendered: Any, date: str, timedatectl: str, status: int | str, expected: tuple[float, str]
-) -> None:
+def test_clock(rendered: Any, date: str, timedatectl: str, status: int | str, expected: tuple[float, str]) -> None:
     report = parse_clock(rendered(("timedatectl", timedatectl, status), ("date", date)))
     assert (report.epoch_seconds, report.synchronised) == expected
     assert bool(report.detail) is (report.synchronised == "unknown")
@@ -141,9 +137,7 @@ def test_unreadable_date_is_a_value_error(rendered: Any) -> None:
         parse_clock(rendered(("timedatectl", "", "missing"), ("date", "noon")))
 
 
-def host_output(
-    rendered: Any, release: str, *, uname: str = "compute1\n6.12.43\nx86_64", virtual: str = "none"
-) -> Any:
+def host_output(rendered: Any, release: str, *, uname: str = "compute1\n6.12.43\nx86_64", virtual: str = "none") -> Any:
     return rendered(
         ("os-release", release),
         ("uname", uname),

@@ -15,9 +15,7 @@ from facts.parse.topology import parse_topology
 H200_COUNT = 4
 
 
-def gpu_output(
-    rendered: Any, xml: str, *, status: int | str = 0, capabilities: str = "", pci: str = ""
-) -> Any:
+def gpu_output(rendered: Any, xml: str, *, status: int | str = 0, capabilities: str = "", pci: str = "") -> Any:
     return rendered(
         ("nvidia-smi", xml, status),
         ("nvidia-smi:compute-capability", capabilities, 0 if capabilities else status),

@@ -111,9 +111,12 @@ def test_a_secret_that_differs(given_host: Any, secret: Path, change: dict[str, 
     assert outcome.commands[-1].startswith(f"mv -fT {staged} /etc/cluster/ray-token")
     assert f"chmod 0400 -- {staged}" in outcome.commands
     assert any(command.startswith("chown -- cluster") and command.endswith(staged) for command in outcome.commands)
-    # Closed before the secret is in it.
-    upload = outcome.commands.index(f"upload {staged}")
-    assert any("600" in command or "umask 077" in command for command in outcome.commands[:upload])
+    # Closed before the secret is in it, at both places; the one that it passes through is gone afterwards.
+    (upload,) = outcome.uploads
+    passing = str(Path(upload).parent)
+    position = outcome.commands.index(f"upload {upload}")
+    assert outcome.commands[position - 1] == f"rm -rf {passing}; mkdir -m 0700 {passing}"
+    assert outcome.commands[position + 1] == f"umask 077; cat {upload} > {staged}; rm -rf {passing}"
     assert secret.read_text() not in "".join(outcome.commands)
 
 

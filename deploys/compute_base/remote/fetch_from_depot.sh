@@ -10,7 +10,9 @@ mkdir -p "$(dirname "$directory")" 2>/dev/null || true
 exec 9>"$directory.lock"
 flock 9
 [ -e "$directory/$marker" ] && exit 0
-if [ -e "$directory" ] && [ "$module" != runtime ]; then
+if [ "$module" = runtime ]; then
+    rm -rf "$directory"
+elif [ -e "$directory" ] || [ -L "$directory" ]; then
     echo "$directory is there without $marker, so nobody knows if it is whole; remove it and it is copied again" >&2
     exit 1
 fi
@@ -21,5 +23,4 @@ until rsync --archive --partial --timeout=60 --contimeout=10 --port="$port" "rsy
     try=$((try + 1))
 done
 [ -e "$work/$marker" ] || { echo "$directory: $host has no whole copy ($marker is missing)" >&2; exit 1; }
-rm -rf "$directory"
 mv -T "$work" "$directory"

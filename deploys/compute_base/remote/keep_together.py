@@ -50,9 +50,28 @@ def main() -> int:
     """Exit with the command's status once everything that it started is gone."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         print("prctl: no child subreaper on this kernel", file=sys.stderr)
-    child = subprocess.Popen(sys.argv[1:])
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(got: int, _frame: object) -> None:
+        if child is None:
+            early.append(got)
+        elif child.poll() is None:
+            child.send_signal(got)
+            signal.alarm(int(GRACE_SECONDS))
+
+    def lose_patience(_got: int, _frame: object) -> None:
+        # Ray waits for its processes one after the other; whoever keeps this program would kill it before that ends.
+        if child is not None and child.poll() is None:
+            child.kill()
+
+    # Before there is a child: one that is asked to stop while it starts it must not leave it behind.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: child.send_signal(got) if child.poll() is None else None)
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGALRM, lose_patience)
+    child = subprocess.Popen(sys.argv[1:])
+    for got in early:
+        child.send_signal(got)
     status = child.wait()
     end_all(signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

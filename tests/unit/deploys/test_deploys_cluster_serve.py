@@ -138,3 +138,33 @@ def test_a_refusal_of_serve_is_told(start: Any, dashboard: Any, wanted: dict[str
     line = process.stdout.readline()
     assert line.startswith(f"400 from {dashboard.url}: ") and "told to fail" in line
     assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 50\r\n\r\n{", "waiting for {url}: IncompleteRead"),
+        (b"a line that is no HTTP\r\n\r\n", "waiting for {url}: "),
+        (b"HTTP/1.0 500 Broken\r\nContent-Length: 50\r\n\r\n{", "500 from {url}: Broken"),
+        (b"HTTP/1.0 200 OK\r\n\r\n[1]", "{url} answers with JSON of another shape"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"applications": {"llm": null}}', "{url} answers with JSON of another shape"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "waiting for {url}: "),
+    ],
+)
+def test_an_answer_that_is_none_is_told_and_survived(
+    start: Any, wanted: dict[str, Any], tmp_path: Path, answer: bytes, said: str
+) -> None:
+    path = tmp_path / "serve.json"
+    path.write_text(json.dumps(wanted))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(15)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = start(PROGRAM, url, str(path))
+        for _ in range(2):  # the second one is asked for after the first was survived
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+        process.terminate()
+        assert process.wait(10) == 0
+    assert process.stdout.readline().startswith(said.format(url=url))

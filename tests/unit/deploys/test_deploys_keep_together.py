@@ -6,7 +6,9 @@ Every process here holds the same pipe, so its end is read when the last one is 
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,3 +39,24 @@ def test_nothing_is_left_when_it_is_told_to_stop(start: Any) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_stop_that_comes_while_the_command_starts(repository: Path) -> None:
+    """The signal is sent where the gap is: after the handlers, before the child is known."""
+    code = (
+        "import os, runpy, signal, subprocess, sys\n"
+        "real = subprocess.Popen\n"
+        "def started_late(*arguments):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return real(*arguments)\n"
+        "subprocess.Popen = started_late\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(repository / "deploys" / PROGRAM), "sleep", "300"],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr

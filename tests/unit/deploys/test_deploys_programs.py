@@ -147,13 +147,13 @@ def test_what_a_killed_build_left_is_built_anew(tmp_path: Path, lock: Path, whee
 
 
 @builds
-@pytest.mark.xfail(strict=True, reason="mv puts the new runtime inside a directory that is there without its marker")
-def test_a_directory_without_its_marker_is_not_taken_for_a_success(tmp_path: Path, lock: Path, wheels: Path) -> None:
+def test_a_directory_without_its_marker_is_built_anew(tmp_path: Path, lock: Path, wheels: Path) -> None:
     directory = tmp_path / "opt" / "cpu-0123"
     directory.mkdir(parents=True)
     (directory / "half").touch()
-    code, _ = build(directory, lock, wheels)
-    assert code != 0 or (directory / "complete.json").is_file()
+    assert build(directory, lock, wheels)[0] == 0
+    assert "python" in json.loads((directory / "complete.json").read_text())
+    assert not (directory / "half").exists() and not (directory / "cpu-0123.partial").exists()
 
 
 @pytest.fixture
@@ -182,16 +182,18 @@ def depot(tmp_path: Path) -> Iterator[tuple[Path, int]]:
         daemon.terminate()
 
 
-def fetch(port: int, directory: Path, **environment: str) -> tuple[int, str]:
+def fetch(
+    port: int, directory: Path, module: str = "models", marker: str = "manifest.json", **environment: str
+) -> tuple[int, str]:
     done = subprocess.run(
         [
             str(SCRIPTS / "fetch_from_depot.sh"),
             "127.0.0.1",
             str(port),
-            "models",
+            module,
             "small",
             str(directory),
-            "manifest.json",
+            marker,
         ],
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
@@ -224,6 +226,44 @@ def test_half_a_model_is_no_model(depot: tuple[Path, int], tmp_path: Path) -> No
     assert code == 1
     assert f"{directory}: 127.0.0.1 has no whole copy (manifest.json is missing)" in error
     assert not directory.exists()
+
+
+@pytest.fixture
+def copying(tmp_path: Path) -> dict[str, str]:
+    """A PATH with an `rsync` of the test's own before the real one: it copies a whole directory."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    rsync = programs / "rsync"
+    rsync.write_text(
+        '#!/bin/sh\nfor to in "$@"; do :; done\nmkdir -p "$to"; touch "$to/complete.json" "$to/manifest.json"\n'
+    )
+    rsync.chmod(0o755)
+    return {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+def test_half_a_runtime_is_replaced(copying: dict[str, str], tmp_path: Path) -> None:
+    directory = tmp_path / "opt" / "cpu-0123"
+    directory.mkdir(parents=True)
+    (directory / "half").touch()
+    assert fetch(1, directory, "runtime", "complete.json", **copying) == (0, "")
+    assert sorted(entry.name for entry in directory.iterdir()) == ["complete.json", "manifest.json"]
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_models_directory_without_its_manifest_is_refused(
+    copying: dict[str, str], tmp_path: Path, dangling: bool
+) -> None:
+    directory = tmp_path / "var" / "small"
+    directory.parent.mkdir()
+    if dangling:
+        directory.symlink_to(tmp_path / "nowhere")
+    else:
+        directory.mkdir()
+        (directory / "weights").touch()
+    code, error = fetch(1, directory, **copying)
+    assert code == 1
+    assert f"{directory} is there without manifest.json" in error and "remove it" in error
+    assert directory.is_symlink() or [entry.name for entry in directory.iterdir()] == ["weights"]
 
 
 def test_a_depot_that_is_down_is_tried_five_times(tmp_path: Path) -> None:

@@ -181,16 +181,30 @@ def test_two_callers_make_one_secret(tmp_path: Path) -> None:
         assert re.fullmatch(r"[0-9a-f]{64}", file.read_text())
 
 
-@pytest.mark.xfail(strict=True, reason="an empty file that a killed run left counts as a secret")
-def test_a_secret_that_was_never_written_is_no_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_secret_that_was_never_written_is_no_secret(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ray-token"
     file.touch(mode=0o600)
-    try:
+    file.write_text(text)
+    with pytest.raises(DeployError, match=rf"{file}: this secret is empty; remove it.*: rm {file}"):
         secrets.ensure(str(file))
-    except DeployError as error:
-        assert str(file) in str(error)
-    else:
-        assert file.read_text(), "ensure() returned a path with nothing in it"
+    assert file.read_text() == text
+
+
+def test_a_run_that_ends_while_it_writes_leaves_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ray-token"
+
+    def end(_: int) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("secrets.token_hex", end)
+    with pytest.raises(KeyboardInterrupt):
+        secrets.ensure(str(file))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert secrets.ensure(str(file)) == str(file)
+    assert len(file.read_text()) == 64
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ray-token"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

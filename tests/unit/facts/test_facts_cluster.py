@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.facts import FactBase
 
+from facts.base import fails_alone
 from facts.directories import Directories
 from facts.files import Digests
 from facts.parse.cluster_state import (
@@ -26,6 +28,7 @@ from facts.parse.cluster_state import (
     ServeState,
     parse_digests,
     parse_json_line,
+    parse_model_directory,
     parse_proofs,
     parse_ray_nodes,
     parse_serve,
@@ -149,8 +152,8 @@ MALFORMED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "JSON: a traceback": (lambda lines: parse_json_line(lines, "Ray"), ["Traceback", "oops"]),
     "JSON: nothing": (lambda lines: parse_json_line(lines, "Ray"), []),
 }
-# pyinfra stops every host when a fact raises anything else than the ValueError that facts.base turns into its own.
-STOPS_EVERY_HOST: dict[str, tuple[Callable[[Any], Any], Any]] = {
+# Shapes that are JSON and not the expected one: they once raised an error that stopped every host.
+OTHER_SHAPES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nodes: no data": (parse_ray_nodes, {"result": True}),
     "nodes: null instead of rows": (parse_ray_nodes, {"result": True, "data": {"result": {"result": None}}}),
     "nodes: a row that is a text": (parse_ray_nodes, {"result": True, "data": {"result": {"result": ["head"]}}}),
@@ -162,21 +165,21 @@ STOPS_EVERY_HOST: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "proofs: a row that is a text": (parse_proofs, ["right"]),
     "proofs: null for seconds": (parse_proofs, [{"seconds": None}]),
     "runtime: a number for versions": (parse_runtime, ["runtime /opt/x", '{"versions": 3}']),
+    "serve: a replica that is a text": (
+        lambda answer: parse_serve(answer, "llm"),
+        {"applications": {"llm": {"deployments": {"engine": {"replicas": ["a"]}}}}},
+    ),
+    "processes: no end of bytes": (parse_processes, {"processes": [{"name": "raylet", "bytes": float("inf")}]}),
+    "JSON: no end of lists": (lambda lines: parse_json_line(lines, "Ray"), ["[" * 100_000]),
+    "model directory: a list": (parse_model_directory, ["whole"]),
+    "model directory: no problems": (parse_model_directory, {"state": "whole", "bytes": 1}),
+    "model directory: a state of its own": (parse_model_directory, {"state": "fine", "problems": []}),
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        *MALFORMED,
-        *(
-            pytest.param(case, marks=pytest.mark.xfail(strict=True, reason="raises another error than ValueError"))
-            for case in STOPS_EVERY_HOST
-        ),
-    ],
-)
+@pytest.mark.parametrize("case", [*MALFORMED, *OTHER_SHAPES])
 def test_malformed_input_is_a_value_error(case: str) -> None:
-    parse, answer = {**MALFORMED, **STOPS_EVERY_HOST}[case]
+    parse, answer = {**MALFORMED, **OTHER_SHAPES}[case]
     with pytest.raises(ValueError, match=r"."):
         parse(answer)
 
@@ -184,6 +187,17 @@ def test_malformed_input_is_a_value_error(case: str) -> None:
 def test_a_fact_with_malformed_output_fails_alone() -> None:
     with pytest.raises(FactProcessError, match=r"Nodes: Ray's state API: expected JSON, got 'bash: python3"):
         Nodes().process(["bash: python3: command not found"])
+
+
+@pytest.mark.parametrize("error", [KeyError("data"), TypeError("no len()"), AttributeError("get"), IndexError("1")])
+def test_an_error_that_no_parser_foresaw_fails_alone_too(error: Exception) -> None:
+    class Odd(FactBase[str]):
+        @fails_alone
+        def process(self, output: list[str]) -> str:
+            raise error
+
+    with pytest.raises(FactProcessError, match=rf"Odd: .*{type(error).__name__}.*'what was said'"):
+        Odd().process(["what was", "said"])
 
 
 def test_services() -> None:

@@ -101,6 +101,26 @@ def test_a_manifest_that_cannot_be_read(model: Path, text: str) -> None:
     assert found["problems"][0].startswith("manifest.json cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "names no file"),
+        ([], "names no file"),
+        (None, "names no file"),
+        ({"config.json": {}}, "no bytes for config.json"),
+        ({"config.json": {"bytes": 2}}, "no sha256 for config.json"),
+        ({"config.json": {"sha256": "0"}}, "no bytes for config.json"),
+        ({"config.json": "0"}, "no bytes for config.json"),
+        ({"config.json": {"bytes": "2", "sha256": "0"}}, "no bytes for config.json"),
+    ],
+)
+def test_a_manifest_that_judges_nothing(model: Path, files: Any, said: str) -> None:
+    (model / "manifest.json").write_text(json.dumps({"files": files}))
+    found = state(model)
+    assert found["state"] == "corrupt"
+    assert said in found["problems"][0]
+
+
 def test_the_stamp_is_trusted_and_full_reads_everything_again(model: Path) -> None:
     assert state(model)["state"] == "whole"
     alter_unseen(model / "model.safetensors")
@@ -108,7 +128,8 @@ def test_the_stamp_is_trusted_and_full_reads_everything_again(model: Path) -> No
     assert state(model, "full")["state"] == "corrupt"
 
 
-def test_a_stamp_that_cannot_be_read_is_ignored(model: Path) -> None:
-    (model / ".verified.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_stamp_that_cannot_be_read_is_ignored(model: Path, text: str) -> None:
+    (model / ".verified.json").write_text(text)
     assert state(model)["state"] == "whole"
     assert set(json.loads((model / ".verified.json").read_text())) == set(FILES)

@@ -1,0 +1,89 @@
+"""The laptop cluster in a state directory of its own; runtime and weights come from the machine's cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command ended with."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output, parsed."""
+        return json.loads(self.stdout)
+
+    @property
+    def complaint(self) -> str:
+        """The one line that an operator reads."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("cluster: ")]
+        assert len(lines) == 1, self.stderr
+        return lines[0]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody who types `cluster`, with a home of their own."""
+
+    home: Path
+    environment: dict[str, str]
+
+    def cluster(self, *arguments: str, seconds: int = 900, **extra: str) -> Done:
+        """Run the command."""
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "cluster"), *arguments],
+            cwd=REPOSITORY,
+            env={**self.environment, **extra},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def files(self) -> dict[str, bytes]:
+        """Everything in the home, but for locks: to see that nothing was changed."""
+        return {
+            str(path.relative_to(self.home)): path.read_bytes()
+            for path in sorted(self.home.rglob("*"))
+            if path.is_file() and path.name != "lock"
+        }
+
+
+def operator_at(home: Path) -> Operator:
+    """An operator whose state is in `home`."""
+    return Operator(home, {**os.environ, "CLUSTER_HOME": str(home), "NO_COLOR": "1", "CLUSTER": ""})
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    """An operator who has nothing yet."""
+    return operator_at(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator whose laptop cluster is up; it is taken down at the end."""
+    operator = operator_at(tmp_path_factory.mktemp("laptop"))
+    up = operator.cluster("up", "--json", seconds=1800)
+    try:
+        assert up.status == 0, up.stderr
+        yield operator
+    finally:
+        operator.cluster("down")

@@ -1,0 +1,173 @@
+"""Bad input gets one line that says what, where and how to mend it, exit 2, and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.laptop.conftest import REPOSITORY, Operator
+
+LAPTOP = (REPOSITORY / "inventories" / "laptop.py").read_text()
+
+
+def _refused(operator: Operator, *arguments: str, **extra: str) -> str:
+    before = operator.files()
+    done = operator.cluster(*arguments, **extra)
+    assert done.status == 2, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert operator.files() == before
+    return done.complaint
+
+
+def _inventory(tmp_path: Path, text: str, name: str = "mine.py") -> str:
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "verify", "doctor"])
+def test_an_unknown_cluster(operator: Operator, command: str) -> None:
+    said = _refused(operator, "-c", "nowhere", command)
+    assert "no cluster 'nowhere'" in said
+    assert "laptop" in said
+
+
+def test_an_unknown_command(operator: Operator) -> None:
+    assert "no command 'upp'" in _refused(operator, "upp")
+
+
+@pytest.mark.parametrize("module", ["compose", "models", "operator", "jump", "__init__"])
+def test_a_module_that_is_no_inventory(operator: Operator, module: str) -> None:
+    assert "no cluster" in _refused(operator, "-c", module, "up")
+
+
+def test_an_inventory_without_hosts(operator: Operator, tmp_path: Path) -> None:
+    said = _refused(operator, "-c", _inventory(tmp_path, "control = []\ncompute = []\n"), "up")
+    assert "mine.py: no hosts in group `control`" in said
+    assert "inventories/laptop.py" in said
+
+
+def test_an_inventory_that_is_no_python(operator: Operator, tmp_path: Path) -> None:
+    assert "mine.py:1" in _refused(operator, "-c", _inventory(tmp_path, "control = [\n"), "up")
+
+
+def test_hosts_without_settings(operator: Operator, tmp_path: Path) -> None:
+    text = "control = [('a', {})]\ncompute = [('b', {})]\n"
+    assert "inventories.compose.compose()" in _refused(operator, "-c", _inventory(tmp_path, text), "up")
+
+
+def test_a_malformed_profile(operator: Operator, tmp_path: Path) -> None:
+    text = LAPTOP.replace("from hardware.laptop import CLUSTER", _BAD_PROFILE)
+    said = _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    assert "node name 'control_0_1' is no host name" in said
+    assert "control-0-1" in said
+
+
+_BAD_PROFILE = """
+from hardware.model import Cluster, Node
+CLUSTER = Cluster(
+    name="mine", version="1", control=Node(name="control_0_1", role="control", board="NUC", cluster_interface="eth0"),
+    compute=(Node(name="worker1", role="compute", board="PC", cluster_interface="eth0"),),
+)
+"""
+
+
+def test_an_address_that_is_none(operator: Operator, tmp_path: Path) -> None:
+    text = LAPTOP.replace("127.0.0.11", "127.0.0.300")
+    said = _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    assert "worker1" in said
+    assert "127.0.0.300" in said
+
+
+def test_the_lab_before_it_is_up(operator: Operator) -> None:
+    assert "cluster lab up" in _refused(operator, "-c", "lab", "status")
+
+
+def test_a_host_that_cannot_be_reached(operator: Operator, tmp_path: Path) -> None:
+    """Nothing listens for SSH on this loopback address."""
+    said = _refused(operator, "-c", _inventory(tmp_path, _SSH_INVENTORY), "up")
+    assert "head (127.0.0.77) cannot be reached" in said
+    assert "switched on" in said
+
+
+_SSH_INVENTORY = """
+from hardware.laptop import CLUSTER
+from inventories.compose import Serving, Site, compose
+
+control, compute = compose(
+    CLUSTER,
+    addresses={"head": "127.0.0.77", "worker1": "127.0.0.78", "worker2": "127.0.0.79"},
+    serving=Serving(model="smollm2-135m-instruct"),
+    site=Site(login_user="nobody", connection={"ssh_user": "nobody", "ssh_port": 1, "ssh_config_file": "/dev/null"}),
+    connections={name: {"ssh_hostname": address} for name, address in
+                 {"head": "127.0.0.77", "worker1": "127.0.0.78", "worker2": "127.0.0.79"}.items()},
+)
+"""
+
+
+def test_a_port_that_is_taken(operator: Operator, tmp_path: Path) -> None:
+    """On addresses of its own, so that a laptop cluster that is up does not matter."""
+    text = LAPTOP.replace("127.0.0.1", "127.0.5.1").replace("CLUSTER,\n", 'CLUSTER,\n    name="ported",\n', 1)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.5.10", 8265))
+        taken.listen()
+        said = _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    assert "port 8265 on 127.0.5.10" in said
+    assert "is taken by" in said
+
+
+def _model(cache: Path) -> Path:
+    directory = cache / "models" / "smollm2-135m-instruct"
+    directory.mkdir(parents=True)
+    files = {"config.json": b"{}", "model.safetensors": b"0" * 64}
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    manifest = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
+    (directory / "manifest.json").write_text(json.dumps({"files": manifest}))
+    return directory
+
+
+def test_a_model_directory_with_a_missing_file(operator: Operator, tmp_path: Path) -> None:
+    directory = _model(tmp_path / "cache")
+    (directory / "model.safetensors").unlink()
+    said = _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))
+    assert "model.safetensors is missing" in said
+    assert f"remove {directory}" in said
+
+
+def test_a_model_directory_with_a_corrupt_file(operator: Operator, tmp_path: Path) -> None:
+    directory = _model(tmp_path / "cache")
+    (directory / "model.safetensors").write_bytes(b"1" * 64)
+    said = _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))
+    assert "model.safetensors does not match its checksum" in said
+
+
+def test_a_model_directory_that_nobody_verified(operator: Operator, tmp_path: Path) -> None:
+    (_model(tmp_path / "cache") / "manifest.json").unlink()
+    assert "manifest.json is missing" in _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))
+
+
+def test_a_home_that_cannot_be_written(operator: Operator) -> None:
+    said = _refused(operator, "up", CLUSTER_HOME="/proc/nothing")
+    assert "CLUSTER_HOME" in said
+
+
+@pytest.mark.parametrize("nodes", ["0", "65", "many"])
+def test_a_lab_of_no_size(operator: Operator, nodes: str) -> None:
+    done = operator.cluster("lab", "up", "--nodes", nodes)
+    assert done.status == 2
+    assert "--nodes" in done.stderr
+
+
+def test_help_and_completion(operator: Operator) -> None:
+    told = operator.cluster("--help")
+    assert told.status == 0
+    for name in ("up", "down", "status", "verify", "ask", "doctor", "lab", "control", "doc"):
+        assert name in told.stdout
+    for shell in ("bash", "zsh", "fish"):
+        assert "_CLUSTER_COMPLETE" in operator.cluster("completion", shell).stdout
