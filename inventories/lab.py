@@ -10,7 +10,7 @@ import json
 from hardware.lab import lab
 from hardware.model import ProfileError
 from inventories.compose import Serving, Site, compose
-from inventories.operator import home_directory
+from inventories.operator import home_directory, processor_dtype
 
 _file = home_directory() / "lab" / "lab.json"
 if not _file.exists():
@@ -25,9 +25,10 @@ control, compute = compose(
     serving=Serving(
         model="smollm2-135m-instruct",
         replicas=min(_nodes, 2),  # an engine takes 3 GB, and all hosts of a lab share one machine's memory
-        dtype="float32",
+        dtype=processor_dtype(),
         enforce_eager=True,
-        engine={"kv_cache_memory_bytes": 128 * 1024**2, "max_num_seqs": 16},
+        # Room for one request of full length in float32, for two in bfloat16.
+        engine={"kv_cache_memory_bytes": 96 * 1024**2, "max_num_seqs": 16},
     ),
     site=Site(
         login_user=_lab["login_user"],

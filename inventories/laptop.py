@@ -9,6 +9,7 @@ import getpass
 
 from hardware.laptop import CLUSTER
 from inventories.compose import Serving, Site, compose
+from inventories.operator import processor_dtype
 
 control, compute = compose(
     CLUSTER,
@@ -16,9 +17,10 @@ control, compute = compose(
     addresses={"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"},
     serving=Serving(
         model="smollm2-135m-instruct",
-        dtype="float32",  # faster than bfloat16 on processors without instructions for it, and as right
+        dtype=processor_dtype(),
         enforce_eager=True,  # compiled, this model has answered garbage on a CPU: docs/decisions.md
-        engine={"kv_cache_memory_bytes": 128 * 1024**2, "max_num_seqs": 16},
+        # Room for one request of full length in float32, for two in bfloat16.
+        engine={"kv_cache_memory_bytes": 96 * 1024**2, "max_num_seqs": 16},
     ),
     site=Site(
         login_user=getpass.getuser(),

@@ -76,7 +76,7 @@ def package_sources() -> dict[str, str]:
 
 
 def processor_dtype() -> str:
-    """bfloat16 when this machine's processor has instructions for it, else float32, which is then the faster of the two.
+    """bfloat16 when this machine's processor has instructions for it, else float32, which is faster then.
 
     For clusters whose nodes are this machine. The judgement on any host, with its reason, is facts.cpu.Cpu's.
     """

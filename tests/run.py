@@ -15,7 +15,7 @@ _BIN = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Exit status of the first step that fails; pytest runs last and once, so that its closing line counts everything."""
+    """Exit status of the first step that fails; pytest runs last and once, so that its closing line counts all."""
     arguments = sys.argv[1:]
     if not arguments:
         for title, command in (

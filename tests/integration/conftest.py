@@ -59,7 +59,7 @@ class Lab:
         """`cluster -c lab ...`."""
         return self.run("-c", "lab", *arguments, seconds=seconds)
 
-    def ssh(self, host: str, line: str, *, seconds: int = 120) -> Done:
+    def ssh(self, host: str, line: str, *, seconds: int = 120, stdin: str = "") -> Done:
         """A command on a host as root."""
         state = json.loads((self.home / "lab" / "lab.json").read_text())
         address = next(entry["address"] for entry in state["hosts"] if entry["name"] == host)
@@ -73,6 +73,7 @@ class Lab:
                 f"{state['login_user']}@{address}",
                 f"sudo sh -c {_quote(line)}",
             ],
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=seconds,

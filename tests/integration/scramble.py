@@ -1,7 +1,7 @@
 """Give one engine other weights while it goes on serving: HEAD:PORT NODE WEIGHTS-DIRECTORY
 
-Run on the control node inside the runtime. It uses what vLLM offers to trainers (collective_rpc), so the engine is real,
-alive and healthy by its own account; only what it says is garbage.
+Run on the control node inside the runtime. It uses what vLLM offers to trainers (collective_rpc), so the engine is
+real, alive and healthy by its own account; only what it says is garbage.
 """
 
 import pickle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -120,8 +121,6 @@ control, compute = compose(
 def _jump_known_hosts(lab: Lab) -> str:
     """The lab's host keys, also under the control host's name, by which a jump asks for it."""
     state = json.loads((lab.home / "lab" / "lab.json").read_text())
-    from pathlib import Path
-
     lines = Path(state["known_hosts"]).read_text().splitlines()
     target = lab.home / "jump_known_hosts"
     names = {host["address"]: host["name"] for host in state["hosts"]}

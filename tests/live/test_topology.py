@@ -1,6 +1,6 @@
-"""The running lab judged a second, independent way: testinfra over SSH, with Ray's own command line and the kernel's tables.
+"""The running lab judged a second, independent way: testinfra over SSH, Ray's own command line, the kernel's tables.
 
-Nothing of cli/verification, facts/ or deploys/ is used here. What is expected is written out from the lab's description.
+Nothing of cli/verification, facts/ or deploys/ is used here. What is expected comes from the lab's description.
 Run it against a lab that is up: CLUSTER_TEST_HOME=~/.local/state/cluster pytest tests/live
 """
 
@@ -48,7 +48,8 @@ def ray_nodes(hosts: dict[str, Any]) -> list[dict[str, Any]]:
     control = hosts["control"]
     ray = control.check_output("ls -d /opt/cluster/runtime/cpu-*/bin/ray")
     listed = control.run(
-        f"runuser -u cluster -- env {RAY_ENVIRONMENT} {ray} list nodes --address http://{_address(control)}:8265 --format json --detail"
+        f"runuser -u cluster -- env {RAY_ENVIRONMENT} {ray} list nodes "
+        f"--address http://{_address(control)}:8265 --format json --detail"
     )
     assert listed.rc == 0, listed.stderr
     nodes: list[dict[str, Any]] = json.loads(listed.stdout[listed.stdout.index("[") :])
