@@ -54,7 +54,8 @@ def test_an_extra_ray_node_is_named(lab: Lab, healthy: Repair) -> None:
     started = lab.ssh(
         "control",
         "systemd-run --unit=stray-ray --uid=cluster -E RAY_AUTH_MODE=token "
-        f"-E RAY_AUTH_TOKEN_PATH=/etc/cluster/ray-token {runtime} start --block --address=10.77.0.1:6379 --node-ip-address=10.77.0.1 --node-name=stray --num-cpus=0 "
+        f"-E RAY_AUTH_TOKEN_PATH=/etc/cluster/ray-token {runtime} start --block --address=10.77.0.1:6379 "
+        "--node-ip-address=10.77.0.1 --node-name=stray --num-cpus=0 "
         "--object-store-memory=80000000 --node-manager-port=7380 --object-manager-port=7381 "
         "--runtime-env-agent-port=7382 "
         "--dashboard-agent-grpc-port=7383 --dashboard-agent-listen-port=7385 --metrics-export-port=7384 "
