@@ -35,6 +35,9 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             FactRequest("clock", "facts.clock.Clock"),
             FactRequest("runtime", "facts.ray.Runtime", {"directory": _runtime(host)}),
         ]
+        if not settings.is_control and settings.manage_system:
+            head = {"address": settings.head_address, "port": settings.ray.ports.gcs}
+            facts.append(FactRequest("reach", "facts.reach.Reach", head))
         if settings.manage_system:
             facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pyinfra.api.facts import FactBase
@@ -39,14 +38,3 @@ class ModelDirectory(FactBase[dict[str, Any]]):
     @fails_alone
     def process(self, output: list[str]) -> dict[str, Any]:
         return parse_model_directory(parse_json_line(output, "model directory"))
-
-
-class Listening(FactBase[bool]):
-    """Whether something accepts connections on an address and port, asked from the host itself."""
-
-    def command(self, address: str, port: int) -> str:
-        test = f"import socket; socket.create_connection(({address!r}, {port}), 2)"
-        return f"timeout 5 python3 -c {shlex.quote(test)} >/dev/null 2>&1 && echo yes || echo no"
-
-    def process(self, output: list[str]) -> bool:
-        return output[-1:] == ["yes"]

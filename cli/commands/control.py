@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from cli import clusters, display
-from cli.clusters import Host
 from cli.errors import OperatorError
+from cli.ssh import ssh_command
 
 
 @click.group("control")
@@ -29,7 +29,7 @@ def cmd(name: str, words: tuple[str, ...]) -> None:
     line = words[0] if len(words) == 1 else shlex.join(words)
     if "ssh_user" not in host.data:
         sys.exit(subprocess.run(["/bin/sh", "-c", line], check=False).returncode)
-    sys.exit(subprocess.run([*_ssh(host), line], check=False).returncode)
+    sys.exit(subprocess.run([*ssh_command(host), line], check=False).returncode)
 
 
 @command.command("push")
@@ -47,7 +47,7 @@ def push(name: str, source: Path, target: str) -> None:
     if "ssh_user" not in host.data:
         done = subprocess.run(["rsync", "--archive", "--", origin, target], check=False)
     else:
-        *transport, place = _ssh(host)
+        *transport, place = ssh_command(host)
         done = subprocess.run(
             ["rsync", "--archive", "--partial", "-e", shlex.join(transport), "--", origin, f"{place}:{target}"],
             check=False,
@@ -55,20 +55,3 @@ def push(name: str, source: Path, target: str) -> None:
     if done.returncode:
         raise OperatorError(f"{source} was not copied to {host.name}:{target}; rsync ended with {done.returncode}")
     display.words().print(f"{source} is at {host.name}:{target}")
-
-
-def _ssh(host: Host) -> list[str]:
-    """ssh as pyinfra would connect: same user, key, configuration and known hosts."""
-    data = host.data
-    line = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8"]
-    if data.get("ssh_config_file"):
-        line += ["-F", str(data["ssh_config_file"])]
-    if data.get("ssh_key"):
-        line += ["-i", str(data["ssh_key"]), "-o", "IdentitiesOnly=yes"]
-    if data.get("ssh_known_hosts_file"):
-        line += ["-o", f"UserKnownHostsFile={data['ssh_known_hosts_file']}"]
-    if data.get("ssh_strict_host_key_checking"):
-        line += ["-o", f"StrictHostKeyChecking={data['ssh_strict_host_key_checking']}"]
-    if data.get("ssh_port"):
-        line += ["-p", str(data["ssh_port"])]
-    return [*line, f"{data['ssh_user']}@{data.get('ssh_hostname', host.name)}"]

@@ -70,6 +70,10 @@ def examine(cluster: ClusterInventory, found: dict[str, Observation]) -> list[Ch
             values = dict(seen.facts["resolution"])
             report_name = ResolutionReport(**{key: _tuple(value) for key, value in values.items() if key in _FIELDS})
             checks.append(resolution_check(host.name, report_name, settings.address))
+        if "reach" in seen.facts:
+            checks.append(
+                _reach_head_check(host.name, seen.facts["reach"], settings.head_address, settings.ray.ports.gcs)
+            )
         checks.append(_python_check(host.name, seen, settings.runtime.python, complete=_complete(seen)))
     return checks
 
@@ -83,6 +87,16 @@ def _tuple(value: Any) -> Any:
 
 def _complete(seen: Observation) -> bool:
     return bool((seen.facts.get("runtime") or {}).get("complete"))
+
+
+def _reach_head_check(node: str, found: str, address: str, port: int) -> CheckResult:
+    """Refused is fine before the head runs; no answer at all is a firewall or a wrong network."""
+    detail = f"{node}: {address} port {port}, the Ray head, is {found} from here"
+    if found in ("open", "refused"):
+        return CheckResult("firewall", True, detail)
+    return CheckResult(
+        "firewall", False, detail, "let the cluster's hosts reach each other: a firewall or a wrong network"
+    )
 
 
 def _python_check(node: str, seen: Observation, wanted: str, *, complete: bool) -> CheckResult:

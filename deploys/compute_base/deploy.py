@@ -9,7 +9,7 @@ from pyinfra.operations import apt, server
 from deploys import roles, secrets, settings
 from deploys.compute_base import accelerator
 from deploys.compute_base.system import firewall_chain
-from deploys.operations import directories, managed, runtime, service, time
+from deploys.operations import directories, managed, runtime, service, shared_memory, time
 from deploys.services import service_file
 
 # libnuma1: vLLM's CPU kernels load it, and without it the engine dies at its start.
@@ -38,6 +38,9 @@ def compute_base() -> None:
             ensure_home=False,
         )
         time.synchronise(name=f"Keep the clock of {here.node} synchronised")
+        shared_memory.ensure(
+            name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
+        )
     directories.make(name=f"Make directories on {here.node}", settings=here)
     managed.write_files(name=f"Write base configuration on {here.node}", files=roles.base_files(here))
     if here.manage_system:

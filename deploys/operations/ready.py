@@ -13,7 +13,7 @@ from deploys.environment import ray_client
 from deploys.operations.service import restart
 from deploys.settings import Settings
 from facts.ray import Nodes, Serve
-from facts.vllm import Listening
+from facts.reach import Reach
 
 Commands = Generator[StringCommand, None, None]
 
@@ -32,7 +32,7 @@ def _wait(settings: Settings, *arguments: str) -> StringCommand:
 @operation()
 def wait_for_head(settings: Settings) -> Commands:
     """Wait until the head's dashboard answers, from the node that asks."""
-    if host.get_fact(Listening, address=settings.head_address, port=settings.ray.ports.gcs):
+    if host.get_fact(Reach, address=settings.head_address, port=settings.ray.ports.gcs) == "open":
         host.noop("the head answers")
         return
     yield _wait(settings, "head", str(HEAD_SECONDS), f"{settings.head_address}:{settings.ray.ports.gcs}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facts.health.result import CheckResult
+from facts.health.result import PREPARE_AGAIN, CheckResult
 from facts.parse.memory import SHARED_MEMORY_PATH, FilesystemReport, MemoryReport
 
 GIBIBYTE = 1 << 30
@@ -28,9 +28,7 @@ def shared_memory_check(node: str, report: FilesystemReport, object_store_bytes:
             "shared_memory", False, f"{node}: /dev/shm is no file system of its own", "mount a tmpfs there"
         )
     if report.size_bytes < object_store_bytes:
-        return CheckResult(
-            "shared_memory", False, detail, f"mount -o remount,size={object_store_bytes * 2} {SHARED_MEMORY_PATH}"
-        )
+        return CheckResult("shared_memory", False, detail, PREPARE_AGAIN)
     if report.free_bytes < object_store_bytes:
         detail += f"; {_gib(report.free_bytes)} are free, the rest may be the store itself"
     return CheckResult("shared_memory", True, detail)

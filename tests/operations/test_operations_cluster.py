@@ -14,10 +14,12 @@ import pytest
 from pyinfra.api.exceptions import OperationError
 
 from deploys import roles, runtime_lock
-from deploys.operations import model, ready, runtime
+from deploys.operations import model, ready, runtime, shared_memory
 from deploys.settings import Settings
+from facts.memory import SharedMemory
 from facts.ray import Nodes, Runtime, Serve
-from facts.vllm import Listening, ModelDirectory
+from facts.reach import Reach
+from facts.vllm import ModelDirectory
 
 CAPTURED = Path(__file__).parents[1] / "unit" / "facts" / "fixtures" / "ray-2.60.0"
 LOOPBACK = {"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"}
@@ -149,11 +151,11 @@ def waits(command: str, settings: Settings) -> list[str]:
 
 
 def test_a_head_that_answers(given_host: Any, unchanged: Any, head: Settings) -> None:
-    unchanged(given_host.run(ready.wait_for_head, {Listening: ["yes"]}, settings=head))
+    unchanged(given_host.run(ready.wait_for_head, {Reach: ["open"]}, settings=head))
 
 
 def test_a_head_that_does_not(given_host: Any, head: Settings) -> None:
-    outcome = given_host.run(ready.wait_for_head, {Listening: ["no"]}, settings=head)
+    outcome = given_host.run(ready.wait_for_head, {Reach: ["refused"]}, settings=head)
     (command,) = outcome.commands
     assert waits(command, head) == ["head", "120", "127.0.0.10:6379"]
 
@@ -214,3 +216,21 @@ def test_an_application_that_was_given_up_is_begun_anew(given_host: Any, head: S
     outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
     assert outcome.commands[0].endswith("restart cluster-serve")
     assert waits(outcome.commands[1], head) == ["engines", "1800", "2"]
+
+
+def _filesystem(size_bytes: int) -> list[str]:
+    """Output of `df` for /dev/shm, in the sections that facts.commands makes."""
+    row = f"tmpfs tmpfs {size_bytes} 0 {size_bytes} 0% /dev/shm"
+    header = "Filesystem Type 1-blocks Used Available Capacity Mounted on"
+    return ["##begin filesystem", header, row, "", "##end filesystem 0"]
+
+
+def test_shared_memory_that_is_large_enough_is_left(given_host: Any, unchanged: Any) -> None:
+    unchanged(given_host.run(shared_memory.ensure, {SharedMemory: _filesystem(200_000_000)}, size_bytes=200_000_000))
+
+
+def test_shared_memory_that_is_too_small_is_enlarged_now_and_at_boot(given_host: Any) -> None:
+    outcome = given_host.run(shared_memory.ensure, {SharedMemory: _filesystem(64 * 1024**2)}, size_bytes=200_000_000)
+    text = " ".join(str(command) for command in outcome.commands)
+    assert "/etc/fstab" in text
+    assert "remount,size=200000000" in text

@@ -1,0 +1,30 @@
+"""Whether one host reaches a TCP port of another, and how it fails. Reads only."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api.facts import FactBase
+
+_PROBE = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()
+    print("open")
+except ConnectionRefusedError:
+    print("refused")
+except TimeoutError:
+    print("filtered")
+except OSError as error:
+    print("unreachable:", error.strerror or error)
+"""
+
+
+class Reach(FactBase[str]):
+    """Asked from the host: open, refused (nobody listens), filtered (no answer: a firewall) or "unreachable: WHY"."""
+
+    def command(self, address: str, port: int) -> str:
+        return f"timeout 8 python3 -c {shlex.quote(_PROBE)} {shlex.quote(address)} {int(port)} 2>&1; true"
+
+    def process(self, output: list[str]) -> str:
+        return output[-1] if output else "unreachable: no answer"
