@@ -17,6 +17,10 @@ from deploys.settings import Settings
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
+# A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back sooner,
+# at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine that it
+# was about to place there, and the engine waits for ever.
+REJOIN_SECONDS = 25
 
 
 def runtime_directory(settings: Settings) -> str:
@@ -156,6 +160,7 @@ def worker_service(settings: Settings) -> Service:
             *_node_arguments(settings),
         ),
         environment=ray_node(settings),
+        restart_seconds=REJOIN_SECONDS,
     )
 
 
@@ -257,7 +262,13 @@ def _ray(settings: Settings) -> tuple[str, ...]:
     ray = f"{runtime_directory(settings)}/bin/ray"
     if settings.service_manager == "systemd":
         return (ray,)
-    return (f"{runtime_directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py", ray)
+    linger = "0" if settings.is_control else str(REJOIN_SECONDS)
+    return (
+        f"{runtime_directory(settings)}/bin/python",
+        f"{settings.directories.library}/keep_together.py",
+        linger,
+        ray,
+    )
 
 
 def _node_arguments(settings: Settings) -> tuple[str, ...]:

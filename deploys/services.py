@@ -31,6 +31,7 @@ class Service:
     inputs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     as_root: bool = False
+    restart_seconds: int = 2
 
     @property
     def digest(self) -> str:
@@ -74,7 +75,7 @@ def _unit(settings: Settings, service: Service) -> str:
         *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
         f"ExecStart={' '.join(_systemd_quote(part).replace('$', '$$') for part in service.command)}",
         "Restart=always",
-        "RestartSec=2",
+        f"RestartSec={service.restart_seconds}",
         "KillMode=control-group",
         "TimeoutStopSec=20",
         f"LimitNOFILE={OPEN_FILES}",
