@@ -17,9 +17,9 @@ from deploys.settings import Settings
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
-# A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back sooner,
-# at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine that it
-# was about to place there, and the engine waits for ever.
+# A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back
+# sooner, at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine
+# that it was about to place there, and the engine waits for ever.
 REJOIN_SECONDS = 25
 
 
