@@ -115,6 +115,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "head_address": settings.head_address,
         "head_port": settings.ray.ports.gcs,
         "ray_environment": ray_client(settings),
+        "shared_memory_bytes": 2 * settings.ray.object_store_bytes,
         "nodes_command": [*wait, "nodes", str(NODES_SECONDS), *peers],
         "engines_command": [*wait, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas)],
         **bringing_commands(settings),
