@@ -89,6 +89,41 @@ def test_no_secret_is_in_a_plan_a_log_or_a_process_list(lab: Lab) -> None:
             assert secret not in deploy.stdout + deploy.stderr + inventory.stdout + json.dumps(lab.first_run)
 
 
+def test_a_bare_metal_profile_says_what_it_would_do(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """hardware/v0_1 with the lab's addresses: hosts that are there, but have no Radeon. Nothing may be done to them."""
+    state = json.loads((lab.home / "lab" / "lab.json").read_text())
+    inventory = tmp_path_factory.mktemp("dry") / "v0_1_here.py"
+    inventory.write_text(
+        f"""
+from hardware.v0_1 import CLUSTER
+from inventories.compose import Serving, Site, compose
+
+_addresses = dict(zip(("control-0-1", "compute0", "compute1"), {[host["address"] for host in state["hosts"]]!r}))
+control, compute = compose(
+    CLUSTER, name="v0_1_here", addresses=_addresses,
+    serving=Serving(model="mistral-small-instruct-2409-awq", mode="span", dtype="float16", enforce_eager=True),
+    site=Site(login_user="compute", connection={{
+        "ssh_user": "compute", "ssh_key": {state["ssh_key"]!r}, "ssh_known_hosts_file": {state["known_hosts"]!r},
+        "ssh_config_file": "/dev/null", "_sudo": True}}),
+    connections={{name: {{"ssh_hostname": address}} for name, address in _addresses.items()}},
+)
+"""
+    )
+    before = {name: lab.ssh(name, "find /etc /usr/local -type f | sort | xargs sha256sum").stdout for name in _NAMES}
+    dry = lab.run("--dry", "--json", str(inventory), "deploys/all.py", program="pyinfra")
+    assert dry.status == 0, dry.stderr[-2000:]
+    planned = {operation["name"]: operation["hosts_with_change"] for operation in dry.json["plan"]}
+    firmware = next(hosts for name, hosts in planned.items() if "Install AMD GPU firmware" in name)
+    assert firmware == ["compute0", "compute1"]
+    assert any("Fetch mistral-small-instruct-2409-awq" in name for name in planned)
+    assert {
+        name: lab.ssh(name, "find /etc /usr/local -type f | sort | xargs sha256sum").stdout for name in _NAMES
+    } == before
+
+
+_NAMES = ("control", "compute0", "compute1")
+
+
 def test_compute_hosts_are_reached_through_the_control_host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The bare-metal inventories' SSH jump, over the lab: only the control host's address is used from here."""
     state = json.loads((lab.home / "lab" / "lab.json").read_text())
