@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 8, 24], help="numbers of compute hosts")
     parser.add_argument("--runs", type=int, default=5, help="valid runs of each tool at each size")
     parser.add_argument("--ansible-playbook", default="", help="the program; default: beside this Python, or on PATH")
+    parser.add_argument("--leave-out", nargs="*", default=[], metavar="COLUMN", help="columns of Ansible not to run")
     parser.add_argument("--replace", action="store_true", help="a lab that is up may be given another size")
     return parser
 
@@ -68,7 +69,7 @@ def _measure(options: argparse.Namespace) -> int:
         check_memory(nodes)
         state = lab.up(nodes, _show)
         result["versions"].update(lab_versions(state))
-        size = measure_size(state, playbook, options.runs)
+        size = measure_size(state, playbook, options.runs, options.leave_out)
         result["sizes"].append(size)
         whole = whole and all(column["seconds"]["runs"] >= options.runs for column in size["columns"].values())
         # After each size: a benchmark that is stopped has its results so far.
@@ -95,14 +96,18 @@ def check_memory(nodes: int) -> None:
         )
 
 
-def measure_size(state: lab.LabState, playbook: str, runs: int) -> dict[str, Any]:
+def measure_size(state: lab.LabState, playbook: str, runs: int, leave_out: list[str]) -> dict[str, Any]:
     """Converge the lab, then let the columns take turns until each has `runs` valid runs or has used its attempts."""
     hosts = [host.name for host in state.hosts]
     pyinfra = tools.pyinfra_column()
     converge(pyinfra, hosts)
     with tempfile.TemporaryDirectory(prefix="noop-") as place:
         export(Path(place))
-        ansible = tools.ansible_columns(playbook, Path(place), forks=len(hosts))
+        ansible = [
+            column
+            for column in tools.ansible_columns(playbook, Path(place), forks=len(hosts))
+            if column.name not in leave_out
+        ]
         prepared = tools.run(ansible[0])
         if prepared.verdict.failed:
             raise BenchmarkError(f"{ansible[0].name}: {prepared.verdict.complaint(hosts)}")
