@@ -12,7 +12,7 @@ from cli.clusters import ClusterInventory, Host
 from cli.errors import OperatorError
 from cli.runner import FactRequest, Observation
 from deploys.operations.service import states
-from deploys.roles import services
+from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
 from facts.health.result import CheckResult
 
 GIB = 1024**3
@@ -33,7 +33,7 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             FactRequest("shared_memory", "facts.memory.SharedMemory"),
             FactRequest("host", "facts.host.Host"),
             FactRequest("clock", "facts.clock.Clock"),
-            FactRequest("runtime", "facts.ray.Runtime", {"directory": _runtime(host)}),
+            FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_directory(settings)}),
         ]
         if not settings.is_control and settings.manage_system:
             head = {"address": settings.head_address, "port": settings.ray.ports.gcs}
@@ -46,12 +46,6 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             facts.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory}))
         asked[host.name] = facts
     return asked
-
-
-def _runtime(host: Host) -> str:
-    from deploys.roles import runtime_directory
-
-    return runtime_directory(host.settings)
 
 
 def refuse_bad_ground(cluster: ClusterInventory) -> None:
@@ -105,12 +99,13 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     ports = settings.ray.ports
     wanted: dict[int, str] = {}
     if settings.is_control:
-        if "cluster-ray-head" not in running:
+        if HEAD not in running:
             wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
+            wanted |= {ports.dashboard_metrics: "the dashboard's metrics"}
             wanted |= {settings.serving.api_port: "the API"}
-        if not settings.shared_files and "cluster-depot" not in running:
+        if not settings.shared_files and DEPOT not in running:
             wanted |= {settings.depot_port: "the depot"}
-    if not running & {"cluster-ray-head", "cluster-ray-worker"}:
+    if not running & {HEAD, WORKER}:
         wanted |= {ports.node_manager: "Ray's node manager", ports.object_manager: "Ray's object manager"}
     checks = []
     sockets = (seen.facts.get("listening") or {}).get("sockets", [])

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from deploys import runtime_lock
-from deploys.environment import api_key_path, ray_client, ray_node
+from deploys.compute_base.system import system_files
+from deploys.environment import api_key_path, ray_client, ray_node, token_path
 from deploys.files import ManagedFile
 from deploys.services import Service, service_file, supervisor_file
 from deploys.settings import Settings
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
+HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
 # A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back
 # sooner, at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine
 # that it was about to place there, and the engine waits for ever.
@@ -31,7 +33,7 @@ def runtime_directory(settings: Settings) -> str:
 def serve_configuration(settings: Settings) -> dict[str, Any]:
     """What Ray Serve is told to run (its ServeDeploySchema), from the serving plan."""
     serving, model = settings.serving, settings.model
-    bundle: dict[str, float] = {"CPU": 1, "GPU": 1} if settings.accelerators or _gpus(settings) else {"CPU": 1}
+    bundle: dict[str, float] = {"CPU": 1} if settings.runtime.kind == "cpu" else {"CPU": 1, "GPU": 1}
     ranks = serving.tensor_parallel * serving.pipeline_parallel
     engine: dict[str, Any] = {
         "dtype": serving.dtype,
@@ -83,10 +85,6 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _gpus(settings: Settings) -> bool:
-    return settings.runtime.kind != "cpu"
-
-
 def _script(settings: Settings, role: str, name: str, mode: str = "0644") -> ManagedFile:
     text = (_HERE / role / "remote" / name).read_text()
     owner = "root" if settings.manage_system else ""
@@ -99,8 +97,6 @@ def base_files(settings: Settings) -> tuple[ManagedFile, ...]:
     if settings.is_control or not settings.shared_files:
         files += _library_files(settings)
     if settings.manage_system:
-        from deploys.compute_base.system import system_files
-
         files += system_files(settings)
     if settings.service_manager == "supervisor":
         files.append(supervisor_file(settings))
@@ -127,7 +123,7 @@ def head_service(settings: Settings) -> Service:
     """The Ray head: 0 CPUs and 0 GPUs, so nothing that loads a model can be placed on it."""
     ports = settings.ray.ports
     return Service(
-        name=_service_name(settings, "ray-head"),
+        name=HEAD,
         description=f"Ray head of cluster {settings.cluster}",
         command=(
             *_ray(settings),
@@ -150,7 +146,7 @@ def head_service(settings: Settings) -> Service:
 def worker_service(settings: Settings) -> Service:
     """A Ray worker node: it offers its CPUs, GPUs and, where an engine is declared, the engine's slot."""
     return Service(
-        name=_service_name(settings, "ray-worker"),
+        name=WORKER,
         description=f"Ray worker {settings.node} of cluster {settings.cluster}",
         command=(
             *_ray(settings),
@@ -168,7 +164,7 @@ def serve_service(settings: Settings) -> Service:
     """Keeps the declared application deployed: applies it, and again when the head was restarted."""
     wanted = serve_file(settings)
     return Service(
-        name=_service_name(settings, "serve"),
+        name=SERVE,
         description=f"Declared application of cluster {settings.cluster}",
         command=(
             f"{runtime_directory(settings)}/bin/python",
@@ -178,7 +174,7 @@ def serve_service(settings: Settings) -> Service:
         ),
         environment=ray_client(settings),
         inputs=(wanted.sha256, _script(settings, "vllm", "cluster_serve.py").sha256),
-        after=(f"{_service_name(settings, 'ray-head')}.service",),
+        after=(f"{HEAD}.service",),
     )
 
 
@@ -186,7 +182,7 @@ def depot_service(settings: Settings) -> Service:
     """Hands runtime and weights to the compute nodes, read-only, on the cluster's network."""
     wanted = depot_file(settings)
     return Service(
-        name=_service_name(settings, "depot"),
+        name=DEPOT,
         description=f"Runtimes and weights of cluster {settings.cluster}, read-only",
         command=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={wanted.path}"),
         inputs=(wanted.sha256,),
@@ -245,16 +241,10 @@ def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
 
 def secret_files(settings: Settings) -> dict[str, str]:
     """Secret name -> path on the host. The API key is wherever an ingress may be placed."""
-    from deploys.environment import token_path
-
     secrets = {"ray-token": token_path(settings)}
     if settings.api_key_required:
         secrets["api-key"] = api_key_path(settings)
     return secrets
-
-
-def _service_name(_settings: Settings, part: str) -> str:
-    return f"cluster-{part}"
 
 
 def _ray(settings: Settings) -> tuple[str, ...]:

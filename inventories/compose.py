@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.models import model as known_model
-from inventories.operator import cache_directory, package_sources, secret_path
+from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
 
 Group = list[tuple[str, dict[str, Any]]]
 
@@ -175,8 +175,6 @@ def _directories(name: str, site: Site) -> dict[str, str]:
             "state": "/var/lib/cluster",
             "ray": "/var/lib/cluster/ray",
         }
-    from inventories.operator import cluster_directory
-
     return {
         "runtime": str(cache_directory() / "runtime"),
         "package_cache": str(cache_directory() / "uv"),

@@ -11,6 +11,7 @@ from pyinfra.api.command import StringCommand
 from deploys import shell
 from deploys.environment import ray_client
 from deploys.operations.service import restart
+from deploys.roles import SERVE
 from deploys.settings import Settings
 from facts.ray import Nodes, Serve
 from facts.reach import Reach
@@ -61,5 +62,5 @@ def wait_for_engines(settings: Settings) -> Commands:
         host.noop("every engine has answered")
         return
     if state.status == "DEPLOY_FAILED":
-        yield from restart(settings, "cluster-serve")  # it begins anew with an application that was given up
+        yield from restart(settings, SERVE)  # it begins anew with an application that was given up
     yield _wait(settings, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas))
