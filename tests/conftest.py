@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from deploys.settings import Settings, parse
-from hardware.lab import lab
+from hardware.lab import lab as lab_profile
 from hardware.model import Cluster
 from inventories.compose import Serving, Site, compose
+from tests.deployed_lab import healthy, lab
+
+__all__ = ["healthy", "lab"]  # fixtures of tests/deployed_lab.py, for integration and live
 
 Composed = Callable[..., dict[str, Settings]]
 
@@ -57,7 +60,7 @@ def composed(home: Path) -> Composed:
         site: Mapping[str, Any] | None = None,
         **serving: Any,
     ) -> dict[str, Settings]:
-        profile = profile or lab(2)
+        profile = profile or lab_profile(2)
         plan = addresses or {node.name: f"192.0.2.{10 + index}" for index, node in enumerate(profile.nodes)}
         groups = compose(
             profile,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Lab
+from tests.deployed_lab import Lab
 
 pytestmark = pytest.mark.lab
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.conftest import REPOSITORY, Lab
+from tests.deployed_lab import REPOSITORY, Lab
 
 pytestmark = pytest.mark.lab
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Lab
+from tests.deployed_lab import Lab
 
 testinfra = pytest.importorskip("testinfra")
 pytestmark = pytest.mark.lab

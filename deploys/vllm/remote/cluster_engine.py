@@ -43,7 +43,9 @@ class ProvenLLMServer(LLMServer):  # type: ignore[misc]
     async def start(self) -> None:
         """Start the engine and ask it the golden question; raises GoldenAnswerError, and Serve then tries anew."""
         self._last_proof = 0.0
+        self._started = False
         await super().start()
+        self._started = True
         proof = await self.prove()
         if not proof["correct"]:
             raise GoldenAnswerError(f"{proof['node']}: {proof['detail']}")
@@ -90,6 +92,8 @@ class ProvenLLMServer(LLMServer):  # type: ignore[misc]
         started = time.monotonic()
         answer, detail = "", ""
         try:
+            if not self._started:
+                raise GoldenAnswerError("the engine is still starting")
             answer = await asyncio.wait_for(self._answer(request), PROOF_TIMEOUT_SECONDS)
         except TimeoutError:
             detail = f"no answer within {PROOF_TIMEOUT_SECONDS:.0f} s"

@@ -1,4 +1,4 @@
-"""One lab for the whole session: real Debian hosts, deployed once by the real pyinfra command line.
+"""One lab for the whole session: real Debian hosts, deployed once by the real pyinfra command line. Fixtures.
 
 With CLUSTER_TEST_HOME set, that state is used and left up, which makes repeated runs quick.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 _BIN = Path(sys.executable).parent
 
 
@@ -123,12 +123,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def healthy(lab: Lab) -> Iterator[Callable[[], None]]:
-    """Asserts that the lab is verified before a test breaks it, and runs the test's repair afterwards."""
-    status, failures = lab.failures()
-    assert status == 0, f"the lab is not healthy before the test: {failures}"
-    repairs: list[Callable[[], None]] = []
-    yield repairs.append  # type: ignore[misc]
+def healthy(lab: Lab) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """The lab is verified before a test breaks it; what the test gives to `healthy` mends it afterwards."""
+    lab.wait_until_verified()
+    repairs: list[Callable[[], object]] = []
+    yield repairs.append
     for repair in repairs:
         repair()
     lab.wait_until_verified()
