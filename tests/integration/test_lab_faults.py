@@ -73,7 +73,8 @@ def test_another_ray_version_on_one_node_is_named(lab: Lab, healthy: Repair) -> 
     def repair() -> None:
         lab.ssh(
             "compute0",
-            "systemctl stop cluster-ray-worker; umount /opt/cluster/runtime/cpu-*/lib/python3*/site-packages/ray/_version.py",
+            "systemctl stop cluster-ray-worker; "
+            "umount /opt/cluster/runtime/cpu-*/lib/python3*/site-packages/ray/_version.py",
         )
         lab.ssh("compute0", "systemctl start cluster-ray-worker")
 
