@@ -94,7 +94,10 @@ def test_an_engine_that_talks_garbage_is_named_while_its_health_says_200(lab: La
     healthy(lambda: lab.ssh("compute1", "systemctl restart cluster-ray-worker"))
     python = lab.ssh("control", "ls -d /opt/cluster/runtime/cpu-*/bin/python").stdout.split()[0]
     _send(lab, "compute1", "garbage_weights.py")
-    made = lab.ssh("compute1", f"{python} /var/tmp/garbage_weights.py /var/lib/cluster/models/* /var/tmp/garbage")
+    made = lab.ssh(
+        "compute1",
+        f"{python} /var/tmp/garbage_weights.py /var/lib/cluster/models/smollm2-135m-instruct /var/tmp/garbage",
+    )
     assert made.status == 0, made.stderr
     _send(lab, "control", "scramble.py")
     done = lab.ssh(
