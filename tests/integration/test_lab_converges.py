@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed_lab import Lab
+from tests.deployed_lab import REPOSITORY, Lab
 
 pytestmark = pytest.mark.lab
 
@@ -87,6 +87,21 @@ def test_no_secret_is_in_a_plan_a_log_or_a_process_list(lab: Lab) -> None:
         for secret in secrets:
             assert secret not in seen.stdout
             assert secret not in deploy.stdout + deploy.stderr + inventory.stdout + json.dumps(lab.first_run)
+
+
+def test_a_wrong_key_is_refused_in_one_line(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = tmp_path_factory.mktemp("key")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / "key")], check=True)
+    text = (REPOSITORY / "inventories" / "lab.py").read_text()
+    assert '_lab["ssh_key"]' in text
+    inventory = directory / "wrong_key.py"
+    inventory.write_text(text.replace('_lab["ssh_key"]', repr(str(directory / "key"))))
+    done = lab.run("-c", str(inventory), "up")
+    assert done.status == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("cluster: ")]
+    assert len(said) == 1
+    assert "control (10.77.0.1) refuses compute with" in said[0]
+    assert "authorized_keys" in said[0]
 
 
 def test_a_bare_metal_profile_says_what_it_would_do(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
