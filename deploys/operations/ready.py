@@ -20,6 +20,8 @@ Commands = Generator[StringCommand, None, None]
 
 HEAD_SECONDS = 120
 NODES_SECONDS = 180
+# Hosts that share few processors start their workers slowly: 24 on two cores had not all joined after three minutes.
+SECONDS_PER_NODE = 15
 ENGINES_SECONDS = 1800
 
 
@@ -48,7 +50,8 @@ def wait_for_nodes(settings: Settings) -> Commands:
         host.noop("Ray has exactly the declared nodes")
         return
     pairs = [f"{name}={address}" for name, address in settings.peers.items()]
-    yield _wait(settings, "nodes", str(NODES_SECONDS), *pairs)
+    seconds = NODES_SECONDS + SECONDS_PER_NODE * len(pairs)
+    yield _wait(settings, "nodes", str(seconds), *pairs)
 
 
 @operation()

@@ -180,7 +180,11 @@ def test_other_nodes_than_the_declared(given_host: Any, head: Settings, change: 
         answer = {"unreachable": "refused"}
     outcome = given_host.run(ready.wait_for_nodes, {Nodes: output(answer)}, settings=head)
     (command,) = outcome.commands
-    assert waits(command, head) == ["nodes", "180", *(f"{name}={address}" for name, address in LOOPBACK.items())]
+    assert waits(command, head) == [
+        "nodes",
+        str(180 + 15 * len(LOOPBACK)),
+        *(f"{name}={address}" for name, address in LOOPBACK.items()),
+    ]
 
 
 def test_a_dead_node_beside_its_successor_is_no_difference(given_host: Any, unchanged: Any, head: Settings) -> None:
