@@ -5,13 +5,10 @@ To bring it up:
     cluster -c geforce_pair up        or: pyinfra inventories/geforce_pair.py deploys/all.py
 """
 
-import os
-
 from hardware.geforce_pair import CLUSTER
-from inventories.compose import Serving, Site, compose
-from inventories.jump import connections
+from inventories.compose import Serving, compose
+from inventories.jump import site
 
-_login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
 _names = tuple(_node.name for _node in CLUSTER.nodes)
 _addresses = dict(zip(_names, ("192.168.30.1", "192.168.30.10", "192.168.30.11"), strict=True))
 
@@ -19,14 +16,5 @@ control, compute = compose(
     CLUSTER,
     addresses=_addresses,
     serving=Serving(model="qwen2.5-7b-instruct-awq", mode="replicas", dtype="float16"),
-    site=Site(
-        login_user=_login_user,
-        connection=connections(
-            CLUSTER,
-            addresses=_addresses,
-            login_user=_login_user,
-            control_host=os.environ.get("CLUSTER_CONTROL_HOST", CLUSTER.control.name),
-            ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
-        ),
-    ),
+    site=site(CLUSTER, _addresses),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware.model import Cluster, ProfileError
+from inventories.compose import Site
 from inventories.operator import cluster_directory
 
 
@@ -68,6 +69,24 @@ def connections(
         **({"ssh_key": ssh_key} if ssh_key else {}),
     }
     return everyone
+
+
+def site(cluster: Cluster, addresses: Mapping[str, str]) -> Site:
+    """A bare-metal site behind its control node, with the operator's own choices from the environment.
+
+    CLUSTER_LOGIN_USER (default compute), CLUSTER_CONTROL_HOST (default the control node's name), CLUSTER_SSH_KEY.
+    """
+    login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
+    return Site(
+        login_user=login_user,
+        connection=connections(
+            cluster,
+            addresses=addresses,
+            login_user=login_user,
+            control_host=os.environ.get("CLUSTER_CONTROL_HOST", cluster.control.name),
+            ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
+        ),
+    )
 
 
 def _write(path: Path, text: str) -> None:

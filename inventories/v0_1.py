@@ -5,13 +5,10 @@ To bring it up:
     cluster -c v0_1 up        or: pyinfra inventories/v0_1.py deploys/all.py
 """
 
-import os
-
 from hardware.v0_1 import CLUSTER
-from inventories.compose import Serving, Site, compose
-from inventories.jump import connections
+from inventories.compose import Serving, compose
+from inventories.jump import site
 
-_login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
 _addresses = {"control-0-1": "192.168.10.1", "compute0": "192.168.10.10", "compute1": "192.168.10.11"}
 
 control, compute = compose(
@@ -24,14 +21,5 @@ control, compute = compose(
         dtype="float16",
         enforce_eager=True,
     ),
-    site=Site(
-        login_user=_login_user,
-        connection=connections(
-            CLUSTER,
-            addresses=_addresses,
-            login_user=_login_user,
-            control_host=os.environ.get("CLUSTER_CONTROL_HOST", "control-0-1"),
-            ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
-        ),
-    ),
+    site=site(CLUSTER, _addresses),
 )

@@ -5,13 +5,10 @@ To bring it up:
     cluster -c v0_2 up        or: pyinfra inventories/v0_2.py deploys/all.py
 """
 
-import os
-
 from hardware.v0_2 import CLUSTER
-from inventories.compose import Serving, Site, compose
-from inventories.jump import connections
+from inventories.compose import Serving, compose
+from inventories.jump import site
 
-_login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
 _addresses = {
     "control-0-2": "192.168.20.1",
     "compute0": "192.168.20.10",
@@ -25,14 +22,5 @@ control, compute = compose(
     addresses=_addresses,
     # Each board holds the whole model, so each is an engine of its own and no token crosses the network.
     serving=Serving(model="qwen3-30b-a3b", mode="replicas", dtype="bfloat16"),
-    site=Site(
-        login_user=_login_user,
-        connection=connections(
-            CLUSTER,
-            addresses=_addresses,
-            login_user=_login_user,
-            control_host=os.environ.get("CLUSTER_CONTROL_HOST", "control-0-2"),
-            ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
-        ),
-    ),
+    site=site(CLUSTER, _addresses),
 )

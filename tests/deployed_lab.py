@@ -34,6 +34,13 @@ class Done:
         """Its standard output, parsed."""
         return json.loads(self.stdout)
 
+    @property
+    def complaint(self) -> str:
+        """The one line that an operator reads."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("cluster: ")]
+        assert len(lines) == 1, self.stderr
+        return lines[0]
+
 
 @dataclass(frozen=True)
 class Lab:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command ended with."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, parsed."""
-        return json.loads(self.stdout)
-
-    @property
-    def complaint(self) -> str:
-        """The one line that an operator reads."""
-        lines = [line for line in self.stderr.splitlines() if line.startswith("cluster: ")]
-        assert len(lines) == 1, self.stderr
-        return lines[0]
+from tests.deployed_lab import REPOSITORY, Done
 
 
 @dataclass(frozen=True)
