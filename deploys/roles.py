@@ -19,10 +19,6 @@ from deploys.settings import Settings
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
 HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
-# A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back
-# sooner, at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine
-# that it was about to place there, and the engine waits for ever.
-REJOIN_SECONDS = 25
 
 
 def runtime_directory(settings: Settings) -> str:
@@ -112,6 +108,7 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "fetch_from_depot.sh", "0755"),
         _script(settings, "compute_base", "cluster_wait.py"),
         _script(settings, "compute_base", "keep_together.py"),
+        _script(settings, "compute_base", "rejoin.py"),
         _script(settings, "vllm", "cluster_engine.py"),
         _script(settings, "vllm", "fetch_model.py"),
         _script(settings, "vllm", "cluster_serve.py"),
@@ -126,7 +123,8 @@ def head_service(settings: Settings) -> Service:
         name=HEAD,
         description=f"Ray head of cluster {settings.cluster}",
         command=(
-            *_ray(settings),
+            *_kept_together(settings),
+            f"{runtime_directory(settings)}/bin/ray",
             "start",
             "--head",
             "--block",
@@ -137,6 +135,7 @@ def head_service(settings: Settings) -> Service:
             f"--ray-client-server-port={ports.client}",
             f"--temp-dir={settings.directories.ray}",
             "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
+            f"--node-manager-port={ports.node_manager_first}",
             *_node_arguments(settings),
         ),
         environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
@@ -149,14 +148,15 @@ def worker_service(settings: Settings) -> Service:
         name=WORKER,
         description=f"Ray worker {settings.node} of cluster {settings.cluster}",
         command=(
-            *_ray(settings),
+            *_kept_together(settings),
+            *_on_another_port(settings),
+            f"{runtime_directory(settings)}/bin/ray",
             "start",
             "--block",
             f"--address={settings.head_address}:{settings.ray.ports.gcs}",
             *_node_arguments(settings),
         ),
         environment=ray_node(settings),
-        restart_seconds=REJOIN_SECONDS,
     )
 
 
@@ -247,17 +247,22 @@ def secret_files(settings: Settings) -> dict[str, str]:
     return secrets
 
 
-def _ray(settings: Settings) -> tuple[str, ...]:
-    """Ray's command; without systemd's control groups under a program that leaves no process behind."""
-    ray = f"{runtime_directory(settings)}/bin/ray"
+def _kept_together(settings: Settings) -> tuple[str, ...]:
+    """Without systemd's control groups: a program around Ray's that leaves no process behind."""
     if settings.service_manager == "systemd":
-        return (ray,)
-    linger = "0" if settings.is_control else str(REJOIN_SECONDS)
+        return ()
+    return f"{runtime_directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
+
+
+def _on_another_port(settings: Settings) -> tuple[str, ...]:
+    """What gives a worker that comes back a port without a past; see remote/rejoin.py."""
+    ports = settings.ray.ports
     return (
         f"{runtime_directory(settings)}/bin/python",
-        f"{settings.directories.library}/keep_together.py",
-        linger,
-        ray,
+        f"{settings.directories.library}/rejoin.py",
+        str(ports.node_manager_first),
+        str(ports.node_manager_last),
+        f"{settings.directories.ray}/{settings.node}.node-manager-port",
     )
 
 
@@ -271,7 +276,6 @@ def _node_arguments(settings: Settings) -> tuple[str, ...]:
         f"--num-gpus={ray.gpus}",
         f"--resources={json.dumps(resources)}",
         f"--object-store-memory={ray.object_store_bytes}",
-        f"--node-manager-port={ports.node_manager}",
         f"--object-manager-port={ports.object_manager}",
         f"--runtime-env-agent-port={ports.runtime_env_agent}",
         f"--dashboard-agent-grpc-port={ports.agent_grpc}",

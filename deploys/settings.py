@@ -23,7 +23,8 @@ class Ports:
     """TCP ports of one Ray node, all pinned."""
 
     gcs: int
-    node_manager: int
+    node_manager_first: int
+    node_manager_last: int
     object_manager: int
     runtime_env_agent: int
     agent_grpc: int

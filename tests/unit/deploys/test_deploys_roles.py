@@ -16,7 +16,6 @@ from hardware.model import Cluster, Node
 
 SECRET = "5eac0ffee5eac0ffee"  # noqa: S105 (what the test looks for)
 PINNED = {
-    "--node-manager-port": "node_manager",
     "--object-manager-port": "object_manager",
     "--runtime-env-agent-port": "runtime_env_agent",
     "--dashboard-agent-grpc-port": "agent_grpc",
