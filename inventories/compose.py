@@ -20,8 +20,8 @@ Group = list[tuple[str, dict[str, Any]]]
 # Pinned, below the range that Linux hands out to clients (32768 and up), so that a firewall can name them.
 RAY_PORTS = {
     "gcs": 6379,
-    "node_manager_first": 6400,
-    "node_manager_last": 6407,
+    "node_manager_first": 6500,
+    "node_manager_last": 6599,
     "object_manager": 6381,
     "runtime_env_agent": 6382,
     "agent_grpc": 6383,
@@ -158,7 +158,7 @@ def compose(
 def _ports(index: int) -> dict[str, int]:
     """Nodes that share one machine share its ports: each gets its own block."""
     once = ("gcs", "dashboard", "dashboard_metrics", "client")
-    block = {"worker": 200, "node": 8}
+    block = {"worker": 200, "node": 100}
     return {
         port: number if port in once else number + block.get(port.split("_")[0], 10) * index
         for port, number in RAY_PORTS.items()

@@ -1,7 +1,7 @@
 """Run a Ray worker on another node-manager port each time: rejoin.py FIRST-PORT LAST-PORT STATE-FILE COMMAND...
 
-The head keeps a broken connection to the address and port of a node that died, and does not try it again for up to two
-minutes. A node that is back there before is known and cannot be reached: Ray 2.60 then books the engine's slot on it,
+The head keeps a broken connection to the address and port of a node that died, and may not try it again for minutes. A
+node that is back there before is known and cannot be reached: Ray 2.60 then books the engine's slot on it,
 fails to hand it over, and never gives the booking back. The next port of a pinned range has no such past.
 
 Replaces itself by the command (exec), so that the service manager keeps the right process. Standard library only.
