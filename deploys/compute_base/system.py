@@ -120,12 +120,14 @@ def _rules(settings: Settings) -> list[str]:
             ports.dashboard,
             ports.dashboard_metrics,
             ports.client,
+            ports.watch,
             settings.depot_port,
         }
     )
     ranges = (
         f"{ports.node_manager_first}-{ports.node_manager_last}",
         f"{ports.worker_first}-{ports.worker_last}",
+        f"{ports.engine_first}-{ports.engine_last}",
     )
     closed = ", ".join([*(str(port) for port in pinned), *ranges])
     opened = f"22, {settings.serving.api_port}" if settings.is_control else "22"

@@ -21,6 +21,7 @@ def next_port(first: int, last: int, state: Path) -> int:
         port = first
     port = port if first <= port <= last else first
     with contextlib.suppress(OSError):  # a full disk must not keep a node away: it comes back on the same port
+        state.parent.mkdir(parents=True, exist_ok=True)  # Ray makes it, after this
         state.write_text(f"{port}\n")
     return port
 

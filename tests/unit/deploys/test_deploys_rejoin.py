@@ -31,5 +31,11 @@ def test_an_unusable_record_means_the_first_port(tmp_path: Path, text: str) -> N
     assert start(state).endswith("=6400")
 
 
+def test_the_first_start_of_a_node_makes_the_records_directory(tmp_path: Path) -> None:
+    state = tmp_path / "ray" / "port"
+    assert [start(state)[-4:], start(state)[-4:]] == ["6400", "6401"]
+
+
 def test_a_record_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    assert start(tmp_path / "missing" / "port").endswith("=6400")
+    (tmp_path / "file").write_text("")
+    assert start(tmp_path / "file" / "port").endswith("=6400")
