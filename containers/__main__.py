@@ -1,7 +1,7 @@
-"""Write what an engine such as Docker or Podman needs to run the cluster: python -m containers [--workers N] [--check]
+"""Write what Docker or Podman needs to run the cluster: python -m containers [--workers N] [--into DIR] [--check]
 
-Beside this file: the compose files, and, not in the repository, the build's context, mounted files and .env. The secrets
-are made where those of every cluster are. Exit 1 when --check finds a compose file that is not as declared.
+Beside this file: the compose files, and, not in the repository, the build's context, mounted files and .env. The
+secrets are made where those of every cluster are. Exit 1 when --check finds a compose file that is not as declared.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ class Member:
     def memory_bytes(self) -> int:
         """Limit of its memory; ProfileError when the profile gives none."""
         if self.node.memory_bytes is None:
-            raise ProfileError(f"{self.node.name}: no memory_bytes in the profile, so its container has no limit; add it")
+            raise ProfileError(
+                f"{self.node.name}: no memory_bytes in the profile, so its container has no limit; add it"
+            )
         return int(self.node.memory_bytes.value)
 
     @property

@@ -73,7 +73,7 @@ def build(declared: Declared, target: str) -> dict[str, Any]:
             "SYSTEM_PACKAGES": PACKAGES[kind],
             "USER_ID": USER,
             "GROUP_ID": GROUP,
-            **{name: None for name in (*SOURCES, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")},
+            **dict.fromkeys((*SOURCES, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")),
         },
     }
 
@@ -96,7 +96,7 @@ def weights(declared: Declared) -> dict[str, Any]:
         **CLOSED,
         "networks": {"outside": {}},
         "command": [escaped(part) for part in command],
-        "environment": {"PYTHONPATH": here.directories.library, **{name: None for name in SOURCES}},
+        "environment": {"PYTHONPATH": here.directories.library, **dict.fromkeys(SOURCES)},
         "volumes": [
             {"type": "volume", "source": "weights-state", "target": here.directories.state},
             {"type": "volume", "source": "models", "target": here.directories.models},

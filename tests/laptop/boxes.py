@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ mount -t tmpfs -o size=256m tmpfs "$layer"
 mkdir -p "$layer/upper$place" "$layer/upper/usr/local/lib/cluster" "$layer/upper/etc" "$layer/upper/var/lib/cluster"
 mkdir -p "$layer/work" "$layer/root"
 cp -r "$library/." "$layer/upper/usr/local/lib/cluster/"
-cp -r "$layer.etc" "$layer/upper/etc/cluster"
+cp -a "$layer.etc" "$layer/upper/etc/cluster"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$layer/upper,workdir=$layer/work" "$layer/root"
 mount --bind "$runtime" "$layer/root$place"
 mount --bind "$layer.state" "$layer/root/var/lib/cluster"
@@ -61,12 +62,19 @@ class Box:
     service: dict[str, Any]
     process: subprocess.Popen[bytes]
     log: Path
+    root: Path
     environment: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> str:
-        """Process 1 of the box, as this machine numbers it."""
-        return run("pgrep", "-P", str(self.process.pid)).split()[0]
+        """Process 1 of the box, as this machine numbers it; waits for one that is about to be there."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        deadline = time.monotonic() + 10
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if found := children.read_text().split():
+                return found[0]
+            time.sleep(0.05)
+        raise AssertionError(f"{self.name} has ended: {self.log.read_text()[-2000:]}")
 
     def healthy(self) -> subprocess.CompletedProcess[str]:
         """The service's own health check, asked where an engine asks it."""
@@ -76,13 +84,7 @@ class Box:
 
     def ask(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command inside, with the service's rights and environment."""
-        inside = f"/proc/{self.first}/root"
-        root = next(
-            (line.split()[4] for line in Path(f"/proc/{self.first}/mountinfo").read_text().splitlines()
-             if line.split()[4].endswith("/root") and " overlay " in line), "/",
-        )  # fmt: skip
-        assert Path(inside).exists()
-        enter = ["nsenter", "--target", self.first, "--mount", "--net", "--pid", "--ipc", "chroot", root]
+        enter = ["nsenter", "--target", self.first, "--mount", "--net", "--pid", "--ipc", "chroot", str(self.root)]
         return subprocess.run(
             [*enter, *CLOSED, "env", "-i", *self.environment, *command],
             capture_output=True, text=True, check=False, timeout=20,
@@ -131,7 +133,7 @@ class Engine:
                  "--kill-child", "sh", "-c", SETUP, "sh", *setup, *inside],
                 stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        box = Box(name, service, process, log, environment)
+        box = Box(name, service, process, log, layer / "root", environment)
         self.boxes.append(box)
         return box
 

@@ -1,8 +1,8 @@
 """The services of the written compose file, started as they are: entry point, command, environment, health checks.
 
-No container engine is needed, nor used: tests/laptop/boxes.py says what it stands in for and what it leaves out. Head and
-one worker, without an engine for a model: under 1.5 GB of memory. Their networks are their own, so that another cluster
-may run on this machine meanwhile.
+No container engine is needed, nor used: tests/laptop/boxes.py says what it stands in for and what it leaves out. Head
+and one worker, without an engine for a model: under 1.5 GB of memory. Their networks are their own, so that another
+cluster may run on this machine meanwhile.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ def test_head_and_worker_run_are_healthy_and_stop(engine: Engine) -> None:
 
 def ray_process(box: Box) -> str:
     """The raylet of a box."""
+    wanted = Path(f"/proc/{box.first}/ns/pid").readlink()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            inside = os.readlink(entry / "ns" / "pid") == os.readlink(f"/proc/{box.first}/ns/pid")
-            if inside and (entry / "comm").read_text().strip() == "raylet":
+            if (entry / "ns" / "pid").readlink() == wanted and (entry / "comm").read_text().strip() == "raylet":
                 return entry.name
         except OSError:
             continue
