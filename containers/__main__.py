@@ -115,6 +115,7 @@ def main() -> int:
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)  # the image's directories get these modes, whatever the umask here is
     path.write_text(text)
     path.chmod(mode)
 

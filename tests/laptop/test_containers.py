@@ -103,6 +103,15 @@ def test_head_and_worker_run_are_healthy_and_stop(engine: Engine) -> None:
     assert head.process.returncode not in (None, -9), engine.said()
 
 
+def test_front_hands_connections_on_with_the_image_s_own_haproxy(engine: Engine) -> None:
+    service = engine.compose["services"]["front"]
+    place = engine.place({"command": engine.compose["services"]["head"]["command"]})
+    haproxy = service["command"][0].replace(place, str(engine.runtime))
+    configuration = engine.directory / engine.compose["configs"]["front.cfg"]["file"]
+    done = subprocess.run([haproxy, "-c", "-f", str(configuration)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def ray_process(box: Box) -> str:
     """The raylet of a box."""
     wanted = Path(f"/proc/{box.first}/ns/pid").readlink()
