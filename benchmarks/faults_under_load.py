@@ -1,8 +1,8 @@
 """What faults cost the clients of a serving lab: failed, wrong and hung requests, detection, recovery.
 
-`python -m benchmarks.faults_under_load` on a lab that is deployed and serves. Right answers are recorded first, while all
-is healthy; then one fault comes after the other under constant load, each on another node. Exit 0: measured, nothing
-hung, no wrong answer, all recovered. 1: something did not, see "Misses". 2: could not measure.
+`python -m benchmarks.faults_under_load` on a lab that is deployed and serves. Right answers are recorded first, while
+all is healthy; then one fault comes after the other under constant load, each on another node. Exit 0: measured,
+nothing hung, no wrong answer, all recovered. 1: something did not, see "Misses". 2: could not measure.
 """
 
 from __future__ import annotations
@@ -199,6 +199,11 @@ async def _one(
             seen = fault_times.time_out_of_service(_recent(cluster, marks["fault"]), node, marks["fault"])
             reason = f"{_who_does_not(cluster)} did not serve" if seen else f"{node} was never seen out of service"
             misses.append(f"{where}: no recovery within {options.recover_seconds:g} s: {reason}")
+            if fault.last_resort:
+                try:
+                    await fault.last_resort(cluster, node)
+                except (BenchmarkError, ValueError, OSError) as error:
+                    misses.append(f"{where}, last resort: {error}")
         await asyncio.sleep(AFTER_SECONDS)
     marks["end"] = clock()
     _show("fault", f"{fault.name}: {'recovered' if entry['recovered'] else 'not recovered'}")
@@ -271,7 +276,8 @@ def finish(result: dict[str, Any], outcomes: Sequence[Outcome], cluster: LabClus
         if figures["wrong"] and not entry["delivers_wrong"]:
             said = next(line.detail for line in outcomes if _wrong_in(line, entry["marks"]))
             misses.append(f"{where}: {figures['wrong']} wrong answers, such as: {said}")
-    result["requests"] = {**fault_times.summary(outcomes, 0, float("inf")), "not_sent": not_sent}
+    last = max((entry.ended for entry in outcomes), default=control["to"])
+    result["requests"] = {**fault_times.summary(outcomes, control["from"], last), "not_sent": not_sent}
 
 
 def _wrong_in(outcome: Outcome, marks: dict[str, float]) -> bool:

@@ -17,14 +17,18 @@ from deploys.roles import runtime_directory
 # How the processes call themselves: Serve's replica, in which the API of the engine is served, and vLLM's engine core.
 REPLICA_PROCESS = "ray::ServeReplica"
 ENGINE_PROCESS = "VLLM::EngineCore"
-GARBAGE = "/var/tmp/garbage"  # noqa: S108 (on a lab host, made for this)
+PLACE = "/var/tmp"  # noqa: S108 (on a lab host, which is thrown away)
+GARBAGE = f"{PLACE}/garbage"
 
 Inject = Callable[[LabCluster, str], Awaitable[float]]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault. `hold_seconds` pass between it and its repair; `prepare` comes before both and is not timed."""
+    """One kind of fault. `hold_seconds` pass between it and its repair.
+
+    `prepare` comes before both and is not timed. `last_resort` mends what the cluster did not mend in its time.
+    """
 
     name: str
     says: str
@@ -32,6 +36,7 @@ class Fault:
     repair: Inject | None = None
     hold_seconds: float = 0.0
     prepare: Inject | None = None
+    last_resort: Inject | None = None
     # Wrong answers until the replica is found out are in the nature of this fault; they are counted, not a miss.
     delivers_wrong: bool = False
 
@@ -42,7 +47,12 @@ def all_faults(hold_seconds: float) -> list[Fault]:
         Fault("membership", "node removed, then added again", _remove, _add, hold_seconds),
         Fault("kill-engine", "kill -9 of the engine core process", _signal(ENGINE_PROCESS, "SIGKILL")),
         Fault("kill-replica", "kill -9 of the replica process", _signal(REPLICA_PROCESS, "SIGKILL")),
-        Fault("wedge", "SIGSTOP of the engine core: API alive, engine silent", _signal(ENGINE_PROCESS, "SIGSTOP")),
+        Fault(
+            "wedge",
+            "SIGSTOP of the engine core: API alive, engine silent",
+            _signal(ENGINE_PROCESS, "SIGSTOP"),
+            last_resort=_signal(ENGINE_PROCESS, "SIGCONT"),
+        ),
         Fault("freeze", "host frozen, then thawed", _host("freeze"), _host("thaw"), hold_seconds),
         Fault("cut", "host cut off, then joined", _host("cut"), _host("join"), hold_seconds),
         Fault("crash", "power loss, then booted again", _host("crash"), _host("join"), hold_seconds),
@@ -51,6 +61,7 @@ def all_faults(hold_seconds: float) -> list[Fault]:
             "engine with shuffled weights, alive and wrong",
             _scramble,
             prepare=_prepare_garbage,
+            last_resort=_restart_worker,
             delivers_wrong=True,
         ),
     ]
@@ -89,7 +100,7 @@ async def _prepare_garbage(cluster: LabCluster, node: str) -> float:
     await _send(cluster, cluster.control.node, "scramble.py")
     await cluster.host(
         node,
-        f"nice -n 15 {python} /var/tmp/garbage_weights.py {cluster.control.model.directory} {GARBAGE}",
+        f"nice -n 15 {python} {PLACE}/garbage_weights.py {cluster.control.model.directory} {GARBAGE}",
         seconds=180,
     )
     return at
@@ -102,12 +113,18 @@ async def _scramble(cluster: LabCluster, node: str) -> float:
     await cluster.host(
         settings.node,
         f"runuser -u {settings.service_user} -- env {variables} {runtime_directory(settings)}/bin/python "
-        f"/var/tmp/scramble.py {settings.head_address}:{settings.ray.ports.gcs} {node} {GARBAGE}",
+        f"{PLACE}/scramble.py {settings.head_address}:{settings.ray.ports.gcs} {node} {GARBAGE}",
         seconds=180,
     )
     return at
 
 
+async def _restart_worker(cluster: LabCluster, node: str) -> float:
+    at = clock()
+    await cluster.host(node, "systemctl restart cluster-ray-worker", seconds=120)
+    return at
+
+
 async def _send(cluster: LabCluster, host: str, name: str) -> None:
     text = (PROJECT / "tests" / "integration" / name).read_text()
-    await cluster.host(host, f"cat > /var/tmp/{name}", stdin=text)
+    await cluster.host(host, f"cat > {PLACE}/{name}", stdin=text)
