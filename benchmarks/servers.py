@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.common import PROJECT, BenchmarkError
 
 STOP_SECONDS = 20.0
+ENGINE_SECONDS = 300.0
 # (listen address, port, [(name, address, port) of each engine]) -> text of HAProxy's configuration
 Configuration = Callable[[str, int, Sequence[tuple[str, str, int]]], str]
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -37,7 +38,7 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Processor time of the process and its living children so far."""
-        return sum(_processor_seconds(pid) for pid in _with_children(self.pid))
+        return sum(_processor_seconds(pid) for pid in with_children(self.pid))
 
 
 def plain_configuration(address: str, port: int, engines: Sequence[tuple[str, str, int]]) -> str:
@@ -94,8 +95,27 @@ def bare_engine(
     command = [str(runtime / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", model["directory"], "--served-model-name", model["name"], "--host", address]
     command += ["--port", str(port), *flags]
-    with _started(command, address, port, 300.0, environment=environment, place="/") as server:
+    with _started(command, address, port, ENGINE_SECONDS, environment=environment, place="/") as server:
+        deadline = time.monotonic() + ENGINE_SECONDS
+        while not _healthy(server.url):
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"{server.url}/health: not 200 after {ENGINE_SECONDS:g} s")
+            time.sleep(0.5)
         yield server
+
+
+def engine_processes() -> dict[int, dict[str, Any]]:
+    """pid -> threads and processors of every engine core process on this machine, to see whether two are alike."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if (entry / "cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
+                pid = int(entry.name)
+                threads = sum(1 for _ in (entry / "task").iterdir())
+                found[pid] = {"threads": threads, "processors": sorted(os.sched_getaffinity(pid))}
+    return found
 
 
 def engine_flags(engine: Mapping[str, Any]) -> list[str]:
@@ -161,13 +181,20 @@ def _end(process: subprocess.Popen[str]) -> None:
     """End the process and all of its session: an engine has children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _healthy(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _listens(address: str, port: int) -> bool:
@@ -178,7 +205,8 @@ def _listens(address: str, port: int) -> bool:
         return False
 
 
-def _with_children(pid: int) -> list[int]:
+def with_children(pid: int) -> list[int]:
+    """The process and all of its living descendants."""
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):
