@@ -24,7 +24,6 @@ from deploys.settings import Settings
 
 STUB_PORT, STUB_GATEWAY_PORT = 18101, 18102
 BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
-ENGINE_PORTS = (8100, 8115)
 ORDER = (DIRECT, GATEWAY, GATEWAY, DIRECT)
 
 
@@ -234,15 +233,16 @@ def replica_place(given: str, node: Settings) -> tuple[str, int]:
         if not (host and number.isdigit()):
             raise BenchmarkError(f"--replica {given!r}: give ADDRESS:PORT, such as 127.0.0.11:8108")
         return host, int(number)
-    ports = node.ray.ports
-    first, last = getattr(ports, "engine_first", ENGINE_PORTS[0]), getattr(ports, "engine_last", ENGINE_PORTS[1])
-    for port in range(first, last + 1):
+    ports = laptop.engine_ports(node)
+    for port in ports:
         try:
             servers.get_json(f"http://{node.address}:{port}/cluster/ready")
         except BenchmarkError:
             continue
         return node.address, port
-    raise BenchmarkError(f"{node.node}: no replica is ready on {node.address}:{first}-{last}; run `./cluster up`")
+    raise BenchmarkError(
+        f"{node.node}: no replica is ready on {node.address}:{ports[0]}-{ports[-1]}; run `./cluster up`"
+    )
 
 
 def versions(head: Settings) -> dict[str, str]:

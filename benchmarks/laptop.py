@@ -14,10 +14,12 @@ from typing import Any
 from benchmarks.common import BenchmarkError
 from deploys import roles
 from deploys.settings import Settings, parse
+from facts.parse.processes import ProcessReport
 from facts.vllm import Processes
 from inventories import laptop as inventory
 
 ANSWER_SECONDS = 60
+ENGINE_FIRST, ENGINE_BLOCK = 8100, 8
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,30 @@ def answers_at_all(head: Settings) -> bool:
 
 def memory() -> list[NodeMemory]:
     """Memory of every node, by the fact that `cluster verify` and the operator use."""
-    found = []
+    return [memory_of(node) for node in nodes()]
+
+
+def memory_of(node: Settings) -> NodeMemory:
+    """Memory of one node; BenchmarkError when it has no process."""
+    found = processes_of(node)
+    if not found.names:
+        raise BenchmarkError(f"{node.node}: no processes of its own found; is the cluster up?")
+    return NodeMemory(node.node, node.role, len(found.names), len(found.engines), found.total_bytes)
+
+
+def processes_of(node: Settings) -> ProcessReport:
+    """Processes of one node, none when it is down; BenchmarkError when that could not be told."""
     fact = Processes()
-    for node in nodes():
-        command = fact.command(node=node.node, cluster=node.cluster)
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-        answer = fact.process(done.stdout.splitlines())
-        unreachable = getattr(answer, "unreachable", "")
-        if unreachable or not answer.names:
-            raise BenchmarkError(f"{node.node}: no processes of its own found {unreachable}; is the cluster up?")
-        found.append(NodeMemory(node.node, node.role, len(answer.names), len(answer.engines), answer.total_bytes))
-    return found
+    command = fact.command(node=node.node, cluster=node.cluster)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    answer = fact.process(done.stdout.splitlines())
+    if not isinstance(answer, ProcessReport):
+        raise BenchmarkError(f"{node.node}: its processes cannot be read: {answer} {done.stderr.strip()[-200:]}")
+    return answer
+
+
+def engine_ports(node: Settings) -> range:
+    """Ports on which the node's replica may listen: nodes that share a machine have a block each."""
+    ports, index = node.ray.ports, list(node.peers).index(node.node)
+    first = int(getattr(ports, "engine_first", ENGINE_FIRST + ENGINE_BLOCK * index))
+    return range(first, int(getattr(ports, "engine_last", first + ENGINE_BLOCK - 1)) + 1)
