@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyinfra.api.exceptions import FactProcessError
+
 from benchmarks.common import BenchmarkError
 from deploys import roles
 from deploys.settings import Settings, parse
@@ -93,10 +95,12 @@ def processes_of(node: Settings) -> ProcessReport:
     fact = Processes()
     command = fact.command(node=node.node, cluster=node.cluster)
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-    answer = fact.process(done.stdout.splitlines())
-    if not isinstance(answer, ProcessReport):
-        raise BenchmarkError(f"{node.node}: its processes cannot be read: {answer} {done.stderr.strip()[-200:]}")
-    return answer
+    try:
+        return fact.process(done.stdout.splitlines())
+    except FactProcessError as error:
+        raise BenchmarkError(
+            f"{node.node}: its processes cannot be read: {error} {done.stderr.strip()[-200:]}"
+        ) from None
 
 
 def engine_ports(node: Settings) -> range:
