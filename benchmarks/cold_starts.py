@@ -16,8 +16,9 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from importlib.metadata import version
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -84,7 +85,8 @@ async def _measure(options: argparse.Namespace) -> int:
         left = engines_left()
         if left:
             raise BenchmarkError(f"`{options.down}` left {', '.join(left)}; end them, then measure")
-        start = await one_start(options, head, serving)
+        with tempfile.TemporaryFile() as complaint:
+            start = await one_start(options, head, serving, complaint)
         result["starts"].append(start)
         result["misses"] += [f"start {number}: {miss}" for miss in start["misses"]]
         _show("start", f"{number}: first right answer {start['first_answer_seconds']} s, {len(start['misses'])} misses")
@@ -102,7 +104,9 @@ def engines_left() -> list[str]:
     return [f"{len(names)} processes of {node}" for node, names in found.items() if names]
 
 
-async def one_start(options: argparse.Namespace, head: Settings, serving: list[Settings]) -> dict[str, Any]:
+async def one_start(
+    options: argparse.Namespace, head: Settings, serving: list[Settings], complaint: IO[bytes]
+) -> dict[str, Any]:
     """Start, ask all the time until every replica and the command are done, and judge what was heard."""
     golden = Question(
         str(head.model.golden["question"]), int(head.model.golden["max_tokens"]), str(head.model.golden["expected"])
@@ -114,17 +118,16 @@ async def one_start(options: argparse.Namespace, head: Settings, serving: list[S
         cwd=PROJECT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=complaint,  # a file: a daemon that keeps its end of a pipe open would keep this waiting
         start_new_session=True,
     )
-    complaint = b""
     names = [node.node for node in serving]
     async with client() as session, asyncio.TaskGroup() as group:
         tasks = [group.create_task(listener.gateway(session))]
         tasks += [group.create_task(listener.replica(session, node)) for node in serving]
         try:
             async with asyncio.timeout(options.start_seconds):
-                _, complaint = await process.communicate()
+                await process.wait()
                 listener.command_seconds = clock() - begun
                 while not listener.complete(names):
                     await asyncio.sleep(POLL_SECONDS)

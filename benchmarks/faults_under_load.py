@@ -264,7 +264,7 @@ def finish(result: dict[str, Any], outcomes: Sequence[Outcome], cluster: LabClus
     if control["right"] < control["requests"]:
         misses.append(f"without a fault: {control['requests'] - control['right']} requests not answered rightly")
     for entry in result["faults"]:
-        if "fault" not in entry["marks"]:
+        if "inject_seconds" not in entry:
             continue
         looks = [look for look in cluster.looks if entry["marks"]["begin"] <= look.at < entry["marks"]["end"]]
         entry["figures"] = figures = fault_times.fault_figures(outcomes, looks, entry["node"], entry["marks"])
@@ -277,7 +277,11 @@ def finish(result: dict[str, Any], outcomes: Sequence[Outcome], cluster: LabClus
             said = next(line.detail for line in outcomes if _wrong_in(line, entry["marks"]))
             misses.append(f"{where}: {figures['wrong']} wrong answers, such as: {said}")
     last = max((entry.ended for entry in outcomes), default=control["to"])
-    result["requests"] = {**fault_times.summary(outcomes, control["from"], last), "not_sent": not_sent}
+    result["requests"] = whole = {**fault_times.summary(outcomes, control["from"], last), "not_sent": not_sent}
+    for what in ("hung", "wrong"):
+        within = control[what] + sum(entry["figures"][what] for entry in result["faults"] if "figures" in entry)
+        if whole[what] > within:
+            misses.append(f"between the faults: {whole[what] - within} requests {what}")
 
 
 def _wrong_in(outcome: Outcome, marks: dict[str, float]) -> bool:

@@ -57,6 +57,9 @@ def watch(node: str, address: str) -> None:
                 break
             state, reason = str(said.get("state", "")), str(said.get("reason", ""))[:200]
             found.update(status=status, state=state, reason=reason)
+            if status == 200:
+                # It serves since it answered; one that does not serve did not when it was asked.
+                found["at"] = time.time()
             ports.remove(port)
             ports.insert(0, port)
             break
