@@ -142,9 +142,9 @@ async def one_start(
     start = judge_start(listener.events, names)
     start["command_seconds"] = listener.command_seconds and round(listener.command_seconds, 3)
     if process.returncode:
-        start["misses"].append(
-            f"`{options.up}`: exit {process.returncode}: {complaint.decode(errors='replace')[-300:]}"
-        )
+        complaint.seek(0)
+        said = " ".join(complaint.read().decode(errors="replace").split())[-300:]
+        start["misses"].append(f"`{options.up}`: exit {process.returncode}: {said}")
     return start
 
 
@@ -181,6 +181,8 @@ class Listener:
             await self._pause()
 
     async def _ready(self, session: httpx.AsyncClient, node: Settings) -> tuple[str, int, str]:
+        """Base address, status and words of the node's replica: of the port that is ready, else of any that answers."""
+        found = ("", 0, "")
         for port in laptop.engine_ports(node):
             url = f"http://{node.address}:{port}"
             try:
@@ -188,9 +190,12 @@ class Listener:
             except httpx.ConnectError:
                 continue
             except httpx.HTTPError as error:
-                return url, 0, f"{type(error).__name__} {error}"
-            return url, response.status_code, response.text[:200]
-        return "", 0, ""
+                found = (url, 0, f"{type(error).__name__} {error}")
+                continue
+            found = (url, response.status_code, response.text[:200])
+            if response.status_code == 200:
+                break
+        return found
 
     async def _ask(self, session: httpx.AsyncClient, endpoint: Endpoint, source: str) -> None:
         done = await ask(session, endpoint, self.golden, streamed=False, deadline_seconds=self.deadline)

@@ -9,8 +9,9 @@ some figure is missing or a target does not hold, see "Misses". 2: could not mea
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def deploy_configuration(head: Settings) -> Configuration:
     """The configuration text that the deploy writes, for other addresses; BenchmarkError while there is none."""
-    raise BenchmarkError(f"{head.cluster}: the deploys write no gateway configuration yet; give --configuration plain")
+    try:
+        text = importlib.import_module("deploys.gateway.configuration")
+    except ImportError:
+        raise BenchmarkError("the deploys write no gateway configuration; give --configuration plain") from None
+
+    def configuration(address: str, port: int, engines: Sequence[tuple[str, str, int]]) -> str:
+        places = [text.Engine(*engine) for engine in engines]
+        return str(text.render(listen=f"{address}:{port}", model=head.model.name, places=places))
+
+    return configuration
 
 
 def _plain(_head: Settings) -> Configuration:

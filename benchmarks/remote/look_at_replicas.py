@@ -3,8 +3,8 @@
 Arguments: KEY-FILE FIRST-PORT LAST-PORT PERIOD-SECONDS LIMIT-SECONDS NAME=ADDRESS...
 
 Runs on a host that may reach the replicas, from its standard input, with the system's Python. Prints one line of JSON
-for each look: {at, node, status, state, reason}; `status` is that of GET /cluster/ready on the first port that answers,
-0 when none does. Ends after LIMIT-SECONDS, or when nobody reads any more.
+for each look: {at, node, status, state, reason}; `status` is that of GET /cluster/ready: 200 when any port of the node
+says so, 0 when none answers. Ends after LIMIT-SECONDS, or when nobody reads any more.
 """
 
 import http.client
@@ -24,10 +24,20 @@ except OSError:
     headers = {}
 
 
+class Unreachable(Exception):
+    """The host does not answer at all."""
+
+
 def look(address: str, port: int) -> tuple[int, dict[str, str]]:
-    """Status and body of one question; OSError or HTTPException when nobody answers it."""
+    """Status and body of one question; OSError or HTTPException when nobody answers it, Unreachable for a dead host."""
     connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
     try:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            raise
+        except OSError as error:
+            raise Unreachable(f"{type(error).__name__} {error}") from None
         connection.request("GET", "/cluster/ready", headers=headers)
         response = connection.getresponse()
         body = response.read()
@@ -40,29 +50,35 @@ def look(address: str, port: int) -> tuple[int, dict[str, str]]:
     return response.status, said if isinstance(said, dict) else {}
 
 
+def look_at(node: str, address: str) -> dict[str, object]:
+    """The best of what a node's ports say: a replica that ends may still say so beside the one that serves."""
+    found = {"at": time.time(), "node": node, "status": 0, "state": "", "reason": "nobody listens"}
+    for port in range(int(first), int(last) + 1):
+        try:
+            status, said = look(address, port)
+        except ConnectionRefusedError:
+            continue
+        except Unreachable as error:
+            # Silence is the host's, not the port's: the other ports would only take as long.
+            found["reason"] = str(error)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            found["reason"] = f"port {port}: {type(error).__name__} {error}"
+            continue
+        found["status"] = status
+        found.update(state=str(said.get("state", "")), reason=str(said.get("reason", ""))[:200])
+        if status == 200:
+            # It serves since it answered; one that does not serve did not when it was asked.
+            found["at"] = time.time()
+            break
+    return found
+
+
 def watch(node: str, address: str) -> None:
-    """Look at one node for ever. The port that answered last is asked first."""
-    ports = list(range(int(first), int(last) + 1))
+    """Look at one node for ever."""
     while True:
         began = time.time()
-        found = {"at": began, "node": node, "status": 0, "state": "", "reason": "nobody listens"}
-        for port in ports:
-            try:
-                status, said = look(address, port)
-            except ConnectionRefusedError:
-                continue
-            except (OSError, http.client.HTTPException) as error:
-                # Silence is the host's, not the port's: the other ports would only take as long.
-                found["reason"] = f"{type(error).__name__} {error}"
-                break
-            state, reason = str(said.get("state", "")), str(said.get("reason", ""))[:200]
-            found.update(status=status, state=state, reason=reason)
-            if status == 200:
-                # It serves since it answered; one that does not serve did not when it was asked.
-                found["at"] = time.time()
-            ports.remove(port)
-            ports.insert(0, port)
-            break
+        found = look_at(node, address)
         try:
             print(json.dumps(found), flush=True)
         except OSError:
