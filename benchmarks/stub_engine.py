@@ -1,6 +1,6 @@
 """A stub engine of known speed: answers OpenAI chat completions as a stream with exact times, and computes nothing.
 
-`python -m benchmarks.stub_engine ADDRESS PORT --ttft-ms 50 --itl-ms 10`. It stands for an engine where the cost of what
+`python -m benchmarks.stub_engine ADDRESS PORT --ttft-ms 50 --itl-ms 20`. It stands for an engine where the cost of what
 lies before it is measured. Token i is due at (request read) + TTFT + i * ITL, whatever the tokens before it did, so no
 error adds up. `GET /stub/timing` says how late the tokens were written, which tells whether the machine kept up.
 Standard library only, so that any Python can run it.
@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("address")
     parser.add_argument("port", type=int)
     parser.add_argument("--ttft-ms", type=float, default=50.0)
-    parser.add_argument("--itl-ms", type=float, default=10.0)
+    parser.add_argument("--itl-ms", type=float, default=20.0)
     parser.add_argument("--name", default="stub", help="what the header x-cluster-node says")
     parser.add_argument("--model", default=MODEL)
     options = parser.parse_args(arguments)
