@@ -103,6 +103,8 @@ def render(
         "    option http-no-delay",
         "    option dontlognull",
         "    option abortonclose",
+        # A reload closes a kept connection after its next answer, not under a request that is on its way.
+        "    option idle-close-on-response",
         "    option redispatch 1",
         "    retries 3",
         # Nothing has been answered: to ask another engine cannot give a second answer to anybody.
