@@ -7,16 +7,17 @@ a connection that is cut. The shapes are those of OpenAI's API reference, "Chat 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 MODEL = "smollm2-135m-instruct"
 NODE = {"x-cluster-node": "worker1", "x-cluster-address": "127.0.6.11", "x-cluster-replica": "abc123"}
-DEADLINE_SECONDS = 20.0
 
 
 def chunk(content: str | None = None, *, finish: str | None = None, **delta: Any) -> bytes:
@@ -45,6 +46,20 @@ DONE = b"data: [DONE]\n\n"
 
 def _event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a test's operator sits: an inventory that leads to the server, a home, an environment."""
+
+    inventory: str
+    home: Path
+    environment: dict[str, str]
+
+
+def chat_command(place: Place, *options: str) -> list[str]:
+    """`cluster chat` as a program."""
+    return [str(Path(sys.executable).parent / "cluster"), "-c", place.inventory, "chat", *options]
 
 
 @dataclass

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.openai_server import OpenAiServer
+from tests.openai_server import OpenAiServer, Place
 
 # Its own: a laptop cluster that is up on this machine does not matter, and is not touched.
 ADDRESS = "127.0.6.10"
@@ -20,15 +19,6 @@ def server() -> Iterator[OpenAiServer]:
     """Speaks OpenAI's shapes on a loopback address."""
     with OpenAiServer(ADDRESS) as running:
         yield running
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a test's operator sits: an inventory, a home, an environment."""
-
-    inventory: str
-    home: Path
-    environment: dict[str, str]
 
 
 @pytest.fixture
