@@ -90,9 +90,9 @@ def refusal(status: int, message: str, *, code: str | None = None, **headers: st
 
 
 class OpenAiServer:
-    """Listens on `address`, on a port that the system chooses; `replies` are used up in order."""
+    """Listens on `address`, on a port that the system chooses unless one is given; `replies` are used up in order."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, port: int = 0) -> None:
         self.replies: deque[Reply] = deque()
         self.documents: dict[str, Any] = {"/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model"}]}}
         self.asked: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ class OpenAiServer:
                     outer.left.set()
                     self.close_connection = True
 
-        self._server = ThreadingHTTPServer((address, 0), Handler)
+        self._server = ThreadingHTTPServer((address, port), Handler)
         self._server.daemon_threads = True
         self.address, self.port = address, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
