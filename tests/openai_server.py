@@ -109,8 +109,10 @@ class OpenAiServer:
 
             def do_GET(self) -> None:
                 document = outer.documents.get(self.path)
-                status = 200 if document is not None else 404
-                self._send(Reply([json.dumps(document).encode()], status, {}, "application/json"))
+                if document is None:
+                    self._send(refusal(404, "Not Found"))
+                else:
+                    self._send(Reply([json.dumps(document).encode()], 200, {}, "application/json"))
 
             def do_POST(self) -> None:
                 outer.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -18,6 +19,13 @@ from collections.abc import Callable
 SECONDS = 60.0
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
 INTERRUPT, END, ENTER, ALT_ENTER, UP = "\x03", "\x04", "\r", "\x1b\r", "\x1b[A"
+
+
+def _at_this_terminal() -> None:
+    """In the child: the terminal's Ctrl-C is for it, and is not ignored as it is for what runs in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class PseudoTerminal:
@@ -33,7 +41,7 @@ class PseudoTerminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the terminal's Ctrl-C is for this program
+            preexec_fn=_at_this_terminal,
         )
         os.close(slave)
         self._raw = b""

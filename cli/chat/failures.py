@@ -33,7 +33,8 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes, *, c
         remedy = f"the key in {key} is not the cluster's" if key else "it wants an API key and the inventory knows none"
         return ChatError(f"{url}: 401, {said or 'not authorised'}: {remedy}; run `cluster -c {cluster} up`")
     if status == 404:
-        return ChatError(f"{url}: 404, {said or 'not found'}; `model` lists what is served")
+        remedy = "`model` lists what is served" if url.endswith("/completions") else f"run `cluster -c {cluster} up`"
+        return ChatError(f"{url}: 404, {said or 'not found'}; {remedy}")
     if status == 413:
         return ChatError(f"{url}: 413, {said or 'too large'}; shorten the prompt, or begin anew with `new`")
     if status == 429:
@@ -71,7 +72,7 @@ def broken(url: str, why: str, tokens: int, characters: int) -> ChatError:
             f"{url}: the connection ended before the answer began ({why}); ask again, `status` shows the nodes"
         )
     return ChatError(
-        f"the connection broke in mid-answer, after about {tokens} tokens ({characters} characters): {why}; ask again"
+        f"the connection broke in mid-answer, after about {tokens} token{'s' * (tokens != 1)} ({characters} characters): {why}; ask again"
     )
 
 

@@ -20,7 +20,8 @@ class Interrupts:
         self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         # A terminal that is closed, or a polite kill: leave through every `finally`, which takes an SSH forward away.
         for number in (signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, _leave)
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is granted
+                self._before[number] = signal.signal(number, _leave)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,7 +27,7 @@ def cluster_state(cluster: ClusterInventory, api: Api) -> dict[str, Any]:
     try:
         state = api.get(url)
     except ChatError as error:
-        raise ChatError(f"the cluster's watch service says nothing: {error}") from None
+        raise type(error)(f"the cluster's watch service says nothing: {error}") from None
     if not isinstance(state, dict) or not isinstance(state.get("replicas"), list):
         raise ChatError(f"the cluster's watch service says nothing: {url}: no `replicas` in its answer")
     return state

@@ -64,7 +64,7 @@ def footer(answer: Answer, who: str) -> str:
         parts.append(f"first token {answer.ttft_seconds:.2f} s")
     if answer.tokens_per_second is not None:
         parts.append(f"{answer.tokens_per_second:.1f} tokens/s")
-    parts.append(f"{answer.completion_tokens} tokens")
+    parts.append(f"{answer.completion_tokens} token{'s' * (answer.completion_tokens != 1)}")
     if answer.finish_reason == STOPPED:
         parts.append("stopped by you")
     elif answer.finish_reason == "length":

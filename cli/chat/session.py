@@ -92,9 +92,8 @@ class Session:
             dropped += 1
         self._screen.end(answer, title(self._cluster, answer.node, answer.address))
         if dropped:
-            self._screen.say(
-                f"the conversation is longer than the model can read: its first {dropped} turns are left out"
-            )
+            left_out = "oldest turn is" if dropped == 1 else f"{dropped} oldest turns are"
+            self._screen.problem(f"the conversation is longer than the model can read: its {left_out} left out")
         if answer.error:
             self._failed = True
         elif answer.answer:
@@ -132,6 +131,8 @@ class Session:
             return True
         except (ChatError, OperatorError) as error:
             self._screen.problem(str(error))
+            if isinstance(error, Unreachable):
+                self._link.renew()
         return False
 
     def _do_help(self, _argument: str) -> None:
@@ -142,7 +143,7 @@ class Session:
         unsaid = ""
         try:
             state = reports.cluster_state(self._cluster, self._link.api())
-        except ChatError as error:
+        except (ChatError, OperatorError) as error:
             state, unsaid = None, str(error)
         reports.status(self._cluster, self._screen, state)
         if unsaid:

@@ -73,6 +73,7 @@ class Terminal:
             self.problem(answer.error)
         else:
             self._console.print(Text(harmless(footer(answer, who)), style="dim"), soft_wrap=False)
+        self._write("\n")
 
     def say(self, text: str) -> None:
         """A line of the program's own."""

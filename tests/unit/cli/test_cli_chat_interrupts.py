@@ -49,6 +49,19 @@ def test_a_write_is_not_cut_in_two() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_kill_leaves_through_every_finally(number: signal.Signals) -> None:
-    with pytest.raises(SystemExit) as left, Interrupts():
-        os.kill(os.getpid(), number)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as left, Interrupts():
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
     assert left.value.code == 128 + number
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -94,7 +94,7 @@ def test_a_failure_is_one_line_and_the_next_question_is_asked(server: OpenAiServ
     assert (done.exit_code, done.stdout) == (1, "The ca\nParis.\n")
     complaints = [line for line in done.stderr.splitlines() if line.startswith("cluster: ")]
     assert len(complaints) == 2
-    assert "no engine is ready" in complaints[0] and "about 1 tokens (6 characters)" in complaints[1]
+    assert "no engine is ready" in complaints[0] and "about 1 token (6 characters)" in complaints[1]
     assert [message["content"] for message in server.asked[2]["messages"]] == ["three"]
 
 
@@ -111,7 +111,8 @@ def test_the_oldest_turns_give_way(server: OpenAiServer, place: Place) -> None:
     server.replies.extend([answer("A."), answer("B."), refusal(400, CONTEXT), answer("C.")])
     done = chat(place, "one\ntwo\nthree\n")
     assert (done.exit_code, server.asked[3]["messages"][0]["content"]) == (0, "two")
-    assert "its first 1 turns are left out" in done.stdout
+    assert done.stdout == "A.\nB.\nC.\n"
+    assert "its oldest turn is left out" in done.stderr
 
 
 def test_a_question_that_does_not_fit_alone(server: OpenAiServer, place: Place) -> None:
@@ -201,6 +202,7 @@ def test_without_a_watch_service_it_says_so(server: OpenAiServer, place: Place, 
     if document is not None:
         server.documents["/cluster/state"] = document
     done = chat(place, "actors\nhello\n")
+    assert document is not None or "404, Not Found; run `cluster -c mine up`" in done.stderr
     assert "the cluster's watch service says nothing" in done.stderr
     assert "Paris" in done.stdout and "Traceback" not in done.stderr
 

@@ -94,7 +94,7 @@ def test_a_stream_cut_in_the_middle_says_how_much_came(server: OpenAiServer) -> 
 
 def test_a_stream_that_ends_without_an_end_is_cut(server: OpenAiServer) -> None:
     server.replies.append(Reply([chunk("The")]))
-    assert "in mid-answer, after about 1 tokens" in ask(server)[0].error
+    assert "in mid-answer, after about 1 token" in ask(server)[0].error
 
 
 def test_a_connection_that_ends_before_the_answer(server: OpenAiServer) -> None:
@@ -106,7 +106,7 @@ def test_an_error_within_the_stream(server: OpenAiServer) -> None:
     error = b'data: {"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}\n\n'
     server.replies.append(Reply([chunk("The"), error, DONE]))
     got, _ = ask(server)
-    assert "the engine said EngineCore died" in got.error and "after about 1 tokens" in got.error
+    assert "the engine said EngineCore died" in got.error and "after about 1 token" in got.error
 
 
 def test_an_event_of_another_shape(server: OpenAiServer) -> None:

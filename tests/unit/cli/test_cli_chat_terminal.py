@@ -105,7 +105,7 @@ def test_a_connection_that_breaks_and_escape_sequences_of_a_model(
     server.replies.extend([Reply([chunk("The \x1b]0;owned\x07ca")], cut=True), answer("Paris.")])
     terminal.type("France?" + ENTER)
     terminal.expect("The \N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}ca\n")
-    terminal.expect("the connection broke in mid-answer, after about 1 tokens")
+    terminal.expect("the connection broke in mid-answer, after about 1 token")
     terminal.expect(PROMPT)
     terminal.type(UP + ENTER)
     terminal.expect("Paris.\n")
