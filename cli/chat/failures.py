@@ -71,9 +71,8 @@ def broken(url: str, why: str, tokens: int, characters: int) -> ChatError:
         return ChatError(
             f"{url}: the connection ended before the answer began ({why}); ask again, `status` shows the nodes"
         )
-    return ChatError(
-        f"the connection broke in mid-answer, after about {tokens} token{'s' * (tokens != 1)} ({characters} characters): {why}; ask again"
-    )
+    arrived = f"about {tokens} token{'s' * (tokens != 1)} ({characters} characters)"
+    return ChatError(f"the connection broke in mid-answer, after {arrived}: {why}; ask again")
 
 
 def _short(text: str) -> str:

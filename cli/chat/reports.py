@@ -40,13 +40,15 @@ def status(cluster: ClusterInventory, screen: Screen, state: Mapping[str, Any] |
     told = describe(cluster, found)
     control = found[cluster.control.name]
     ray = {node["name"]: node for node in (control.facts.get("nodes") or {}).get("nodes", []) if node["alive"]}
-    watched = {str(row.get("node")): row for row in (state or {}).get("replicas", [])}
+    watched: dict[str, list[str]] = {}
+    for replica in (state or {}).get("replicas", []):
+        watched.setdefault(str(replica.get("node")), []).append(_replica(replica))
     hardware = {str(row.get("name")): row for row in (state or {}).get("nodes") or []}
     names = labels(cluster)
     rows = []
     for row in told["nodes"]:
         name = row["node"]
-        engine = _replica(watched[name]) if name in watched else row["engine"]
+        engine = "; ".join(watched.get(name) or [row["engine"]])
         seen = found[name]
         rows.append(
             (
@@ -172,6 +174,8 @@ def _resources(node: Mapping[str, Any] | None, hardware: Mapping[str, Any] | Non
         parts = [f"{count:.0f} {what}" for count, what in counts if count]
     if hardware and isinstance(hardware.get("memory_bytes"), int | float) and hardware["memory_bytes"]:
         parts.append(f"{hardware['memory_bytes'] / _GIB:.1f} GiB")
+    if hardware and isinstance(hardware.get("accelerators"), list):
+        parts += [str(part.get("name") if isinstance(part, dict) else part) for part in hardware["accelerators"]]
     return ", ".join(parts) or "-"
 
 

@@ -15,7 +15,7 @@ from cli import display
 from cli.chat.answer import STOPPED, Answer, Piece
 
 # What a model writes is shown, not obeyed: an escape sequence could rename, clear or answer for the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Screen(Protocol):
@@ -50,7 +50,7 @@ class Screen(Protocol):
 
 def harmless(text: str) -> str:
     """Text for a terminal: line ends and tabs stay, control characters become visible."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r", ""))
 
 
 def footer(answer: Answer, who: str) -> str:
@@ -113,8 +113,8 @@ class Plain:
         """The footer, or the error, on stderr."""
         if self._as_json:
             sys.stdout.write(json.dumps(answer.to_json(), ensure_ascii=False) + "\n")
-        elif not self._at_start:
-            sys.stdout.write("\n")
+        elif not self._at_start or not (answer.answer or answer.error):
+            sys.stdout.write("\n")  # an empty answer is a line too
         sys.stdout.flush()
         self._at_start = True
         if answer.error:

@@ -212,8 +212,14 @@ def test_status_and_logs_of_a_cluster_that_is_down(server: OpenAiServer, place: 
     log = place.home / "laptop" / "nodes" / "worker1" / "supervisor" / "cluster-ray-worker.log"
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"line {number}\n" for number in range(50)))
+    server.documents["/cluster/state"] = {
+        "replicas": [{"node": "worker1", "state": "starting", "reason": "loads weights", "since": time.time() - 600}],
+        "nodes": [{"name": "worker2", "memory_bytes": 16 * 1024**3, "accelerators": [{"name": "RTX 5070"}]}],
+    }
     done = chat(place, "status\nlogs worker1 3\n")
     assert "0 of 3 nodes in Ray" in done.stdout, done.stderr
+    assert "starting: loads weights for 10 min" in done.stdout
+    assert "16.0 GiB, RTX 5070" in done.stdout
     assert all(label in done.stdout for label in ("Head Node", "Worker Node #1", "Worker Node #2", "worker2"))
     assert "── Worker Node #1: worker1, 127.0.6.11 · cluster-ray-worker\nline 47\nline 48\nline 49\n" in done.stdout
     assert "line 46" not in done.stdout
@@ -238,6 +244,13 @@ def test_ctrl_c_ends_a_pipe_and_the_engine_is_told(server: OpenAiServer, place: 
     assert b"stopped by you" in stderr and b"Traceback" not in stderr
     assert server.left.wait(10)
     assert len(server.asked) == 1
+
+
+def test_an_empty_answer_is_a_line(server: OpenAiServer, place: Place) -> None:
+    server.replies.extend([answer(), answer("Paris.")])
+    done = chat(place, "one\ntwo\n")
+    assert (done.exit_code, done.stdout) == (0, "\nParis.\n")
+    assert [message["content"] for message in server.asked[1]["messages"]] == ["two"]
 
 
 def test_bytes_that_are_no_text(server: OpenAiServer, place: Place) -> None:
