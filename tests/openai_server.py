@@ -7,6 +7,7 @@ a connection that is cut. The shapes are those of OpenAI's API reference, "Chat 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 from collections import deque
@@ -90,9 +91,12 @@ def refusal(status: int, message: str, *, code: str | None = None, **headers: st
 
 
 class OpenAiServer:
-    """Listens on `address`, on a port that the system chooses unless one is given; `replies` are used up in order."""
+    """Listens on `address`, on a port that the system chooses unless one is given; `replies` are used up in order.
 
-    def __init__(self, address: str, port: int = 0) -> None:
+    `certificate`: a PEM file with its key, for HTTPS.
+    """
+
+    def __init__(self, address: str, port: int = 0, *, certificate: Path | None = None) -> None:
         self.replies: deque[Reply] = deque()
         self.documents: dict[str, Any] = {"/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model"}]}}
         self.asked: list[dict[str, Any]] = []
@@ -144,13 +148,18 @@ class OpenAiServer:
 
         self._server = ThreadingHTTPServer((address, port), Handler)
         self._server.daemon_threads = True
+        self._scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.address, self.port = address, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
         """Base address of its API."""
-        return f"http://{self.address}:{self.port}/v1"
+        return f"{self._scheme}://{self.address}:{self.port}/v1"
 
     def __enter__(self) -> OpenAiServer:
         self._thread.start()

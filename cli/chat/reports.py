@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from cli import runner
+from cli import display, runner
 from cli.chat.failures import ChatError
 from cli.chat.nodes import labels, title
 from cli.chat.screen import Screen
@@ -40,23 +41,20 @@ def status(cluster: ClusterInventory, screen: Screen, state: Mapping[str, Any] |
     told = describe(cluster, found)
     control = found[cluster.control.name]
     ray = {node["name"]: node for node in (control.facts.get("nodes") or {}).get("nodes", []) if node["alive"]}
-    watched: dict[str, list[str]] = {}
-    for replica in (state or {}).get("replicas", []):
-        watched.setdefault(str(replica.get("node")), []).append(_replica(replica))
     hardware = {str(row.get("name")): row for row in (state or {}).get("nodes") or []}
     names = labels(cluster)
     rows = []
     for row in told["nodes"]:
         name = row["node"]
-        engine = "; ".join(watched.get(name) or [row["engine"]])
         seen = found[name]
+        since = _age(row["since"])
         rows.append(
             (
                 names[name],
                 name,
                 row["address"],
                 row["ray"] if seen.connected else f"unreachable: {seen.error}",
-                engine,
+                _reasoned(row["engine"], row["reason"]) + (f" for {since}" if since != "-" else ""),
                 _resources(ray.get(name), hardware.get(name)),
                 row["memory"] or "-",
             )
@@ -75,19 +73,32 @@ def status(cluster: ClusterInventory, screen: Screen, state: Mapping[str, Any] |
     )
 
 
-def actors(cluster: ClusterInventory, screen: Screen, state: Mapping[str, Any]) -> None:
+def engines(cluster: ClusterInventory, screen: Screen) -> list[Mapping[str, Any]]:
+    """What the engines say of themselves, asked from the control node: where the watch service says nothing."""
+    control = cluster.control.name
+    with screen.busy(f"asking the engines from {control}"):
+        alone = replace(cluster, hosts=(cluster.control,))
+        seen = runner.observe(alone, {control: [FactRequest("life", "facts.vllm.Life")]})[control]
+    if "life" not in seen.facts:
+        raise ChatError(
+            f"{control}: the engines could not be asked: {seen.error or seen.errors.get('life', 'not read')}"
+        )
+    return list(seen.facts["life"])
+
+
+def actors(cluster: ClusterInventory, screen: Screen, replicas: Sequence[Mapping[str, Any]]) -> None:
     """Engine replicas: where, in which state and since when, and what they proved."""
     rows = [
         (
             str(replica.get("replica") or "-"),
             title(cluster, str(replica.get("node") or ""), str(replica.get("address") or "")),
             str(replica.get("model") or "-"),
-            _with_reason(replica),
+            _reasoned(replica.get("state"), replica.get("reason")),
             _age(replica.get("since")),
             _proofs(replica.get("proofs")),
             _load(replica),
         )
-        for replica in state["replicas"]
+        for replica in replicas
     ]
     if not rows:
         screen.say("no engine replica is known; `logs` may say why")
@@ -126,14 +137,8 @@ def log_request(host: Host, lines: int) -> FactRequest:
     return FactRequest("logs", "facts.logs.Logs", arguments)
 
 
-def _replica(replica: Mapping[str, Any]) -> str:
-    since = _age(replica.get("since"))
-    return f"{_with_reason(replica)}{f' for {since}' if since != '-' else ''}"
-
-
-def _with_reason(replica: Mapping[str, Any]) -> str:
-    state, reason = str(replica.get("state") or "unknown"), str(replica.get("reason") or "")
-    return f"{state}: {reason}" if reason and state != "serving" else state
+def _reasoned(state: Any, reason: Any) -> str:
+    return f"{state or 'unknown'}: {reason}" if reason and state != "serving" else str(state or "unknown")
 
 
 def _proofs(proofs: Any) -> str:
@@ -160,11 +165,7 @@ def _age(since: Any) -> str:
     """How long ago a Unix time was; `-` for none."""
     if not isinstance(since, int | float) or isinstance(since, bool):
         return "-"
-    seconds = max(0.0, time.time() - since)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return display.duration(max(0.0, time.time() - since))
 
 
 def _resources(node: Mapping[str, Any] | None, hardware: Mapping[str, Any] | None) -> str:

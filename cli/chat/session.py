@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
+from cli import clusters
 from cli.chat import reports
 from cli.chat.answer import STOPPED, Answer, Piece
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
@@ -33,7 +35,7 @@ class Session:
     ) -> None:
         self._cluster, self._link, self._conversation = cluster, link, conversation
         self._screen, self._interrupts = screen, interrupts
-        self._nodes = [host.name for host in cluster.hosts]
+        self._nodes: list[str] = [host.name for host in cluster.hosts]
         self._failed = False
         self.models: list[str] = []
 
@@ -90,7 +92,7 @@ class Session:
                 break
             talk.turns.pop(0)
             dropped += 1
-        self._screen.end(answer, title(self._cluster, answer.node, answer.address))
+        self._screen.end(answer, self._who(answer))
         if dropped:
             left_out = "oldest turn is" if dropped == 1 else f"{dropped} oldest turns are"
             self._screen.problem(f"the conversation is longer than the model can read: its {left_out} left out")
@@ -99,6 +101,14 @@ class Session:
         elif answer.answer:
             talk.turns.append((question, answer.answer))
         return answer
+
+    def _who(self, answer: Answer) -> str:
+        """The node of an answer. One that is not known may have joined since the inventory was read."""
+        if answer.node and answer.node not in self._nodes:
+            with contextlib.suppress(OperatorError):
+                self._cluster = clusters.load(str(self._cluster.path))
+                self._nodes[:] = [host.name for host in self._cluster.hosts]
+        return title(self._cluster, answer.node, answer.address)
 
     def _exchange(self, question: str, body: dict[str, Any], *, shown: bool = True) -> Answer:
         answer = Answer(question, time.monotonic(), model=body["model"])
@@ -150,8 +160,12 @@ class Session:
             self._screen.problem(unsaid)
 
     def _do_actors(self, _argument: str) -> None:
-        state = reports.cluster_state(self._cluster, self._link.api())
-        reports.actors(self._cluster, self._screen, state)
+        try:
+            replicas = reports.cluster_state(self._cluster, self._link.api())["replicas"]
+        except (ChatError, OperatorError) as error:
+            self._screen.problem(f"{error}; asking the engines themselves")
+            replicas = reports.engines(self._cluster, self._screen)
+        reports.actors(self._cluster, self._screen, replicas)
 
     def _do_logs(self, argument: str) -> None:
         asked = log_argument(argument, self._nodes)
@@ -173,7 +187,7 @@ class Session:
                 raise KeyboardInterrupt
             correct = not answer.error and expected.lower() in answer.answer.lower()
             right += correct
-            who = title(self._cluster, answer.node, answer.address)
+            who = self._who(answer)
             answered.add(who)
             said = answer.error or f"{' '.join(answer.answer.split())!r} from {who} in {self._seconds(answer)}"
             (self._screen.say if correct else self._screen.problem)(f"{'✓' if correct else '✗'} {said}")

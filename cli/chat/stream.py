@@ -7,6 +7,7 @@ operator was thinking.
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +45,11 @@ class Api:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             transport=httpx.HTTPTransport(
-                uds=socket, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+                # This machine's own certificates and SSL_CERT_FILE, as `cluster ask` has them; httpx brings others.
+                verify=ssl.create_default_context(),
+                uds=socket,
+                trust_env=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
             ),
             trust_env=False,
         )
@@ -140,7 +145,10 @@ class Api:
     def _refused(self, url: str, response: httpx.Response, body: bytes) -> ChatError:
         return refusal(url, response.status_code, response.headers, body, cluster=self._cluster, key=self._key_file)
 
-    def _unreachable(self, url: str, error: Exception) -> Unreachable:
+    def _unreachable(self, url: str, error: Exception) -> ChatError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            remedy = "set SSL_CERT_FILE to the certificate of the authority that signed it"
+            return ChatError(f"{url}: its certificate is not trusted here ({error}); {remedy}")
         why = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         return Unreachable(
             f"{url} cannot be reached ({why}); `status` shows the nodes, `cluster -c {self._cluster} up` starts them"

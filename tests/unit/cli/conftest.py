@@ -25,7 +25,7 @@ def server() -> Iterator[OpenAiServer]:
 def place(server: OpenAiServer, tmp_path: Path, repository: Path) -> Place:
     """The laptop's inventory with the server's address and port."""
     text = (repository / "inventories" / "laptop.py").read_text()
-    text = text.replace("127.0.0.1", "127.0.6.1").replace(
+    text = text.replace("127.0.0.", "127.0.6.").replace(
         "    serving=Serving(", f"    serving=Serving(api_port={server.port},"
     )
     path = tmp_path / "mine.py"

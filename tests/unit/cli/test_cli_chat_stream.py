@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +183,31 @@ def test_models(server: OpenAiServer) -> None:
     server.documents["/v1/models"] = {"data": [{"name": "x"}]}
     with pytest.raises(ChatError, match="no list of models"):
         Api(server.url, cluster="mine").models()
+
+
+def test_https_with_a_certificate_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused with what to do, and good once SSL_CERT_FILE names it."""
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("no openssl on this machine to make a certificate with")
+    key, certificate, both = (tmp_path / name for name in ("key.pem", "certificate.pem", "both.pem"))
+    made = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    names = ["-subj", "/CN=cluster", "-addext", "subjectAltName=IP:127.0.6.10", "-keyout", str(key), "-out"]
+    subprocess.run([*made, *names, str(certificate)], check=True, capture_output=True)
+    both.write_text(certificate.read_text() + key.read_text())
+    with OpenAiServer("127.0.6.10", certificate=both) as server:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        assert "certificate is not trusted here" in ask(server)[0].error
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert ask(server)[0].answer == "The capital of France is Paris."

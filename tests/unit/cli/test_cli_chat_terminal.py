@@ -144,7 +144,7 @@ def test_plain_on_a_terminal(place: Place, server: OpenAiServer) -> None:
 
 
 def test_a_history_that_cannot_be_kept(place: Place, server: OpenAiServer) -> None:
-    place.home.write_text("not a directory")
+    (place.home / "chat-history").mkdir(parents=True)  # a file is wanted
     session = PseudoTerminal(chat_command(place), place.environment)
     try:
         session.expect("what you type is not kept")
