@@ -213,7 +213,8 @@ def _answer(status: int, message: str, kind: str, condition: str, header: str = 
 def _body(status: int, message: str, kind: str, header: str = "") -> str:
     body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
     escaped = body.replace("\\", "\\\\").replace('"', '\\"')
-    return f'status {status} content-type application/json string "{escaped}"' + (f" hdr {header}" if header else "")
+    # A plain `string` in http-error leaves the header away; nothing in the texts is a format to HAProxy.
+    return f'status {status} content-type application/json lf-string "{escaped}"' + (f" hdr {header}" if header else "")
 
 
 def _bracketed(address: str) -> str:
