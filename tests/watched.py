@@ -181,6 +181,7 @@ class Watching:
             "port": self.port,
             "endpoint": "http://127.0.0.10:8000/v1",
             "models": ["smollm2-135m-instruct"],
+            "span": False,
             "dashboard": ray.url,
             "token_file": str(self.token_file),
             "key_file": "",

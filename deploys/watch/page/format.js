@@ -15,7 +15,7 @@ export function rate(value) {
 export function seconds(value) {
   if (!known(value)) return DASH;
   if (value < 1) return `${Math.round(value * 1000)} ms`;
-  return `${value.toFixed(value < 10 ? 2 : 1)} s`;
+  return `${value.toFixed(value < 3 ? 2 : 1)} s`;
 }
 
 export function memory(used, total) {

@@ -31,7 +31,8 @@ function notice(words) {
 function summary(state) {
   const up = state.nodes.filter((node) => node.state === "up").length;
   const serving = state.replicas.filter((replica) => replica.state === "serving").length;
-  const known = state.replicas.length;
+  const without = state.nodes.filter((node) => node.engine && !state.replicas.some((replica) => replica.node === node.name));
+  const known = state.span ? Math.max(1, state.replicas.length) : state.replicas.length + without.length;
   return `${up} of ${state.nodes.length} nodes up, ${serving} of ${known} ${known === 1 ? "replica" : "replicas"} serving`;
 }
 

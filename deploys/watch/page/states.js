@@ -11,6 +11,7 @@ export const REPLICA = {
   silent: { kind: "bad", word: "silent" },
   gone: { kind: "idle", word: "gone" },
   unreadable: { kind: "bad", word: "unreadable" },
+  part: { kind: "idle", word: "part of the engine" },
   none: { kind: "idle", word: "no engine answers" },
 };
 

@@ -27,7 +27,7 @@ export class Topology {
     this.state = state;
     this.listLinks(state.links);
     if (!this.width) return;
-    const nodes = state.nodes.map((node) => ({ ...shown(node), replicas: chips(node, state.replicas) }));
+    const nodes = state.nodes.map((node) => ({ ...shown(node), replicas: chips(node, state) }));
     this.draw(this.width, nodes, state.links);
   }
 }
@@ -43,9 +43,10 @@ function shown(node) {
   return { name, label, address, role, state, accelerators, engine, cpus, share, memory: memory(node.memory_used_bytes, node.memory_bytes) };
 }
 
-function chips(node, replicas) {
+function chips(node, { replicas, span }) {
   const mine = replicas.filter((replica) => replica.node === node.name);
-  if (!mine.length && node.engine) return [{ ...REPLICA.none, load: "", flow: false }];
+  // One engine over several nodes answers from one of them.
+  if (!mine.length && node.engine) return [{ ...(span && replicas.length ? REPLICA.part : REPLICA.none), load: "", flow: false }];
   return mine.map((replica) => {
     const { running, waiting } = replica.requests;
     const busy = running + waiting > 0;
@@ -184,7 +185,7 @@ function box({ node, x, y, width, height }) {
     svg("text", { class: "mono", x: 12, y: 44 }, clip(`${node.name} · ${node.address}`, Math.floor(inner / 7.1))),
     svg("text", { class: "faint", x: 12, y: 63 }, clip(parts + processors, Math.floor(inner / 6.2))),
     svg("text", { class: `word ${kind}`, x: width - 12, y: 25, "text-anchor": "end" }, word),
-    sign(kind, { x: width - 12 - word.length * 7.2 - 20, y: 14 }),
+    sign(kind, { x: width - 12 - word.length * 7.8 - 19, y: 14 }),
   );
   let top = 74;
   if (node.memory) {

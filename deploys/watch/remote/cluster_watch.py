@@ -219,6 +219,7 @@ class Watch:
             "at": round(at, 1),
             "endpoint": self.configuration["endpoint"],
             "models": self.configuration["models"],
+            "span": self.configuration["span"],
             "ray": {"answers": self.ray_answers, "detail": self.ray_detail},
             "nodes": [self._node(node) for node in self.nodes],
             "links": self.configuration["links"],
