@@ -15,6 +15,7 @@ export class Key {
     this.changed = changed;
     this.dialog = byId("key-dialog");
     this.input = byId("key");
+    byId("key-button").hidden = sessionStorage.getItem(NAME) === null;
     byId("key-button").addEventListener("click", () => this.open(false));
     byId("key-cancel").addEventListener("click", () => this.dialog.close());
     byId("key-forget").addEventListener("click", () => this.use(""));
