@@ -87,6 +87,7 @@ class Engine(Local):
 
     def __init__(self, node: str, address: str, port: int = 0) -> None:
         self.silent = False
+        self.metrics_text: str | None = None  # instead of true ones
         self.counts = [0, 0, 0]  # requests with a first token within 0.1 s, 0.5 s, at all
         now = time.time()
         self.said: dict[str, Any] = {
@@ -123,6 +124,8 @@ class Engine(Local):
 
     def metrics(self) -> str:
         """Two histograms as vLLM's Prometheus endpoint writes them."""
+        if self.metrics_text is not None:
+            return self.metrics_text
         labels = 'engine="0",model_name="smollm2-135m-instruct"'
         lines = []
         for name in ("vllm:time_to_first_token_seconds", "vllm:inter_token_latency_seconds"):
@@ -140,12 +143,15 @@ class Ray(Local):
         self.dead: set[str] = set()
         self.nodes = nodes
         self.asked_without_token = 0
+        self.nonsense: Any = None  # instead of a true answer
         super().__init__(nodes["head"], self._answer)
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         if handler.headers.get("Authorization") != f"Bearer {TOKEN}":
             self.asked_without_token += 1
             send(handler, 401, None)
+        elif self.nonsense is not None:
+            send(handler, 200, self.nonsense)
         elif handler.path.startswith("/api/v0/nodes"):
             captured = json.loads(CAPTURED.read_text())
             head, worker = captured["data"]["result"]["result"][:2]

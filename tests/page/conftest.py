@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from tests.chromium import browser
 from tests.watched import FIRST, HEAD, SECOND, THIRD, Engine, Gateway, Ray, Watching
 
 NODES = {"head": HEAD, "worker1": FIRST, "worker2": SECOND, "worker3": THIRD}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+__all__ = ["browser"]  # a fixture of tests/chromium.py
 
 
 class Served:
@@ -34,20 +33,6 @@ class Served:
         stack.callback(self.watching.stop)
         self.gateway = Gateway(self.watching)
         stack.callback(self.gateway.close)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for a module of tests."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt-get install --no-install-recommends chromium")
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox refuses to start as root.
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [], timeout=60_000
-        )
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from watch_http import NoAnswer, Request, Response, Server, get  # type: ignore[import-not-found]
-from watch_state import Replicas, mapping, number, proof, text, verify_record  # type: ignore[import-not-found]
+from watch_state import Replicas, mapping, number, proof, sequence, text, verify_record  # type: ignore[import-not-found]
 
 PROBE_SECONDS = 1.5
 RAY_SECONDS = 5.0
@@ -163,9 +163,9 @@ class Watch:
                 self.ray = newest(row for row in rows if isinstance(row, dict))
                 self.ray_answers, self.ray_detail = True, ""
                 if rounds % 2 == 0:
-                    summary = mapping(mapping(await self._ask_ray("/nodes?view=summary")).get("data")).get("summary")
-                    rows = summary if isinstance(summary, list) else []
-                    self.machines = {text(mapping(row.get("raylet")).get("nodeId")): row for row in map(mapping, rows)}
+                    answer = mapping(mapping(await self._ask_ray("/nodes?view=summary")).get("data"))
+                    rows = [mapping(row) for row in sequence(answer.get("summary"))]
+                    self.machines = {text(mapping(row.get("raylet")).get("nodeId")): row for row in rows}
             except NoAnswer as error:
                 self.ray_answers, self.ray_detail = False, str(error)
             rounds += 1
@@ -231,8 +231,8 @@ class Watch:
     def _node(self, node: dict[str, Any]) -> dict[str, Any]:
         row = self.ray.get(node["name"], {})
         machine = self.machines.get(text(row.get("node_id")), {})
-        total, _, _, used = (*(machine.get("mem") or ()), None, None, None, None)[:4]
-        processors = machine.get("cpus") or [None]
+        total, _, _, used = (*sequence(machine.get("mem")), None, None, None, None)[:4]
+        processors, *_ = (*sequence(machine.get("cpus")), None)
         alive = row.get("state") == "ALIVE" if self.ray_answers else None
         reached = self.reached.get(node["name"])
         state = "unknown" if alive is None else "up" if alive else "down"
@@ -244,7 +244,7 @@ class Watch:
             "state": state,
             "alive": alive,
             "detail": text(row.get("state_message")) if alive is False else "",
-            "cpus": number(processors[0]),
+            "cpus": number(processors),
             "gpus": number(mapping(row.get("resources_total")).get("GPU", 0)),
             "memory_bytes": number(total),
             "memory_used_bytes": number(used),
@@ -317,7 +317,12 @@ async def main(path: str) -> int:
     stop = asyncio.Event()
     for number_ in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number_, stop.set)
-    await watch.run(stop)
+    try:
+        await watch.run(stop)
+    except OSError as error:
+        place = f"{watch.configuration['address']}:{watch.configuration['port']}"
+        print(f"cannot serve on {place}: {error.strerror or error}; is another cluster up here?", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -21,6 +21,7 @@ GONE_SECONDS = 20.0
 SILENT_SECONDS = 600.0
 TEXT = 400
 FAILURES = 200
+LARGEST = 1e15
 
 HISTOGRAMS = {
     "ttft_seconds": "vllm:time_to_first_token_seconds",
@@ -35,10 +36,15 @@ def text(value: Any, length: int = TEXT) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A number that can be reckoned with (no NaN, nothing beyond LARGEST), or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
         return None
     return value
+
+
+def sequence(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -113,8 +119,12 @@ def histogram(metrics: str, name: str) -> Buckets:
     """Upper bound -> cumulative count of a Prometheus histogram, over all label sets; empty when there is none."""
     found: Buckets = {}
     for match in re.finditer(rf'^{re.escape(name)}_bucket{{[^\n]*?le="([^"]+)"[^\n]*}} ([0-9.e+]+)$', metrics, re.M):
-        bound = float(match[1])
-        found[bound] = found.get(bound, 0.0) + float(match[2])
+        try:
+            bound, count = float(match[1]), float(match[2])
+        except ValueError:
+            continue
+        if bound > 0 and count < LARGEST:
+            found[bound] = found.get(bound, 0.0) + count
     return found
 
 

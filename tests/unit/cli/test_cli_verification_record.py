@@ -82,7 +82,7 @@ def test_a_cluster_that_was_never_up_has_no_place_for_it(home: Path) -> None:
 
 @pytest.fixture
 def remote(laptop: ClusterInventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterInventory:
-    """A managed host behind programs in the place of ssh, sudo and runuser: they note their arguments and go on here."""
+    """A managed host behind programs in the place of ssh, sudo and runuser: each notes its arguments and goes on."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, goes_on in (

@@ -195,6 +195,60 @@ def test_what_is_no_proof_is_no_replica(start: Start, engine: Engine, answer: An
     watching.until(lambda state: states(state) == {"worker1": "serving"})
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"data": {"result": {"result": [None, 7, {"node_name": ["x"], "start_time_ms": "soon"}]}, "summary": [1, {}]}},
+        {
+            "data": {
+                "result": {"result": [{"node_name": "head", "state": "ALIVE", "resources_total": 5, "node_id": 7}]},
+                "summary": [{"raylet": {"nodeId": 7}, "mem": 5, "cpus": {"a": 1}}],
+            }
+        },
+        {"data": {"result": {"result": "no"}}},
+        [[[]]],
+        b"\x00",
+    ],
+)
+def test_a_dashboard_that_talks_nonsense_ends_nothing(start: Start, ray: Ray, engine: Engine, nonsense: Any) -> None:
+    ray.nonsense = nonsense
+    watching = start({"worker1": [engine.port]})
+    watching.until(lambda state: states(state) == {"worker1": "serving"})
+    watching.until(lambda state: state["ray"]["detail"] != "not asked yet")
+    watching.until(lambda state: len(state["load"]["history"]) > 5)
+    ray.nonsense = None
+    watching.until(lambda state: node(state, "worker1")["state"] == "up")
+
+
+def test_numbers_that_are_none_end_nothing(start: Start, engine: Engine) -> None:
+    name = "vllm:time_to_first_token_seconds_bucket"
+    counts = ("1.2.3", "1e+400", "99999999999999999999", "5")
+    engine.metrics_text = "".join(
+        f'{name}{{le="{bound}"}} {count}\n' for bound in ("0.1", "nan", "x", "-1", "+Inf") for count in counts
+    )
+    engine.said["generated_tokens"] = 10**400
+    watching = start({"worker1": [engine.port]})
+    watching.until(lambda state: len(state["load"]["history"]) > 8)
+    state = watching.state()
+    assert states(state) == {"worker1": "serving"}
+    assert b"NaN" not in watching.get("/cluster/state")[1] and b"Infinity" not in watching.get("/cluster/state")[1]
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path, ray: Ray, engine: Engine) -> None:
+    watching = Watching(tmp_path, ray, {"worker1": [engine.port]})
+    watching.file.write_text(json.dumps(watching.configuration))
+    with socket.create_server((HEAD, watching.port)):
+        done = subprocess.run(
+            [sys.executable, str(watched.REMOTE / "cluster_watch.py"), str(watching.file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"{HEAD}:{watching.port}" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_what_a_replica_says_is_clipped(start: Start, engine: Engine) -> None:
     engine.said |= {"reason": "x" * 100_000, "generated_tokens": float("nan"), "kv_cache_usage": "<script>", "more": 1}
     watching = start({"worker1": [engine.port]})
