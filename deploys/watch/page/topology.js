@@ -52,7 +52,7 @@ function chips(node, { replicas, span }) {
     const busy = running + waiting > 0;
     const queue = waiting ? `${count(running)} + ${count(waiting)} waiting` : `${count(running)} running`;
     const load = busy ? queue : replica.tokens_per_second ? `${rate(replica.tokens_per_second)} tok/s` : "idle";
-    return { ...replicaState(replica), load: replica.state === "serving" || busy ? load : "", flow: running > 0 };
+    return { ...replicaState(replica), load: replica.state === "serving" || busy ? load : "", flow: running > 0 && replicaState(replica).kind !== "bad" };
   });
 }
 
