@@ -231,8 +231,9 @@ class Watch:
     def _node(self, node: dict[str, Any]) -> dict[str, Any]:
         row = self.ray.get(node["name"], {})
         machine = self.machines.get(text(row.get("node_id")), {})
-        total, _, _, used = (*sequence(machine.get("mem")), None, None, None, None)[:4]
-        processors, *_ = (*sequence(machine.get("cpus")), None)
+        memory: list[Any] = sequence(machine.get("mem"))
+        processors: list[Any] = sequence(machine.get("cpus"))
+        total, _, _, used = (*memory, None, None, None, None)[:4]
         alive = row.get("state") == "ALIVE" if self.ray_answers else None
         reached = self.reached.get(node["name"])
         state = "unknown" if alive is None else "up" if alive else "down"
@@ -244,7 +245,7 @@ class Watch:
             "state": state,
             "alive": alive,
             "detail": text(row.get("state_message")) if alive is False else "",
-            "cpus": number(processors),
+            "cpus": number(processors[0]) if processors else None,
             "gpus": number(mapping(row.get("resources_total")).get("GPU", 0)),
             "memory_bytes": number(total),
             "memory_used_bytes": number(used),
