@@ -102,7 +102,7 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
         if HEAD not in running:
             wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
             wanted |= {ports.dashboard_metrics: "the dashboard's metrics"}
-            wanted |= {settings.serving.api_port: "the API"}
+            wanted |= {settings.serving.api_port: "the API", ports.watch: "the web page"}
         if not settings.shared_files and DEPOT not in running:
             wanted |= {settings.depot_port: "the depot"}
     if not running & {HEAD, WORKER}:

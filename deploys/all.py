@@ -8,6 +8,7 @@ from deploys.operations import stage
 from deploys.ray_head.deploy import ray_head
 from deploys.ray_worker.deploy import ray_worker
 from deploys.vllm.deploy import vllm, weights
+from deploys.watch.deploy import watch
 
 # Users, files, firewall and driver first: everything after runs as that user, with those files, behind that firewall.
 compute_base()
@@ -25,8 +26,9 @@ if "compute" in host.groups:
     weights()
 stage.meet(name="Runtime and weights are on every node", reached="runtime")
 
-# The head before the workers: they join it.
+# The page before the rest: it shows what comes up. The head before the workers: they join it.
 if "control" in host.groups:
+    watch()
     ray_head()
 stage.meet(name="The Ray head answers", reached="head")
 if "compute" in host.groups:

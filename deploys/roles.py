@@ -17,6 +17,7 @@ from deploys.files import ManagedFile
 from deploys.gateway.configuration import haproxy_text
 from deploys.services import Service, service_file, supervisor_file
 from deploys.settings import Settings
+from deploys.watch.service import watch_files, watch_service
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
@@ -265,14 +266,15 @@ def services(settings: Settings) -> tuple[Service, ...]:
     if not settings.is_control:
         return (worker_service(settings),)
     depot = () if settings.shared_files else (depot_service(settings),)
-    return (*depot, head_service(settings), serve_service(settings), gateway_service(settings))
+    rest = (serve_service(settings), gateway_service(settings), watch_service(settings))
+    return (*depot, head_service(settings), *rest)
 
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Every file that this project declares on a host, but for secrets."""
     files = [*base_files(settings), *(service_file(settings, service) for service in services(settings))]
     if settings.is_control:
-        files += [serve_file(settings), gateway_file(settings)]
+        files += [serve_file(settings), gateway_file(settings), *watch_files(settings)]
         if not settings.shared_files:
             files.append(depot_file(settings))
     return tuple(files)

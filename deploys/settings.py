@@ -136,6 +136,8 @@ class Settings:
     serving: Serving
     gateway: Gateway
     engine_ports: Mapping[str, tuple[int, ...]]
+    parts: Mapping[str, tuple[str, ...]]
+    links: tuple[Mapping[str, Any], ...]
     secrets: Mapping[str, str]
     directories: Directories
     accelerators: tuple[str, ...]
@@ -190,6 +192,8 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         values["gateway"] = _build(Gateway, values["gateway"], f"{where}.gateway")
         values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
         values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
+        values["parts"] = {node: tuple(parts) for node, parts in values["parts"].items()}
+        values["links"] = tuple(values["links"])
         values["accelerators"] = tuple(values["accelerators"])
         values["kernel_arguments"] = tuple(values["kernel_arguments"])
     except KeyError as error:

@@ -151,6 +151,16 @@ def compose(
             if node.role == "compute" and index <= plan["engine_nodes"] and node.name not in present.draining
             for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
         },
+        "parts": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
+        "links": [
+            {
+                "kind": link.kind,
+                "members": list(link.members),
+                "bits_per_second": link.bits_per_second.value,
+                "optional": link.optional,
+            }
+            for link in cluster.links
+        ],
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
 

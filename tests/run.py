@@ -32,6 +32,7 @@ def main() -> int:
             "tests/unit",
             "tests/facts",
             "tests/operations",
+            "tests/page",
             "tests/lab",
             "tests/laptop",
             "tests/integration",

@@ -95,6 +95,7 @@ def test_services_in_the_order_in_which_they_start(composed: Any) -> None:
         "cluster-ray-head",
         "cluster-serve",
         "cluster-gateway",
+        "cluster-watch",
     ]
     assert [service.name for service in roles.services(managed["compute0"])] == ["cluster-ray-worker"]
     assert "cluster-depot" not in [service.name for service in roles.services(supervised["control"])]
@@ -148,7 +149,7 @@ def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
         assert "ray-token" in roles.secret_files(settings)
         for service in roles.services(settings):
-            if service.name not in ("cluster-depot", "cluster-gateway"):
+            if service.name not in ("cluster-depot", "cluster-gateway", "cluster-watch"):
                 assert service.environment["RAY_AUTH_MODE"] == "token"
                 assert service.environment["RAY_AUTH_TOKEN_PATH"] == roles.secret_files(settings)["ray-token"]
 
