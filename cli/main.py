@@ -13,7 +13,7 @@ import click
 from cli import display
 from cli.errors import INTERRUPTED, OperatorError
 
-_COMMANDS = ("up", "down", "status", "verify", "ask", "doctor", "lab", "control", "doc", "completion")
+_COMMANDS = ("up", "down", "status", "verify", "ask", "models", "doctor", "lab", "control", "doc", "completion")
 
 
 class LazyGroup(click.Group):

@@ -102,6 +102,7 @@ def compose(
             f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address"
         )
 
+    model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory's name
     plan = _serving_plan(name, cluster, serving)
     directories = _directories(name, site)
     shared = {
@@ -117,7 +118,7 @@ def compose(
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "model": {**known_model(serving.model), "directory": f"{directories['models']}/{serving.model}"},
+        "model": {**model, "directory": f"{directories['models']}/{model['name']}"},
         "serving": plan,
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
