@@ -34,6 +34,7 @@ def main() -> int:
             "tests/operations",
             "tests/lab",
             "tests/laptop",
+            "tests/runtime",
             "tests/integration",
             "tests/live",
         ]
