@@ -149,12 +149,12 @@ def test_no_progress_ends_after_a_few_tries(start: Start, hub: Hub, tmp_path: Pa
     hub.break_after = [1_000_000] + [0] * 50
     done = fetch(start, hub, tmp_path / "tiny")
     assert done.status == 1
-    assert "5 tries, the last 4 without a new byte, stopped at 1000000 of 3000000 bytes" in done.error
+    assert "5 tries, the last 4 without progress, stopped at 1000000 of 3000000 bytes" in done.error
     assert "run it again, and it goes on from there" in done.error
 
 
 def test_tries_are_bounded_even_with_progress(start: Start, hub: Hub, tmp_path: Path) -> None:
-    hub.always_break_after = 1000
+    hub.always_break_after = 2000
     done = fetch(start, hub, tmp_path / "tiny", CLUSTER_FETCH_PAUSE_SECONDS="0.001")
     assert done.status == 1 and "40 tries" in done.error
     assert len(hub.gets("model.safetensors")) == 40
@@ -201,7 +201,7 @@ def test_a_trickle_is_a_stall(start: Start, hub: Hub, tmp_path: Path) -> None:
     began = time.monotonic()
     done = fetch(start, hub, tmp_path / "tiny", CLUSTER_FETCH_STALL_SECONDS="0.5")
     assert done.status == 1
-    assert "bytes in" in done.error and f"of {len(WEIGHTS)} bytes" in done.error
+    assert "4 tries, the last 4 without progress" in done.error and "bytes in" in done.error
     assert time.monotonic() - began < 60
 
 

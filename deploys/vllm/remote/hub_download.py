@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TRIES_WITHOUT_PROGRESS = 4
+LEAST_PROGRESS_BYTES = 1024
 TRIES_AT_MOST = 40  # however much each of them brought
 RESTARTS_AT_MOST = 3
 STALL_SECONDS = float(os.environ.get("CLUSTER_FETCH_STALL_SECONDS", "120"))
@@ -115,12 +116,13 @@ class Download:
             size = self._size()
             if size >= self.file.size:
                 break
-            barren = 0 if size > self.highest else barren + 1
-            pause = FIRST_PAUSE_SECONDS if size > self.highest else min(pause * 2, PAUSE_AT_MOST_SECONDS)
+            moved = size - self.highest >= LEAST_PROGRESS_BYTES
+            barren = 0 if moved else barren + 1
+            pause = FIRST_PAUSE_SECONDS if moved else min(pause * 2, PAUSE_AT_MOST_SECONDS)
             self.highest = max(self.highest, size)
             if barren >= TRIES_WITHOUT_PROGRESS or self.tries >= TRIES_AT_MOST:
                 raise FetchError(
-                    f"{self.file.path}: {self.tries} tries, the last {barren} without a new byte, stopped at "
+                    f"{self.file.path}: {self.tries} tries, the last {barren} without progress, stopped at "
                     f"{self.highest} of {self.file.size} bytes; last seen: {self.seen}; {TRANSPORT}; what is there is "
                     "kept: mend the network and run it again, and it goes on from there"
                 )

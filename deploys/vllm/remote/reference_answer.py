@@ -48,6 +48,8 @@ def _answers(directory: Path, prompts: Sequence[str], max_tokens: int, dtype: st
     import torch
     import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     config = transformers.AutoConfig.from_pretrained(directory)
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     kind = transformers.AutoModelForCausalLM
@@ -86,7 +88,11 @@ def _agreed(directory: Path, answers: Sequence[Sequence[int]]) -> str:
         if len(set(tokens)) > 1:
             break
         common.append(tokens[0])
-    text = str(AutoTokenizer.from_pretrained(directory).decode(common, skip_special_tokens=True))
+    text = str(
+        AutoTokenizer.from_pretrained(directory).decode(
+            common, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+    )
     return text.rstrip("\ufffd").strip()
 
 
