@@ -16,9 +16,9 @@ from inventories.models.catalogue import EngineKind, Entry, Task
 
 MAXIMUM_LENGTH = 2048
 # The answer is the reference implementation's own on the checked weights: docs/decisions/0013-golden-answers.md.
-GOLDEN = {"prompt": "The capital of France is", "reference": "transformers", "max_tokens": 8}
+GOLDEN = {"prompt": "The capital of France is", "reference": "transformers", "max_tokens": 4}
 GOLDEN_MASKED = {"prompt": "Paris is the [MASK] of France.", "reference": "transformers", "max_tokens": 1}
-GOLDEN_TEXT = {"prompt": "What is the capital of France?", "reference": "transformers", "max_tokens": 8}
+GOLDEN_TEXT = {"prompt": "What is the capital of France?", "reference": "transformers", "max_tokens": 4}
 
 # A hub's own rule for a name: letters, digits and "-_." between them; a revision is a branch, a tag or a commit.
 _ID = re.compile(r"^hub:(?P<repository>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w][\w./-]*))?$")

@@ -1,11 +1,12 @@
-"""transformers_engine.py behind uvicorn, as a replica has it: REMOTE CONCURRENCY NAME=DIRECTORY...
+"""An engine behind uvicorn, as a replica has it: REMOTE CONCURRENCY NAME=DIRECTORY...
 
-Runs in the locked runtime. Prints one JSON line {NAME: port} when all serve. /test/load and /test/answer are the
-engine's own methods, for the tests.
+transformers_engine.py, or with ENGINE=llama llama_engine.py. Runs in the locked runtime. Prints one JSON line
+{NAME: port} when all serve. /test/load and /test/answer are the engine's own methods, for the tests.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -16,9 +17,16 @@ async def serve(name: str, directory: str, concurrency: int) -> tuple[int, Any]:
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse
     from starlette.routing import Mount, Route
-    from transformers_engine import TransformersEngine
 
-    engine = TransformersEngine(directory, name, "auto", "float32", concurrency)
+    engine: Any
+    if os.environ.get("ENGINE") == "llama":
+        from llama_engine import LlamaEngine
+
+        engine = LlamaEngine(directory, name, "chat", "auto", concurrency)
+    else:
+        from transformers_engine import TransformersEngine
+
+        engine = TransformersEngine(directory, name, "auto", "float32", concurrency)
     await engine.start()
 
     async def load(_request: Any) -> Any:

@@ -270,6 +270,16 @@ def test_the_token_goes_to_the_hub_and_into_no_line(start: Start, hub: Hub, tmp_
     assert TOKEN not in done.text + done.error + refused.text + refused.error
 
 
+def test_the_token_may_lie_in_a_file(start: Start, hub: Hub, tmp_path: Path) -> None:
+    secret = tmp_path / "hub-token"
+    missing = fetch(start, hub, tmp_path / "tiny", HF_TOKEN_PATH=str(secret))
+    assert missing.status == 1 and f"token in {secret} cannot be read" in missing.error
+    secret.write_text(f"{TOKEN}\n")
+    done = fetch(start, hub, tmp_path / "tiny", HF_TOKEN_PATH=str(secret))
+    assert done.status == 0 and TOKEN not in done.text + done.error
+    assert {authorization for _, _, authorization in hub.requests} == {f"Bearer {TOKEN}"}
+
+
 def test_without_a_token_none_is_sent_though_one_lies_about(start: Start, hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_text(TOKEN)

