@@ -82,7 +82,8 @@ def test_a_whole_repository(start: Start, hub: Hub, tmp_path: Path) -> None:
     last = [line for line in done.lines if line["phase"] == "download"][-1]
     assert last["all_done"] == last["all_total"] == sum(len(FILES[name]) for name in manifest["files"])
     assert last["bytes_per_second"] > 0
-    assert not (tmp_path / "tiny.partial").exists()
+    assert {path.name for path in tmp_path.iterdir()} >= {"tiny", "tiny.lock"}
+    assert not any(path.suffix in (".partial", ".progress") for path in tmp_path.iterdir())
 
 
 def test_the_second_time_nothing_is_asked(start: Start, hub: Hub, tmp_path: Path) -> None:
@@ -122,6 +123,8 @@ def test_killed_and_started_again_it_goes_on_from_there(start: Start, hub: Hub, 
             else []
         )
         time.sleep(0.02)
+    latest = json.loads((tmp_path / "tiny.progress").read_text())
+    assert latest["phase"] in ("space", "download", "verify") and latest.get("total", 1) > 0
     process.kill()
     process.wait(10)
     assert not (tmp_path / "tiny").exists()

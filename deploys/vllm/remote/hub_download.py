@@ -55,8 +55,14 @@ def clean(text: str) -> str:
 
 
 def say(phase: str, **values: Any) -> None:
-    """One line of JSON on stdout, for whoever shows progress."""
-    print(clean(json.dumps({"phase": phase, **values})), flush=True)
+    """Progress: one line of JSON on stdout, and alone in the file that fetch_model.py keeps while it runs."""
+    line = clean(json.dumps({"phase": phase, **values}))
+    print(line, flush=True)
+    if path := os.environ.get("CLUSTER_FETCH_PROGRESS"):
+        fresh = Path(f"{path}.new")
+        with contextlib.suppress(OSError):  # a full disk ends the fetch with its own message
+            fresh.write_text(line + "\n")
+            fresh.replace(path)
 
 
 class Download:
