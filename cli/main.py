@@ -13,7 +13,21 @@ import click
 from cli import display
 from cli.errors import INTERRUPTED, OperatorError
 
-_COMMANDS = ("up", "down", "status", "verify", "ask", "chat", "doctor", "nodes", "lab", "control", "doc", "completion")
+_COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "verify",
+    "ask",
+    "chat",
+    "models",
+    "nodes",
+    "doctor",
+    "lab",
+    "control",
+    "doc",
+    "completion",
+)
 
 
 class LazyGroup(click.Group):

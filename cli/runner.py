@@ -156,6 +156,7 @@ def deploy(
 
 def _why(errors: list[str]) -> str:
     said = [line for line in errors if not line.startswith(("Error: executed", "--> pyinfra error"))]
+    said = [line for line in said if ': {"phase": ' not in line]  # a fetch's progress, up to where it failed
     return "; ".join(list(dict.fromkeys(said))[-3:]) or "; ".join(errors[-2:]) or "pyinfra stopped without saying why"
 
 

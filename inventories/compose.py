@@ -125,6 +125,7 @@ def compose(
             f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address"
         )
 
+    model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory name
     # A node keeps its ports whoever else is there.
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
     plan = _serving_plan(name, cluster, serving, wanted=len(everyone))
@@ -142,7 +143,7 @@ def compose(
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "model": {**known_model(serving.model), "directory": f"{directories['models']}/{serving.model}"},
+        "model": {**model, "directory": f"{directories['models']}/{model['name']}"},
         "serving": plan,
         "gateway": asdict(serving.gateway),
         "engine_ports": {

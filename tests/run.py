@@ -35,6 +35,7 @@ def main() -> int:
             "tests/page",
             "tests/lab",
             "tests/laptop",
+            "tests/runtime",
             "tests/integration",
             "tests/live",
         ]

@@ -42,11 +42,14 @@ def fetch(settings: Settings) -> Commands:
     if settings.service_manager == "supervisor":
         find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
+    # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
+    options = {"golden": dict(settings.model.golden)} if "reference" in settings.model.golden else {}
     arguments = shell.line(
         f"{runtime}/bin/python",
         f"{settings.directories.library}/fetch_model.py",
         settings.model.directory,
         json.dumps(dict(settings.model.source), sort_keys=True),
+        *([json.dumps(options, sort_keys=True)] if options else []),
     )
     yield StringCommand(f"{find_uv}; export CLUSTER_UV; env {environment} {arguments}")
 

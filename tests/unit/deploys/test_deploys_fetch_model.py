@@ -20,9 +20,9 @@ PROGRAM = "vllm/remote/fetch_model.py"
         ),
         ({"kind": "pypi-gguf", "file": "a"}, "model source pypi-gguf has no key 'package'; it needs package and file"),
         ({"kind": "hub", "repository": "a/b", "revision": 3}, "model source hub: revision is 3, not a text"),
-        ({"kind": "ftp"}, "model source kind 'ftp' is not known; known kinds are pypi-gguf, hub"),
-        ({"kind": ["hub"]}, "model source kind ['hub'] is not known; known kinds are pypi-gguf, hub"),
-        ({}, "the model source has no key 'kind'; known kinds are pypi-gguf, hub"),
+        ({"kind": "ftp"}, "model source kind 'ftp' is not known; known kinds are pypi-gguf, hub, directory"),
+        ({"kind": ["hub"]}, "model source kind ['hub'] is not known; known kinds are pypi-gguf, hub, directory"),
+        ({}, "the model source has no key 'kind'; known kinds are pypi-gguf, hub, directory"),
         (["hub"], "the model source is [\"hub\"], not an object with the key 'kind'"),
     ],
 )

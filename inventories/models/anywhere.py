@@ -1,0 +1,122 @@
+"""Models that are in no catalogue: a hub's repository by its id, or a directory with a config.json.
+
+Of a hub id only its name is known before it is fetched, so its sizes are 0 and its engine, task and golden answer are
+found when its weights are there. A directory says what it is in its config.json, read here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hardware.model import ProfileError
+from inventories.models.catalogue import EngineKind, Entry, Task
+
+MAXIMUM_LENGTH = 2048
+# The answer is the reference implementation's own on the checked weights: docs/decisions/0013-golden-answers.md.
+GOLDEN = {"prompt": "The capital of France is", "reference": "transformers", "max_tokens": 4}
+GOLDEN_MASKED = {"prompt": "Paris is the [MASK] of France.", "reference": "transformers", "max_tokens": 1}
+GOLDEN_TEXT = {"prompt": "What is the capital of France?", "reference": "transformers", "max_tokens": 4}
+
+# A hub's own rule for a name: letters, digits and "-_." between them; a revision is a branch, a tag or a commit.
+_ID = re.compile(r"^hub:(?P<repository>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w][\w./-]*))?$")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def from_hub(text: str) -> Entry:
+    """`hub:OWNER/NAME@REVISION`, where OWNER may be missing as in hub:gpt2, and the revision is `main` if not said."""
+    found = _ID.match(text)
+    if not found or ".." in text:
+        raise ProfileError(f"model {text!r} is no hub id; write hub:OWNER/NAME or hub:OWNER/NAME@REVISION")
+    repository, revision = found["repository"], found["revision"] or "main"
+    name = repository if revision == "main" else f"{repository}@{revision}"
+    return Entry(
+        name=_NOT_IN_NAMES.sub("--", name),
+        task="auto",
+        engine_kind="auto",
+        source={"kind": "hub", "repository": repository, "revision": revision},
+        golden=GOLDEN,
+        licence="unknown; see the repository's page",
+        maximum_length=MAXIMUM_LENGTH,
+        parameters=0,
+        layers=0,
+        hidden_size=0,
+        attention_heads=0,  # divided by any number of ranks; the engine itself refuses what does not divide
+        key_value_heads=0,
+        head_size=0,
+    )
+
+
+def from_directory(path: Path) -> Entry:
+    """A directory on the control node that this machine sees as well; what it is stands in its config.json."""
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text())
+    except OSError as error:
+        raise ProfileError(
+            f"model {path}: {file.name} cannot be read ({error.strerror}); give a directory with a model as "
+            "save_pretrained() writes it"
+        ) from None
+    except ValueError as error:
+        raise ProfileError(f"model {path}: {file.name} is no JSON: {error}; give a whole model") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ProfileError(f"model {path}: {file.name} names no model_type; transformers would not know it either")
+    task, engine_kind = kind_of(config)
+    if task == "completion" and _has_chat_template(path):
+        task = "chat"
+    heads = _number(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
+    hidden = _number(config, "hidden_size", "n_embd", "d_model", "dim")
+    layers = _number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
+    longest = _number(config, "max_position_embeddings", "n_positions") or MAXIMUM_LENGTH
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    weights = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
+    quantization = str((config.get("quantization_config") or {}).get("quant_method", ""))
+    golden = {"fill-mask": GOLDEN_MASKED, "text-to-text": GOLDEN_TEXT}.get(task, GOLDEN)
+    return Entry(
+        # Marked, so that it cannot be taken for the catalogue's model of that name.
+        name=f"local--{_NOT_IN_NAMES.sub('--', path.name)}",
+        task=task,
+        engine_kind=engine_kind,
+        source={"kind": "directory", "path": str(path)},
+        golden=golden,
+        licence="unknown; the directory's owner knows",
+        maximum_length=min(longest, 8192),
+        parameters=weights // (4 if dtype == "float32" else 2),
+        layers=layers,
+        hidden_size=hidden,
+        attention_heads=heads,
+        key_value_heads=_number(config, "num_key_value_heads") or heads,
+        head_size=_number(config, "head_dim", "d_kv") or (hidden // heads if heads else 0),
+        quantization=quantization,
+        weights_bytes_on_disk=weights,
+        mixture_of_experts=bool(_number(config, "num_experts", "num_local_experts", "n_routed_experts")),
+    )
+
+
+def kind_of(config: dict[str, Any]) -> tuple[Task, EngineKind]:
+    """Task and engine that an architecture asks for. transformers_engine.py decides by the same rule on the hosts."""
+    architecture = " ".join(str(name) for name in config.get("architectures") or ())
+    if "ForMaskedLM" in architecture:
+        return "fill-mask", "transformers"
+    if config.get("is_encoder_decoder") or "ForConditionalGeneration" in architecture:
+        return "text-to-text", "transformers"
+    return "completion", "vllm"
+
+
+def _has_chat_template(path: Path) -> bool:
+    if (path / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(json.loads((path / "tokenizer_config.json").read_text()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _number(config: dict[str, Any], *keys: str) -> int:
+    for key in keys:
+        value = config.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return 0

@@ -1,0 +1,67 @@
+"""The locked runtime's Python, for programs of the hosts that run in it.
+
+The laptop's tests build the runtime, and tests/run.py has them run before these.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploys import runtime_lock
+from deploys.settings import Runtime
+from inventories.operator import cache_directory
+
+REMOTE = Path(__file__).parents[2] / "deploys" / "vllm" / "remote"
+_RUNTIME = cache_directory() / "runtime" / runtime_lock.load(Runtime("cpu", "3.11")).name
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The runtime's interpreter; skipped with the command that builds it."""
+    if not (_RUNTIME / "complete.json").is_file():
+        pytest.skip(f"the locked runtime {_RUNTIME} is not there; `./cluster up` builds it")
+    return str(_RUNTIME / "bin" / "python")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """As a program of the hosts has it: offline, and with nothing of this machine's hub settings."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture
+def start(python: str, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a program of deploys/vllm/remote in the runtime; what is left is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(program: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [python, str(REMOTE / program), *arguments],
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=10)
