@@ -51,19 +51,39 @@ def api_key(cluster: ClusterInventory) -> str | None:
         ) from None
 
 
+def ask_golden(cluster: ClusterInventory) -> tuple[Answer, bool]:
+    """Ask the model's own golden question; the answer, and whether it is right as far as the inventory tells.
+
+    A golden answer that was taken when the weights were fetched is not known here: the engines compare it themselves.
+    """
+    golden = cluster.control.settings.model.golden
+    question = str(golden.get("question") or golden["prompt"])
+    answer = ask(
+        cluster, question, max_tokens=int(golden["max_tokens"]), temperature=0.0, completion="question" not in golden
+    )
+    return answer, str(golden.get("expected", "")).lower() in answer.answer.lower()
+
+
 def ask(
-    cluster: ClusterInventory, question: str, *, max_tokens: int, temperature: float, seconds: float = ANSWER_SECONDS
+    cluster: ClusterInventory,
+    question: str,
+    *,
+    max_tokens: int,
+    temperature: float,
+    seconds: float = ANSWER_SECONDS,
+    completion: bool | None = None,
 ) -> Answer:
-    """Ask one question. OperatorError (exit 1) when the API does not answer, with what to look at."""
+    """Ask one question, as a chat or, where the model takes a bare prompt, as a completion.
+
+    OperatorError (exit 1) when the API does not answer, with what to look at.
+    """
     settings = cluster.control.settings
-    body = {
-        "model": settings.model.name,
-        "messages": [{"role": "user", "content": question}],
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-    }
+    if completion is None:
+        completion = settings.model.task in ("completion", "fill-mask")
+    what = {"prompt": question} if completion else {"messages": [{"role": "user", "content": question}]}
+    body = {"model": settings.model.name, **what, "max_tokens": max_tokens, "temperature": temperature}
     order = {
-        "url": f"{settings.endpoint}/chat/completions",
+        "url": f"{settings.endpoint}/{'' if completion else 'chat/'}completions",
         "key": api_key(cluster) or "",
         "body": body,
         "seconds": seconds,
@@ -74,7 +94,8 @@ def ask(
         raise OperatorError(f"{reply['error']}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD)
     try:
         answer = reply["answer"]
-        text = answer["choices"][0]["message"]["content"] or ""
+        choice = answer["choices"][0]
+        text = (choice["text"] if completion else choice["message"]["content"]) or ""
         tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError) as error:
         raise OperatorError(f"{order['url']}: unexpected answer, no {error}", exit_code=DOES_NOT_HOLD) from None

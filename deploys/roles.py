@@ -12,6 +12,7 @@ from typing import Any
 
 from deploys import runtime_lock
 from deploys.compute_base.system import system_files
+from deploys.engines import refuse_missing
 from deploys.environment import api_key_path, ray_client, ray_node, token_path
 from deploys.files import ManagedFile
 from deploys.gateway.configuration import haproxy_text
@@ -33,6 +34,7 @@ def runtime_directory(settings: Settings) -> str:
 def serve_configuration(settings: Settings) -> dict[str, Any]:
     """What Ray Serve is told to run (its ServeDeploySchema), from the serving plan."""
     serving, model = settings.serving, settings.model
+    refuse_missing(model.engine_kind, settings.runtime, model.name)
     bundle: dict[str, float] = {"CPU": 1} if settings.runtime.kind == "cpu" else {"CPU": 1, "GPU": 1}
     ranks = serving.tensor_parallel * serving.pipeline_parallel
     engine: dict[str, Any] = {
@@ -72,6 +74,13 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
                         },
                         "engine_kwargs": engine,
                     },
+                    "engine_kind": model.engine_kind,
+                    "name": engine_deployment(settings),
+                    "model": model.name,
+                    "directory": model.directory,
+                    "task": model.task,
+                    "dtype": serving.dtype,
+                    "maximum_length": model.maximum_length,
                     "golden": dict(model.golden),
                     # Serve sees no change in a module that it imports by name; this makes one that it sees.
                     "revision": _engine_revision(settings),
@@ -84,12 +93,22 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
 
 
 def engine_deployment(settings: Settings) -> str:
-    """Name of the engines' deployment, as Ray Serve LLM makes it from the class and the model."""
+    """Name of the engines' deployment, whatever the engine: as Ray Serve LLM makes it for vLLM."""
     return f"ProvenLLMServer:{settings.model.name.replace('/', '--').replace('.', '_')}"
 
 
 def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
-    names = ("cluster_engine.py", "engine_http.py", "engine_life.py")
+    """Programs of the engines: a change in one of them is another application."""
+    names = (
+        "cluster_engine.py",
+        "engine_http.py",
+        "engine_life.py",
+        "engine_proof.py",
+        "llama_engine.py",
+        "openai_request.py",
+        "transformers_api.py",
+        "transformers_engine.py",
+    )
     return tuple(_script(settings, "vllm", name) for name in names)
 
 
@@ -126,7 +145,8 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "keep_together.py"),
         _script(settings, "compute_base", "rejoin.py"),
         *_engine_files(settings),
-        _script(settings, "vllm", "fetch_model.py"),
+        *(_script(settings, "vllm", name) for name in ("fetch_model.py", "hub_download.py", "hub_fetch.py")),
+        _script(settings, "vllm", "reference_answer.py"),
         _script(settings, "vllm", "cluster_serve.py"),
         ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
     ]

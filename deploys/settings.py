@@ -84,6 +84,9 @@ class Model:
     mixture_of_experts: bool
     attention_heads: int
     engine: Mapping[str, Any]
+    engine_kind: str
+    task: str
+    dtypes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         ray["ports"] = _build(Ports, ray["ports"], f"{where}.ray.ports")
         model = dict(values["model"])
         model.setdefault("engine", {})
+        model["dtypes"] = tuple(model["dtypes"])
         values["ray"] = _build(Ray, ray, f"{where}.ray")
         values["model"] = _build(Model, model, f"{where}.model")
         values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")

@@ -60,7 +60,13 @@ class Proofs(FactBase[ProofsReport]):
     def command(self, places: Sequence[Sequence[str | int]] = (), seconds: int = 20) -> str:
         data = settings.of_host()
         found = list(places) or settings.engine_places()
-        order = {"model": data["model"]["name"], "golden": data["model"]["golden"], "places": found}
+        model = data["model"]
+        order = {
+            "model": model["name"],
+            "directory": model["directory"],
+            "golden": model["golden"],
+            "places": found,
+        }
         ask = script.command("prove.py", str(seconds), seconds=seconds + 20)
         return f"printf %s {shlex.quote(json.dumps(order))} | {ask}"
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories import members
 from inventories.members import Members
+from inventories.models import entry
 from inventories.models import model as known_model
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
 
@@ -143,7 +144,11 @@ def compose(
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "model": {**model, "directory": f"{directories['models']}/{model['name']}"},
+        "model": {
+            **model,
+            "directory": f"{directories['models']}/{model['name']}",
+            "dtypes": list(entry(serving.model).dtypes_on(cluster.runtime_kind)),
+        },
         "serving": plan,
         "gateway": asdict(serving.gateway),
         "engine_ports": {

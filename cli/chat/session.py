@@ -177,7 +177,7 @@ class Session:
         """The golden question outside the conversation, once for each replica; the gateway chooses who answers."""
         settings = self._cluster.control.settings
         golden = settings.model.golden
-        question, expected = str(golden["question"]), str(golden["expected"])
+        question, expected = str(golden.get("question") or golden["prompt"]), str(golden.get("expected", ""))
         talk = Conversation(settings.model.name, max_tokens=int(golden["max_tokens"]))
         right, wanted, answered = 0, settings.serving.replicas, set()
         self._screen.say(question)

@@ -7,7 +7,7 @@ import time
 import click
 
 from cli import clusters, display, runner
-from cli.api import ask
+from cli.api import ask_golden
 from cli.errors import DOES_NOT_HOLD, OperatorError
 from cli.preflight import refuse_bad_ground
 
@@ -28,13 +28,13 @@ def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
         if roles:
             answer = None
         else:
-            golden = cluster.control.settings.model.golden
             progress.phase("asking a first question")
-            answer = ask(cluster, str(golden["question"]), max_tokens=int(golden["max_tokens"]), temperature=0.0)
+            answer, right = ask_golden(cluster)
     seconds = round(time.monotonic() - started, 1)
-    if answer and str(golden["expected"]).lower() not in answer.answer.lower():
+    if answer and not right:
+        expected = cluster.control.settings.model.golden["expected"]
         raise OperatorError(
-            f"{answer.node} answered {answer.answer!r} to {answer.question!r}, expected {golden['expected']!r}; "
+            f"{answer.node} answered {answer.answer!r} to {answer.question!r}, expected {expected!r}; "
             f"run `cluster -c {cluster.name} verify`",
             exit_code=DOES_NOT_HOLD,
         )

@@ -1,8 +1,8 @@
 """Ask every engine the golden question over its own HTTP listener, all at once: prove.py SECONDS, places on stdin.
 
-Standard library only; prints one JSON line: a list of proofs. Standard input is JSON: {"model", "golden", "places":
-[[node, address, port], ...]}. A request through the gateway reaches one engine that it picks; this reaches each of
-them, on the path that the gateway uses. Where nothing listens there is no engine, and so no proof.
+Standard library only; prints one JSON line: a list of proofs. Standard input is JSON: {"model", "directory", "golden",
+"places": [[node, address, port], ...]}. A request through the gateway reaches one engine that it picks; this reaches
+each of them, on the path that the gateway uses. Where nothing listens there is no engine, and so no proof.
 """
 
 import concurrent.futures
@@ -10,21 +10,18 @@ import http.client
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
 def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) -> dict[str, Any] | None:
     """One proof, or None where nothing listens."""
     node, address, port = place
-    proof = {"node": node, "address": address, "replica": "", "question": golden["question"], "answer": ""}
-    body = json.dumps(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": golden["question"]}],
-            "temperature": 0.0,
-            "max_tokens": golden["max_tokens"],
-        }
-    )
+    chat = "question" in golden
+    asked = golden["question"] if chat else golden["prompt"]
+    proof = {"node": node, "address": address, "replica": "", "question": asked, "answer": ""}
+    what = {"messages": [{"role": "user", "content": asked}]} if chat else {"prompt": asked}
+    body = json.dumps({"model": model, **what, "temperature": 0.0, "max_tokens": golden["max_tokens"]})
     started = time.monotonic()
     connection = http.client.HTTPConnection(address, port, timeout=seconds)
     detail = ""
@@ -33,13 +30,16 @@ def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) ->
             connection.connect()
         except ConnectionRefusedError:
             return None
-        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        connection.request(
+            "POST", "/v1/chat/completions" if chat else "/v1/completions", body, {"Content-Type": "application/json"}
+        )
         response = connection.getresponse()
         text = response.read().decode(errors="replace")
         proof["node"] = response.getheader("x-cluster-node") or node
         proof["replica"] = response.getheader("x-cluster-replica") or ""
         if response.status == 200:
-            proof["answer"] = json.loads(text)["choices"][0]["message"]["content"] or ""
+            choice = json.loads(text)["choices"][0]
+            proof["answer"] = (choice["message"]["content"] if chat else choice["text"]) or ""
         else:
             detail = f"{response.status} {response.reason}: {' '.join(text.split())[:200]}"
     except TimeoutError:
@@ -57,9 +57,11 @@ def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) ->
 def main() -> None:
     """Proofs in the order of the places."""
     order = json.load(sys.stdin)
-    places, seconds = order["places"], float(sys.argv[1])
+    places, seconds, golden = order["places"], float(sys.argv[1]), order["golden"]
+    if "reference" in golden:  # taken when the model was fetched, and checked with the weights
+        golden = json.loads((Path(order["directory"]) / "golden.json").read_text())
     with concurrent.futures.ThreadPoolExecutor(max(len(places), 1)) as pool:
-        proofs = pool.map(lambda place: ask(place, order["model"], order["golden"], seconds), places)
+        proofs = pool.map(lambda place: ask(place, order["model"], golden, seconds), places)
         print(json.dumps([proof for proof in proofs if proof]), flush=True)
 
 

@@ -13,7 +13,7 @@ from hardware.model import ProfileError
 from inventories.models.anywhere import from_directory, from_hub
 from inventories.models.catalogue import Entry, load
 
-# What a host's settings know of a model today; `details` has the rest.
+# What a host's settings know of a model; `details` has the rest.
 _SETTINGS_KEYS = (
     "name",
     "source",
@@ -22,6 +22,8 @@ _SETTINGS_KEYS = (
     "mixture_of_experts",
     "attention_heads",
     "engine",
+    "engine_kind",
+    "task",
 )
 
 

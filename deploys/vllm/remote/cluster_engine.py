@@ -1,81 +1,37 @@
-"""The engine as this project serves it: Ray Serve LLM's own server, which must answer before it counts as ready.
+"""The engines as this project serves them: replicas of Ray Serve that must answer before they count as ready.
 
 Runs on the cluster's nodes inside the locked runtime, never on the operator's machine. Ray imports it by name from
 PYTHONPATH, so it has no imports from the rest of the project but for its neighbours.
 
-Ray Serve places, starts and restarts replicas. Requests come from the gateway straight to the replica's own HTTP
+Ray Serve places, starts and restarts replicas. Requests come from the gateway straight to a replica's own HTTP
 listener (engine_http). `/health` and `/v1/models` say that a process listens; they have been seen to say so while the
 engine was wedged or talked garbage, so a replica here proves itself: before it takes traffic, and for as long as it
-serves.
+serves (engine_proof).
 """
 
-import asyncio
 import contextlib
-import os
-import time
 from typing import Any
 
-import ray
-from engine_http import Identity, Listener, bind
-from engine_life import SERVING, WEDGED, WRONG, Life
+from engine_proof import GoldenAnswerError, Proving
 from ray import serve
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import ChatCompletionRequest
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
-# A whole proof costs one short completion; a sign of life costs one token, and only an idle engine is asked for it.
-PROOF_PERIOD_SECONDS = 120.0
-PROOF_TIMEOUT_SECONDS = 60.0
-LIFE_PERIOD_SECONDS = 5.0
-LIFE_TIMEOUT_SECONDS = 6.0
-DRAIN_SECONDS = 30.0
+# Requests that one replica of an engine without batching works on at once.
+CONCURRENT_REQUESTS = 2
 
 
-class GoldenAnswerError(RuntimeError):
-    """The engine is alive and does not answer correctly."""
-
-
-class WedgedError(RuntimeError):
-    """The engine has work and does not move."""
-
-
-def node_name() -> str:
-    """Name of this node as the inventory writes it; Ray's daemons carry it in their environment."""
-    return os.environ.get("CLUSTER_NODE_NAME", "unknown")
-
-
-class ProvenLLMServer(LLMServer):  # type: ignore[misc]
-    """LLMServer that is ready only when it gave the golden answer, and that serves HTTP itself."""
+class ProvenLLMServer(Proving, LLMServer):  # type: ignore[misc]
+    """vLLM, by Ray Serve LLM's own server; ready only when it gave the golden answer."""
 
     async def start(self) -> None:
-        """Engine, golden answer, listener, in this order; GoldenAnswerError makes Serve try anew."""
-        self._golden = dict(self._llm_config.experimental_configs["golden"])
-        self.life = Life(
-            {
-                "node": node_name(),
-                "address": os.environ["VLLM_HOST_IP"],
-                "replica": serve.get_replica_context().replica_id.unique_id,
-                "model": self._llm_config.model_id,
-                "engine": "vllm",
-            },
-            pending=self._pending,
-            record=os.environ.get("CLUSTER_PROOF_RECORD", ""),
-        )
-        self._started = False
-        self._listener: Listener | None = None
-        self._watch: asyncio.Task[None] | None = None
+        """Engine, golden answer, listener, in this order."""
+        settings = self._llm_config.experimental_configs["proof"]
+        self.begin(self._llm_config.model_id, settings["directory"], "vllm", settings["golden"])
         await super().start()
         self._follow_steps()
-        self._started = True
-        proof = await self.prove()
-        if not proof["correct"]:
-            raise GoldenAnswerError(f"{proof['node']}: {proof['detail']}")
-        app = await self.engine.build_asgi_app()
-        first, _, last = os.environ["CLUSTER_ENGINE_PORTS"].partition("-")
-        socket = bind(os.environ["VLLM_HOST_IP"], int(first), int(last))
-        self._listener = Listener(Identity(app, self.life), socket)
-        await self._listener.start()
-        self._watch = asyncio.get_running_loop().create_task(self._watch_life())
+        await self.serve_when_proven()
 
     async def _start_engine(self) -> None:
         """Start the engine only: the parent also starts a usage-telemetry actor on the head, 220 MB resident."""
@@ -84,8 +40,11 @@ class ProvenLLMServer(LLMServer):  # type: ignore[misc]
     def _client(self) -> Any:
         return self.engine._engine_client
 
-    def _pending(self) -> int:
+    def pending(self) -> int:
         return int(self._client().output_processor.get_num_unfinished_requests()) if self.engine else 0
+
+    async def application(self) -> Any:
+        return await self.engine.build_asgi_app()
 
     def _follow_steps(self) -> None:
         """Every step that the engine core reports passes through vLLM's stat loggers; that is where it is noted."""
@@ -107,96 +66,111 @@ class ProvenLLMServer(LLMServer):  # type: ignore[misc]
 
         manager.record = noted
 
-    async def _watch_life(self) -> None:
-        """Ask for signs of life while nothing else shows them, and for a whole proof now and then."""
-        proved = time.monotonic()
-        while True:
-            await asyncio.sleep(1.0)
-            self.life.state()
-            if time.monotonic() - proved > PROOF_PERIOD_SECONDS:
-                await self.prove()
-                proved = time.monotonic()
-            elif not self._pending() and self.life.idle_seconds() > LIFE_PERIOD_SECONDS:
-                try:
-                    await asyncio.wait_for(self._answer(self._golden_request(max_tokens=1)), LIFE_TIMEOUT_SECONDS)
-                except TimeoutError:
-                    self.life.silent(f"asked for one token, none came within {LIFE_TIMEOUT_SECONDS:.0f} s")
-                except Exception as error:
-                    self.life.silent(f"asked for one token: {type(error).__name__}: {error}")
-
     async def check_health(self) -> None:
-        """Serve's periodic question: a replica whose engine is wedged or wrong is unhealthy, and Serve restarts it."""
+        """Serve's periodic question."""
         await super().check_health()
-        state, reason = self.life.state()
-        if state == WEDGED:
-            raise WedgedError(f"{node_name()}: {reason}")
-        if state == WRONG:
-            raise GoldenAnswerError(f"{node_name()}: {reason}")
+        self.judge_life()
 
-    async def prove(self) -> dict[str, Any]:
-        """Ask this replica the golden question at temperature 0.
-
-        Returns node, address, replica, question, answer, correct, seconds and detail; never raises for a wrong or
-        missing answer, so that one bad replica does not hide the others.
-        """
-        golden, started = self._golden, time.monotonic()
-        answer, detail = "", ""
-        try:
-            if not self._started:
-                raise GoldenAnswerError("the engine is still starting")
-            answer = await asyncio.wait_for(self._answer(self._golden_request()), PROOF_TIMEOUT_SECONDS)
-        except TimeoutError:
-            detail = f"no answer within {PROOF_TIMEOUT_SECONDS:.0f} s"
-        except Exception as error:  # whatever the engine raises is the finding, not our failure
-            detail = f"{type(error).__name__}: {error}"
-        correct = golden["expected"].lower() in answer.lower()
-        if not correct and not detail:
-            detail = f"expected {golden['expected']!r} in the answer, got {answer[:120]!r}"
-        seconds = round(time.monotonic() - started, 3)
-        self.life.proved({"correct": correct, "seconds": seconds, "answer": answer, "detail": detail})
-        return {
-            "node": node_name(),
-            "address": ray.util.get_node_ip_address(),
-            "replica": serve.get_replica_context().replica_id.unique_id,
-            "question": golden["question"],
-            "answer": answer,
-            "correct": correct,
-            "seconds": seconds,
-            "detail": detail,
-        }
-
-    def _golden_request(self, max_tokens: int | None = None) -> Any:
-        return ChatCompletionRequest(
-            model=self._llm_config.model_id,
-            messages=[{"role": "user", "content": self._golden["question"]}],
-            temperature=0.0,
-            max_tokens=max_tokens or self._golden["max_tokens"],
-        )
-
-    async def _answer(self, request: Any) -> str:
-        async for item in await self.chat(request):
+    async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
+        common = {"model": self._llm_config.model_id, "temperature": 0.0, "max_tokens": max_tokens}
+        if "question" in golden:
+            messages = [{"role": "user", "content": golden["question"]}]
+            answers = await self.chat(ChatCompletionRequest(messages=messages, **common))
+        else:
+            answers = await self.completions(CompletionRequest(prompt=golden["prompt"], **common))
+        async for item in answers:
             if not hasattr(item, "choices"):
                 raise GoldenAnswerError(f"the engine returned an error: {item}")
-            return str(item.choices[0].message.content or "")
+            choice = item.choices[0]
+            return str((choice.message.content if "question" in golden else choice.text) or "")
         raise GoldenAnswerError("the engine returned nothing")
 
     async def __del__(self) -> None:
-        """Serve calls this before it ends the replica: no new requests, the running ones end, then the engine."""
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._listener is not None and self.life.state()[0] == SERVING:
-            await self._listener.drain(DRAIN_SECONDS)
+        """Serve calls this before it ends the replica."""
+        await self.leave()
         with contextlib.suppress(Exception):
             await super().__del__()
 
 
+class ProvenEngine(Proving):  # type: ignore[misc]
+    """An engine of this project for what vLLM does not run: transformers, or llama.cpp."""
+
+    async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]
+        """Ray Serve awaits it."""
+        kind, model, directory = arguments["engine_kind"], arguments["model"], arguments["directory"]
+        common = (directory, model, arguments["task"], arguments["dtype"], CONCURRENT_REQUESTS)
+        self.engine: Any = None
+        self.begin(model, directory, kind, arguments["golden"])
+        if kind == "llama.cpp":
+            from llama_engine import LlamaEngine
+
+            self.engine = LlamaEngine(*common, maximum_length=arguments["maximum_length"])
+        else:
+            from transformers_engine import TransformersEngine
+
+            self.engine = TransformersEngine(*common)
+        await self.engine.start()
+        self._seen = self.engine.load()
+        await self.serve_when_proven()
+
+    def pending(self) -> int:
+        if self.engine is None:
+            return 0
+        now = self.engine.load()
+        return int(now["running"] + now["waiting"])
+
+    async def application(self) -> Any:
+        return self.engine.app()
+
+    def look(self) -> None:
+        now, before = self.engine.load(), self._seen
+        grew = {key: now[key] - before[key] for key in ("generated_tokens", "prompt_tokens", "finished")}
+        if any(grew.values()):
+            self._seen = now
+            self.life.stepped(
+                running=now["running"],
+                waiting=now["waiting"],
+                kv_cache_usage=0.0,
+                generated=grew["generated_tokens"],
+                prompt=grew["prompt_tokens"],
+                finished=grew["finished"],
+            )
+
+    async def check_health(self) -> None:
+        """Serve's periodic question."""
+        self.judge_life()
+
+    async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
+        return str(await self.engine.answer({**golden, "max_tokens": max_tokens}))
+
+    async def __del__(self) -> None:
+        """Serve calls this before it ends the replica."""
+        await self.leave()
+        stop = getattr(self.engine, "stop", None)
+        if stop is not None:
+            await stop()
+
+
 def build(arguments: dict[str, Any]) -> Any:
-    """Serve application for `import_path: cluster_engine:build`; arguments: llm_config and golden."""
-    config = LLMConfig(
-        **arguments["llm_config"],
-        experimental_configs={"golden": arguments["golden"]},
-        server_cls=ProvenLLMServer,
-        # vLLM's own Prometheus metrics, on the replica's /metrics, instead of Ray's wrapper around them.
-        log_engine_metrics=False,
-    )
-    return build_llm_deployment(config)
+    """Serve application for `import_path: cluster_engine:build`.
+
+    Arguments: engine_kind, name (of the deployment), model, directory, task, dtype, maximum_length, golden, and
+    llm_config: Ray Serve LLM's, which also says how many replicas, and what one takes.
+    """
+    if arguments["engine_kind"] == "vllm":
+        config = LLMConfig(
+            **arguments["llm_config"],
+            experimental_configs={
+                "proof": {"golden": arguments["golden"], "directory": arguments["directory"]},
+            },
+            server_cls=ProvenLLMServer,
+            # vLLM's own Prometheus metrics, on the replica's /metrics, instead of Ray's wrapper around them.
+            log_engine_metrics=False,
+        )
+        return build_llm_deployment(config)
+    options = dict(arguments["llm_config"]["deployment_config"])
+    bundles = arguments["llm_config"]["placement_group_config"]["bundles"]
+    resources = dict(options["ray_actor_options"])
+    resources |= {"num_cpus": 2, "num_gpus": sum(bundle.get("GPU", 0) for bundle in bundles)}
+    options["ray_actor_options"] = resources
+    return serve.deployment(ProvenEngine, name=arguments["name"], **options).bind(arguments)

@@ -17,7 +17,7 @@ from openai_request import RequestError
 from starlette.applications import Starlette  # type: ignore[import-not-found]
 from starlette.responses import JSONResponse, StreamingResponse  # type: ignore[import-not-found]
 from starlette.routing import Route  # type: ignore[import-not-found]
-from transformers_engine import Piece  # type: ignore[import-not-found]
+from transformers_engine import Piece
 
 DISCONNECT_SECONDS = 1.0
 
