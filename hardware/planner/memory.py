@@ -1,6 +1,6 @@
 """What a rank's memory holds, and whether it is enough. Pure; bytes.
 
-The sum is vLLM's own (vllm/v1/worker/gpu_worker.py:determine_available_memory): memory × gpu_memory_utilization, less
+The sum is vLLM's own (vllm/v1/worker/gpu_worker.py:determine_available_memory): memory x gpu_memory_utilization, less
 weights, less the peak of activations in a profiling step, less what is not PyTorch's, less captured graphs; the rest is
 KV cache. vLLM refuses to start when that cannot hold one sequence of max_model_len, and so does the fit here.
 """

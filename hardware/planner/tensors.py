@@ -65,7 +65,7 @@ class Sharding:
             parts.append(f"DP {self.data}")
         if self.expert_parallel:
             parts.append(f"EP {self.expert_ranks}")
-        return " × ".join(parts)
+        return " x ".join(parts)
 
 
 WHOLE = Sharding()

@@ -1,6 +1,6 @@
 """What one step of a stage moves, computes, launches and exchanges, on one rank. Pure; bytes, FLOPs, counts.
 
-FLOPs of a product are 2 × rows × columns × tokens; attention's are 4 × heads × head size for each pair of tokens (two
+FLOPs of a product are 2 x rows x columns x tokens; attention's are 4 x heads x head size for each pair of tokens (two
 products), half of the square in a causal prefill (Kaplan et al. 2020, appendix; Pope et al. 2022, "Efficiently Scaling
 Transformer Inference", section 2). Bytes are what has to pass the memory once: weights, cache, and the activations that
 kernels hand to each other.
