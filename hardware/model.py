@@ -44,8 +44,8 @@ class Figure:
 class Accelerator:
     """One GPU, iGPU or NPU model.
 
-    `eight_bit_dense_flops_per_second` is for FP8 (and INT8 where it is the same), `peer_bandwidth_bytes_per_second` what
-    one card reads from others in its node, one way, over NVLink or the like; None where there is none or nobody says.
+    `eight_bit_dense_flops_per_second` is for FP8 (and INT8 where it is the same). `peer_bandwidth_bytes_per_second` is
+    what one card reads from others in its node, one way, over NVLink or the like; None where there is none.
     `engine` says whether vLLM can run on it, with `engine_note` saying why not or under which condition.
     `environment` is what its driver stack needs in the environment of every process that touches it.
     """

@@ -20,8 +20,8 @@ class Assumption:
 
 
 _CARDS = (
-    "achieved by cards in the catalogue: 215 of 256 GB/s (Ryzen AI Max+ 395), and in a device copy about 4.3 of 4.8 TB/s "
-    "(H200)"
+    "achieved by cards in the catalogue: 215 of 256 GB/s (Ryzen AI Max+ 395), and in a device copy about 4.3 of "
+    "4.8 TB/s (H200)"
 )
 
 MEMORY_FRACTION = Assumption(0.95, 0.80, 0.60, f"share of the datasheet's bandwidth; {_CARDS}")
@@ -29,8 +29,8 @@ COMPUTE_FRACTION = Assumption(
     0.90,
     0.65,
     0.35,
-    "share of the datasheet's dense FLOPs; 36.9 of 59.4 TFLOPS measured on a Radeon 8060S, about 790 of 989 on an H200; "
-    "small matrices get less",
+    "share of the datasheet's dense FLOPs; 36.9 of 59.4 TFLOPS measured on a Radeon 8060S, about 790 of 989 on an "
+    "H200; small matrices get less",
 )
 EXPERT_FRACTION = Assumption(1.0, 0.75, 0.45, "share of what plain matrices get: grouped matrices are smaller")
 ATTENTION_FRACTION = Assumption(1.0, 0.80, 0.40, "share of what plain reads get: the KV cache is read in pages")
@@ -42,6 +42,7 @@ LAUNCH_SECONDS = Assumption(3e-6, 8e-6, 25e-6, "PyTorch launches a kernel in 3 t
 STEP_SECONDS = Assumption(0.2e-3, 0.5e-3, 2e-3, "vLLM's step beside the model: input preparation and sampling")
 HOST_SECONDS = Assumption(0.5e-3, 1.5e-3, 6e-3, "vLLM's scheduler and output handling of one step, by processor")
 SEQUENCE_SECONDS = Assumption(3e-6, 10e-6, 40e-6, "the same, for each sequence in the step")
+REQUEST_SECONDS = Assumption(1e-3, 4e-3, 20e-3, "front end, queue and answer of one request, by processor")
 PROCESSOR_KERNEL_SECONDS = Assumption(20e-6, 100e-6, 400e-6, "an operator of PyTorch on a CPU, eager")
 
 # Links: the share of the line rate that a program gets, and one message's time.

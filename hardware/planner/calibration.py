@@ -26,13 +26,14 @@ _NUMBERS = (
     "step_seconds",
     "host_seconds",
     "sequence_seconds",
+    "request_seconds",
     "context_bytes",
     "graph_bytes",
     "communicator_bytes",
 )
 _MAY_BE_ZERO = {
-    "kernel_seconds", "launch_seconds", "step_seconds", "host_seconds", "sequence_seconds", "context_bytes",
-    "graph_bytes", "communicator_bytes",
+    "kernel_seconds", "launch_seconds", "step_seconds", "host_seconds", "sequence_seconds", "request_seconds",
+    "context_bytes", "graph_bytes", "communicator_bytes",
 }  # fmt: skip
 
 
@@ -73,6 +74,7 @@ class Calibration:
     step_seconds: float | None = None
     host_seconds: float | None = None
     sequence_seconds: float | None = None
+    request_seconds: float | None = None
     context_bytes: float | None = None
     graph_bytes: float | None = None
     communicator_bytes: float | None = None

@@ -45,7 +45,8 @@ class Curve:
 
     def __post_init__(self) -> None:
         if not self.sizes_bytes or len(self.sizes_bytes) != len(self.seconds):
-            raise ValueError(f"{self.operation} over {self.path}: {len(self.sizes_bytes)} sizes, {len(self.seconds)} times")
+            counted = f"{len(self.sizes_bytes)} sizes, {len(self.seconds)} times"
+            raise ValueError(f"{self.operation} over {self.path}: {counted}")
         if any(later <= earlier for earlier, later in zip(self.sizes_bytes, self.sizes_bytes[1:], strict=False)):
             raise ValueError(f"{self.operation} over {self.path}: sizes have to ascend")
         if min(self.seconds) <= 0:

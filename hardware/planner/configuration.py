@@ -111,7 +111,7 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
         maximum_length=fields.number("max_position_embeddings"),
         tied_embeddings=fields.flag("tie_word_embeddings", family.tied),
         gated=family.gated,
-        mlp_bias=family.mlp_bias and fields.flag("use_bias", True) or fields.flag("mlp_bias", False),
+        mlp_bias=(family.mlp_bias and fields.flag("use_bias", True)) or fields.flag("mlp_bias", False),
         norms_per_layer=family.norms_per_layer,
         norm_bias=family.norm_bias,
         head_bias=family.head_bias,
@@ -134,8 +134,8 @@ def _gqa(fields: Fields, family: Family, hidden: int) -> Attention:
     if head is None:
         if hidden % heads:
             raise ConfigurationError(
-                f"{fields.where}: hidden_size {hidden} is not a multiple of num_attention_heads {heads} and head_dim is "
-                "missing; add head_dim"
+                f"{fields.where}: hidden_size {hidden} is not a multiple of num_attention_heads {heads} and head_dim "
+                "is missing; add head_dim"
             )
         head = hidden // heads
     if heads % kv_heads:

@@ -15,6 +15,7 @@ from hardware.planner.rates import Device
 
 _PLATFORMS = "vllm/platforms/"
 _QUANTISATION = "vllm/model_executor/layers/quantization/"
+_LINEAR = "vllm/model_executor/kernels/linear/__init__.py"
 _MIXED = "vllm/model_executor/kernels/linear/mixed_precision/"
 
 # What a card says it is, when its processes are told to (the catalogue's environment).
@@ -109,9 +110,7 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
             return Support(True, "ROCm FP8", dtype, "fp8", tuple(reasons), f"{_PLATFORMS}rocm.py: supports_fp8")
         return _no(dtype, f"{seen} has no FP8 units, and Marlin is for CUDA only", f"{_PLATFORMS}rocm.py: supports_fp8")
     if method == "int8":
-        return Support(
-            True, "Triton INT8", dtype, "int8", tuple(reasons), "vllm/model_executor/kernels/linear/__init__.py"
-        )
+        return Support(True, "Triton INT8", dtype, "int8", tuple(reasons), _LINEAR)
     if method == "mxfp4":
         if not seen.startswith("gfx95"):
             reasons.append("no MXFP4 units: weights are widened, which is slow")
@@ -134,7 +133,8 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
         return Support(True, "RDNA3 W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}rdna3_w4a16.py")
     if not quantisation.reordered and quantisation.group_size in (-1, 32, 64, 128, 256):
         return Support(True, "Triton W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}triton_w4a16.py")
-    return Support(True, "Exllama", "float16", "float16", tuple(reasons), f"{_MIXED}exllama.py", (("dtype", "float16"),))
+    half = (("dtype", "float16"),)
+    return Support(True, "Exllama", "float16", "float16", tuple(reasons), f"{_MIXED}exllama.py", half)
 
 
 def _cpu(model: Model, options: Options, dtype: Dtype) -> Support:
@@ -146,10 +146,8 @@ def _cpu(model: Model, options: Options, dtype: Dtype) -> Support:
     if quantisation.method in ("awq", "gptq") and quantisation.bits == 4 and not quantisation.reordered:
         return Support(True, "CPU W4A16", dtype, dtype, reasons, f"{_MIXED}cpu.py", eager)
     if quantisation.method == "int8":
-        return Support(
-            True, "oneDNN INT8", dtype, "int8", reasons, "vllm/model_executor/kernels/linear/__init__.py", eager
-        )
-    return _no(dtype, f"{describe(quantisation)} has no kernel on a CPU", "vllm/model_executor/kernels/linear/__init__.py")
+        return Support(True, "oneDNN INT8", dtype, "int8", reasons, _LINEAR, eager)
+    return _no(dtype, f"{describe(quantisation)} has no kernel on a CPU", _LINEAR)
 
 
 def describe(quantisation: Quantisation) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hardware.planner import assumptions, options as engine_options
+from hardware.planner import assumptions
+from hardware.planner import options as engine_options
 from hardware.planner.architecture import DTYPE_BYTES, Layer, Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.options import Options
@@ -87,14 +88,13 @@ def rank_memory(
     weights = stage_weights(model, sharding, stage)
     activations = max(forward_bytes(model, sharding, tokens), sampler_bytes(model, sequences) if last else 0.0)
     cpu = device.runtime_kind == "cpu"
-    context = _measured(calibration and calibration.context_bytes, _context(cpu), level)
+    known = calibration or Calibration(hardware=device.name, engine="")
+    context = _measured(known.context_bytes, _context(cpu), level)
     graphs = 0.0
     if not (cpu or options.enforce_eager):
-        graphs = _measured(calibration and calibration.graph_bytes, assumptions.GRAPH_BYTES, level)
+        graphs = _measured(known.graph_bytes, assumptions.GRAPH_BYTES, level)
     groups = sum(size > 1 for size in (sharding.tensor, sharding.pipeline, sharding.data))
-    communicators = groups * _measured(
-        calibration and calibration.communicator_bytes, assumptions.COMMUNICATOR_BYTES, level
-    )
+    communicators = groups * _measured(known.communicator_bytes, assumptions.COMMUNICATOR_BYTES, level)
     per_token = kv_bytes_per_token(model, sharding, options, first, end)
     used = weights + activations + context + graphs + communicators
     if options.kv_cache_memory_bytes is not None:

@@ -24,7 +24,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 < self.gpu_memory_utilization <= 1:
-            raise PlanError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; it is a share, above 0 and at most 1")
+            raise PlanError(
+                f"gpu_memory_utilization is {self.gpu_memory_utilization}; it is a share, above 0 and at most 1"
+            )
         for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes", "block_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -52,7 +52,8 @@ def hardware_of(cluster: Cluster) -> Hardware:
             raise PlanError(f"profile {cluster.name}: {node.name} has no accelerator that vLLM can use: {notes}")
         names = {part.name for part in usable}
         if len(names) > 1:
-            raise PlanError(f"profile {cluster.name}: {node.name} mixes {', '.join(sorted(names))}; plan for one of them")
+            mixed = ", ".join(sorted(names))
+            raise PlanError(f"profile {cluster.name}: {node.name} mixes {mixed}; plan for one of them")
         devices.append((device_of(node, usable[0] if usable else None), max(1, len(usable))))
     kinds = {(device.name, count) for device, count in devices}
     if len(kinds) > 1:
@@ -96,7 +97,9 @@ def placements(hardware: Hardware, model: Model) -> tuple[tuple[Placement, ...],
     found: list[Placement] = []
     reasons: list[str] = []
     if hardware.device.runtime_kind == "cpu":
-        reasons.append("no engine spans processors: vLLM's CPU platform does not run over Ray, so a CPU cluster scales by replicas")
+        reasons.append(
+            "no engine spans processors: vLLM's CPU platform does not run over Ray, so a CPU cluster scales by replicas"
+        )
     for sharding in _shardings(hardware, model, reasons):
         inside = sharding.ranks <= hardware.devices_per_node
         if inside:
@@ -188,8 +191,8 @@ def peer_path(hardware: Hardware, calibration: Calibration | None, level: Level)
         if calibration is not None and any(curve.path == PEER for curve in calibration.curves):
             return Path(PEER, "peer", pick(assumptions.PEER_LATENCY_SECONDS, level), 1.0)
         raise MissingFigure(
-            f"{hardware.device.node}: no figure for the bandwidth between {hardware.device.name} cards in one node; run "
-            "`cluster calibrate`, or add peer_bandwidth_bytes_per_second with its source to the part"
+            f"{hardware.device.node}: no figure for the bandwidth between {hardware.device.name} cards in one node; "
+            "run `cluster calibrate`, or add peer_bandwidth_bytes_per_second with its source to the part"
         )
     fraction = pick(assumptions.PEER_FRACTION, level)
     return Path(PEER, "peer", pick(assumptions.PEER_LATENCY_SECONDS, level), rate * fraction)

@@ -100,9 +100,8 @@ def make(
         raise PlanError(f"context {length} is more than the {model.maximum_length} tokens of {model.name}")
     options = replace(options, max_model_len=length)
     support = kernels.support(hardware.device, model, options)
-    options = replace(
-        options, dtype=support.dtype, enforce_eager=options.enforce_eager or ("enforce_eager", True) in support.arguments
-    )
+    eager = options.enforce_eager or ("enforce_eager", True) in support.arguments
+    options = replace(options, dtype=support.dtype, enforce_eager=eager)
     # The model in the type that the engine will hold it in.
     served = replace(model, dtype=support.dtype)
     found, left_out = placements(hardware, served)
@@ -152,9 +151,7 @@ def _candidate(
     if not support.ok:
         return Candidate(placement, memory, (), "; ".join(support.reasons))
     try:
-        predictions = predict(
-            model, hardware, placement, memory, workload, options, support.precision, calibration
-        )
+        predictions = predict(model, hardware, placement, memory, workload, options, support.precision, calibration)
     except MissingFigure as error:
         return Candidate(placement, memory, (), str(error))
     return Candidate(placement, memory, predictions, "")
@@ -196,7 +193,7 @@ def _lost(candidate: Candidate, best: Candidate | None) -> str:
         f"{theirs.itl_seconds.likely * 1e3:.1f}; {mine.limit} takes {mine.limit_share:.0%}"
     )
     if candidate.optional_link and _speed(candidate) > _speed(best):
-        return f"faster ({said}), but {candidate.placement.link.kind if candidate.placement.link else ''} is optional: it may be down"
+        return f"faster ({said}), but its link is optional: it may be down"
     if _overlap(candidate, best):
         said += "; the intervals overlap: calibrate before you rely on this order"
     return said

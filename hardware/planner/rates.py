@@ -21,7 +21,7 @@ LEVELS: tuple[Level, ...] = ("best", "likely", "worst")
 
 @dataclass(frozen=True)
 class Device:
-    """What one rank runs on: an accelerator, or a node's processor. Figures are the catalogue's, None if it has none."""
+    """What one rank runs on: an accelerator, or a node's processor. Figures are the catalogue's, None: not known."""
 
     name: str
     node: str
@@ -70,7 +70,11 @@ def device_of(node: Node, accelerator: Accelerator | None) -> Device:
 
 @dataclass(frozen=True)
 class Rates:
-    """What `timing` divides by. All are achieved rates, none a peak."""
+    """What `timing` divides by. All are achieved rates, none a peak.
+
+    `step_seconds` is what host and device cannot do at the same time, `host_seconds` and `sequence_seconds` what the
+    host does meanwhile, `request_seconds` what a request takes on its way to its first step and back.
+    """
 
     memory_bytes_per_second: float
     expert_bytes_per_second: float
@@ -82,6 +86,7 @@ class Rates:
     step_seconds: float
     host_seconds: float
     sequence_seconds: float
+    request_seconds: float = 0.0
 
     def shared_by(self, engines: int) -> Rates:
         """Rates of one of several engines that work at the same time on one machine."""
@@ -99,6 +104,7 @@ class Rates:
             step_seconds=self.step_seconds * engines,
             host_seconds=self.host_seconds * engines,
             sequence_seconds=self.sequence_seconds * engines,
+            request_seconds=self.request_seconds * engines,
         )
 
 
@@ -141,6 +147,7 @@ def rates(device: Device, calibration: Calibration | None, precision: str, level
         step_seconds=_or(known.step_seconds, 1.0, assumptions.STEP_SECONDS, level),
         host_seconds=_or(known.host_seconds, 1.0, assumptions.HOST_SECONDS, level),
         sequence_seconds=_or(known.sequence_seconds, 1.0, assumptions.SEQUENCE_SECONDS, level),
+        request_seconds=_or(known.request_seconds, 1.0, assumptions.REQUEST_SECONDS, level),
     )
 
 

@@ -1,7 +1,7 @@
 """How long a step takes, in parts that add up, each with what limits it. Pure; seconds.
 
-A rank's kernels run one after another, so their times add; each takes the longer of its memory time and its compute time
-(the roofline: Williams, Waterman and Patterson 2009). The host prepares the next step meanwhile, so a step takes the
+A rank's kernels run one after another, so their times add; each takes the longer of its memory time and its compute
+time (the roofline: Williams, Waterman and Patterson 2009). The host prepares the next step meanwhile, so a step takes the
 longer of the two, and then what neither can hide.
 """
 
@@ -108,4 +108,5 @@ def stage_timing(
     host = host_seconds(stage, rates)
     waited = max(0.0, host - busy) if host_beside else host
     parts.append(Part("host", waited + rates.step_seconds, "host"))
+    parts.append(Part("request", stage.requests * rates.request_seconds, "host"))
     return Timing(tuple(part for part in parts if part.seconds > 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import get_args
 
 from hardware.model import GIB, GIGA, Accelerator, Cluster, Figure, Link, LinkKind, Node
 from hardware.planner.errors import PlanError
@@ -48,11 +49,10 @@ def rate(text: str) -> float:
 
 def _link(cluster: Cluster, value: str) -> Cluster:
     word, colon, speed = value.rpartition(":")
-    kind: LinkKind = "ethernet"
-    if colon:
-        if word not in ("ethernet", "usb4", "loopback", "virtual"):
-            raise PlanError(f"link kind {word!r} is not known; known are ethernet, usb4, loopback and virtual")
-        kind = "usb4" if word == "usb4" else "loopback" if word == "loopback" else "virtual" if word == "virtual" else kind
+    kinds: dict[str, LinkKind] = {kind: kind for kind in get_args(LinkKind)}
+    kind = kinds.get(word if colon else "ethernet")
+    if kind is None:
+        raise PlanError(f"link kind {word!r} is not known; known are {', '.join(kinds)}")
     members = tuple(node.name for node in cluster.compute)
     link = Link(kind, members, Figure(rate(speed), _ASKED))
     return replace(cluster, links=(link,))
@@ -124,9 +124,7 @@ def _bandwidth(cluster: Cluster, value: str) -> Cluster:
 
     return _each(
         cluster,
-        lambda part: replace(
-            part, memory_bandwidth_bytes_per_second=new(part.memory_bandwidth_bytes_per_second)
-        ),
+        lambda part: replace(part, memory_bandwidth_bytes_per_second=new(part.memory_bandwidth_bytes_per_second)),
         node,
     )
 

@@ -72,13 +72,14 @@ class Exchange:
 
 @dataclass(frozen=True)
 class StageWork:
-    """All of a step on one rank of one stage."""
+    """All of a step on one rank of one stage. `requests` is 1 where a prompt begins its way."""
 
     work: tuple[Work, ...]
     exchanges: tuple[Exchange, ...]
     kernels: int
     graphed: bool
     sequences: float
+    requests: int = 0
 
 
 def distinct_experts(count: int, active: int, tokens: float) -> float:
@@ -86,7 +87,7 @@ def distinct_experts(count: int, active: int, tokens: float) -> float:
 
     Trained routers are uneven, so this is the most that one expects; fewer distinct experts are read sooner.
     """
-    return count * (1.0 - (1.0 - active / count) ** tokens)
+    return float(count * (1.0 - (1.0 - active / count) ** tokens))
 
 
 def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options: Options) -> StageWork:
@@ -115,13 +116,16 @@ def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options
         kernels += 8
     graphed = not step.prefill and not options.enforce_eager and tokens <= GRAPH_TOKENS
     return StageWork(
-        tuple(found), tuple(_exchanges(model, sharding, stage, step)), kernels * step.chunks, graphed, sequences
+        tuple(found),
+        tuple(_exchanges(model, sharding, stage, step)),
+        kernels * step.chunks,
+        graphed,
+        sequences,
+        requests=1 if step.prefill and stage == 0 else 0,
     )
 
 
-def _layer(
-    model: Model, sharding: Sharding, layer: Layer, index: int, step: Step, options: Options
-) -> Iterator[Work]:
+def _layer(model: Model, sharding: Sharding, layer: Layer, index: int, step: Step, options: Options) -> Iterator[Work]:
     tokens = step.tokens / sharding.data
     dense_bytes = dense_flops = 0.0
     for tensor in layer_tensors(model, index):
