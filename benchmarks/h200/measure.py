@@ -173,7 +173,7 @@ def machine(gpus: int) -> dict[str, Any]:
 
 
 def _software() -> dict[str, Any]:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in ("vllm", "torch", "triton", "transformers", "nvidia-nccl-cu13", "flashinfer-python", "numpy"):
         try:
             versions[name] = importlib.metadata.version(name)

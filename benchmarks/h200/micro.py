@@ -25,7 +25,7 @@ def timed(run: Callable[[], Any], repeats: int = 7) -> float:
     """Median seconds of `run` on the current device, after two that are not counted."""
     import torch
 
-    times = []
+    times: list[float] = []
     for _ in range(repeats + 2):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()

@@ -1,8 +1,8 @@
 """Fits a calibration's rates and overheads to measured steps. Pure; least squares in the standard library.
 
 A step's time is piecewise linear in the inverse rates and the overheads: each kernel is on its memory or its compute
-branch, the step on its accelerator or its host branch. With the branches of the last round fixed, what remains is linear
-least squares of relative errors, with no value below zero, and with a prior: microbenchmarks where there are some, else
+branch, the step on its accelerator or its host branch. With the branches of the last round fixed, what remains is
+linear least squares of relative errors, with no value below zero, and with a prior: microbenchmarks where there are some, else
 the assumptions, held weakly. A few rounds settle the branches. So a single point moves only what it can tell apart.
 """
 
@@ -192,7 +192,7 @@ def _linear(
 def _least_squares(
     rows: Sequence[Sequence[float]], targets: Sequence[float], measured: Sequence[str], start: Sequence[float]
 ) -> list[float]:
-    """min sum (row . x - target)² + sum ((x - 1) / trust)² with x >= 0, by coordinate descent on x (shares of prior)."""
+    """min sum (row . x - target)² + sum ((x - 1) / trust)² with x >= 0, by coordinate descent. x: shares of prior."""
     size = len(_NAMES)
     normal = [[sum(row[i] * row[j] for row in rows) for j in range(size)] for i in range(size)]
     right = [sum(row[i] * target for row, target in zip(rows, targets, strict=True)) for i in range(size)]

@@ -1,14 +1,14 @@
 """Measured points of an engine, as the benchmarks and experiments write them: JSON lines, one record a line. Pure.
 
-A record has a `kind`: `point` (a step's time), `memory` (what an engine's own profile said), `microbenchmark` (rates and
-curves), `machine` (where), `failure` (what did not work). Unknown kinds are left alone: a file may say more than this.
+A record has a `kind`: `point` (a step's time), `memory` (what an engine's own profile said), `microbenchmark` (rates
+and curves), `machine` (where), `failure` (what did not work). Unknown kinds are left alone: a file may say more than this.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware.planner import configuration
@@ -117,16 +117,10 @@ def _engine(record: Mapping[str, Any]) -> tuple[str, Model, Sharding, Options, s
         }  # fmt: skip
         options = Options(**known)
         if options.dtype is not None:
-            model = _as(model, options)
+            model = replace(model, dtype=options.dtype)
         return str(shape["name"]), model, sharding, options, str(record.get("path", "peer"))
     except (KeyError, TypeError) as error:
         raise PlanError(f"{where}: {error}; a {record['kind']} needs model, engine and path") from None
-
-
-def _as(model: Model, options: Options) -> Model:
-    from dataclasses import replace
-
-    return replace(model, dtype=options.dtype or model.dtype)
 
 
 def _point(record: Mapping[str, Any]) -> Point:

@@ -1,8 +1,8 @@
 """How long a step takes, in parts that add up, each with what limits it. Pure; seconds.
 
 A rank's kernels run one after another, so their times add; each takes the longer of its memory time and its compute
-time (the roofline: Williams, Waterman and Patterson 2009). The host prepares the next step meanwhile, so a step takes the
-longer of the two, and then what neither can hide.
+time (the roofline: Williams, Waterman and Patterson 2009). The host prepares the next step meanwhile, so a step takes
+the longer of the two, and then what neither can hide.
 """
 
 from __future__ import annotations
