@@ -13,7 +13,21 @@ import click
 from cli import display
 from cli.errors import INTERRUPTED, OperatorError
 
-_COMMANDS = ("up", "down", "status", "verify", "ask", "doctor", "lab", "control", "doc", "completion")
+_COMMANDS = (
+    "plan",
+    "up",
+    "down",
+    "status",
+    "verify",
+    "ask",
+    "explain",
+    "calibrate",
+    "doctor",
+    "lab",
+    "control",
+    "doc",
+    "completion",
+)
 
 
 class LazyGroup(click.Group):

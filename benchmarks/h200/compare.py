@@ -155,9 +155,9 @@ def report(run: Run, known: Calibration, fitted: fit.Fit, times: Sequence[Row], 
     failures = [f"- {entry.get('step')}: {entry.get('what')}: {entry.get('error')}" for entry in run.failures]
     parts = [
         "# Predicted and measured, NVIDIA H200",
-        f"{len(cards)} x {cards[0]}; {machine.get('cores', '?')} cores, kernel {machine.get('kernel', '?')}; {versions}. "
-        f"{machine.get('at', '')}. Random weights. Calibrated on {shapes.CALIBRATION[0]} on one GPU, at 32 and 4 layers, and on "
-        "microbenchmarks; everything else is predicted.",
+        f"{len(cards)} x {cards[0]}; {machine.get('cores', '?')} cores, kernel {machine.get('kernel', '?')}; "
+        f"{versions}. {machine.get('at', '')}. Random weights. Calibrated on {shapes.CALIBRATION[0]} on one GPU, at 32 "
+        "and 4 layers, and on microbenchmarks; everything else is predicted.",
         f"Time: median error {percent(statistics.median(abs(row.error) for row in times))} over {len(times)} points, "
         f"{len(misses)} off by more than {percent(TIME_AIM)}. On the fitted points: {percent(fitted.median_error)}.",
     ]

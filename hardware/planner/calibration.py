@@ -69,6 +69,7 @@ class Calibration:
     attention_bytes_per_second: float | None = None
     attention_flops_per_second: float | None = None
     flops_per_second: tuple[tuple[str, float], ...] = ()
+    few_rows_flops_per_second: tuple[tuple[str, float], ...] = ()
     kernel_seconds: float | None = None
     launch_seconds: float | None = None
     step_seconds: float | None = None
@@ -86,7 +87,7 @@ class Calibration:
             value = getattr(self, name)
             if value is not None and (value < 0 or (value == 0 and name not in _MAY_BE_ZERO)):
                 raise PlanError(f"calibration of {self.hardware}: {name} is {value}; measure again")
-        for dtype, value in self.flops_per_second:
+        for dtype, value in (*self.flops_per_second, *self.few_rows_flops_per_second):
             if value <= 0:
                 raise PlanError(f"calibration of {self.hardware}: {dtype} at {value} FLOP/s; measure again")
 
@@ -95,6 +96,10 @@ class Calibration:
         known = dict(self.flops_per_second)
         twin = {"float16": "bfloat16", "bfloat16": "float16"}.get(dtype, dtype)
         return known.get(dtype, known.get(twin))
+
+    def few_rows_flops(self, dtype: str) -> float | None:
+        """The same of products with few rows, None where that was not measured."""
+        return dict(self.few_rows_flops_per_second).get(dtype)
 
     def with_outcomes(self, outcomes: tuple[Outcome, ...]) -> Calibration:
         """The same, with more comparisons."""
@@ -142,6 +147,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "flops_per_second": tuple((str(dtype), float(value)) for dtype, value in values.get("flops_per_second", ())),
+        "few_rows_flops_per_second": tuple(
+            (str(dtype), float(value)) for dtype, value in values.get("few_rows_flops_per_second", ())
+        ),
         "curves": tuple(
             Curve(
                 operation=entry["operation"],

@@ -2,8 +2,9 @@
 
 A step's time is piecewise linear in the inverse rates and the overheads: each kernel is on its memory or its compute
 branch, the step on its accelerator or its host branch. With the branches of the last round fixed, what remains is
-linear least squares of relative errors, with no value below zero, and with a prior: microbenchmarks where there are some, else
-the assumptions, held weakly. A few rounds settle the branches. So a single point moves only what it can tell apart.
+linear least squares of relative errors, with no value below zero, and with a prior: microbenchmarks where there are
+some, else the assumptions, held weakly. A few rounds settle the branches. So a single point moves only what it can
+tell apart.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hardware.planner.collectives import Curve, Path
 from hardware.planner.errors import PlanError
 from hardware.planner.points import Point
 from hardware.planner.rates import Rates
-from hardware.planner.timing import exchange_seconds, host_seconds, memory_and_compute, stage_timing
+from hardware.planner.timing import exchange_seconds, few_rows_share, host_seconds, memory_and_compute, stage_timing
 from hardware.planner.work import StageWork, stage_work
 
 ROUNDS = 40
@@ -29,6 +30,7 @@ _TRUST: dict[str, tuple[float, float]] = {
     "experts": (0.30, 1.0),
     "attention": (0.50, 1.0),
     "flops": (0.20, 0.7),
+    "few rows flops": (0.30, 0.7),
     "attention flops": (0.50, 1.0),
     "kernel": (1.0, 2.0),
     "launch": (1.0, 2.0),
@@ -96,11 +98,11 @@ def fit(
     if not points:
         raise PlanError("no measured points to fit; measure some with `cluster calibrate`")
     known = paths or {}
-    start = _vector(prior)
+    start, few_rows = _vector(prior), prior.few_rows_flops_per_second is not None
     values = list(start)
     work = [(point, stages(point), point_paths(point, known)) for point in points]
     for round_number in range(ROUNDS):
-        rates = _rates(values)
+        rates = _rates(values, few_rows)
         rows, targets = [], []
         for point, parts, groups in work:
             row = [0.0] * len(_NAMES)
@@ -119,7 +121,7 @@ def fit(
             values = moved
             break
         values = moved
-    rates = _rates(values)
+    rates = _rates(values, few_rows)
     outcomes = tuple(
         Outcome(
             point.name,
@@ -136,6 +138,9 @@ def calibrated(base: Calibration, fitted: Fit, precision: str) -> Calibration:
     """A calibration with the fitted rates in it; what `base` had beside them stays."""
     rates = fitted.rates
     flops = tuple(entry for entry in base.flops_per_second if entry[0] != precision)
+    few = tuple(entry for entry in base.few_rows_flops_per_second if entry[0] != precision)
+    if rates.few_rows_flops_per_second is not None:
+        few = (*few, (precision, rates.few_rows_flops_per_second))
     return replace(
         base,
         memory_bytes_per_second=rates.memory_bytes_per_second,
@@ -143,6 +148,7 @@ def calibrated(base: Calibration, fitted: Fit, precision: str) -> Calibration:
         attention_bytes_per_second=rates.attention_bytes_per_second,
         attention_flops_per_second=rates.attention_flops_per_second,
         flops_per_second=(*flops, (precision, rates.flops_per_second)),
+        few_rows_flops_per_second=few,
         kernel_seconds=rates.kernel_seconds,
         launch_seconds=rates.launch_seconds,
         step_seconds=rates.step_seconds,
@@ -172,8 +178,12 @@ def _linear(
             name = {"experts": "experts", "attention": "attention"}.get(work.kind, "memory")
             coefficients[_NAMES.index(name)] += work.bytes
         else:
-            name = "attention flops" if work.kind == "attention" else "flops"
-            coefficients[_NAMES.index(name)] += work.flops
+            few = few_rows_share(work) if rates.few_rows_flops_per_second is not None else 0.0
+            if work.kind == "attention":
+                coefficients[_NAMES.index("attention flops")] += work.flops
+            else:
+                coefficients[_NAMES.index("few rows flops")] += work.flops * few
+                coefficients[_NAMES.index("flops")] += work.flops * (1 - few)
     coefficients[_NAMES.index("kernel")] += part.kernels
     on_host = not host_beside or host_seconds(part, rates) > busy
     on_device = not host_beside or not on_host
@@ -213,7 +223,7 @@ def _least_squares(
         if largest < 1e-9:
             break
     # An inverse rate of zero would be an infinite rate.
-    return [max(value, 0.05) if index < 5 else value for index, value in enumerate(values)]
+    return [max(value, 0.05) if index < 6 else value for index, value in enumerate(values)]
 
 
 def _vector(rates: Rates) -> list[float]:
@@ -222,6 +232,7 @@ def _vector(rates: Rates) -> list[float]:
         1 / rates.expert_bytes_per_second,
         1 / rates.attention_bytes_per_second,
         1 / rates.flops_per_second,
+        1 / (rates.few_rows_flops_per_second or rates.flops_per_second),
         1 / rates.attention_flops_per_second,
         rates.kernel_seconds,
         rates.launch_seconds,
@@ -232,6 +243,20 @@ def _vector(rates: Rates) -> list[float]:
     ]
 
 
-def _rates(values: Sequence[float]) -> Rates:
-    inverse = [1 / value for value in values[:5]]
-    return Rates(*inverse, *values[5:])
+def _rates(values: Sequence[float], few_rows: bool) -> Rates:
+    memory, experts, attention, flops, few, attention_flops = (1 / value for value in values[:6])
+    kernel, launch, step, host, sequence, request = values[6:]
+    return Rates(
+        memory_bytes_per_second=memory,
+        expert_bytes_per_second=experts,
+        attention_bytes_per_second=attention,
+        flops_per_second=flops,
+        attention_flops_per_second=attention_flops,
+        kernel_seconds=kernel,
+        launch_seconds=launch,
+        step_seconds=step,
+        host_seconds=host,
+        sequence_seconds=sequence,
+        request_seconds=request,
+        few_rows_flops_per_second=few if few_rows else None,
+    )

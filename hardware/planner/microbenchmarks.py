@@ -1,7 +1,7 @@
 """Turns microbenchmarks into a calibration, and a calibration into the prior of a fit. Pure; bytes, FLOPs, seconds.
 
-Records are those of `points.Run.microbenchmarks`: `memory copy` and `memory read` (bytes_per_second), `matrices` (dtype,
-shape, flops_per_second), `experts` (bytes_per_second by tokens), `collective` (a curve), `memory size` (bytes).
+Records are those of `points.Run.microbenchmarks`: `memory copy` and `memory read` (bytes_per_second), `matrices` and
+`matrices of few rows` (dtype, shape, flops_per_second), `experts` (bytes_per_second by tokens), `collective` (a curve), `memory size` (bytes).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def calibration(
     """
     rates: dict[str, float] = {}
     flops: dict[str, float] = {}
+    few: dict[str, float] = {}
     curves: dict[tuple[str, int, str], Curve] = {}
     for record in records:
         try:
@@ -38,6 +39,9 @@ def calibration(
             elif name == "matrices":
                 dtype = str(record["dtype"])
                 flops[dtype] = max(flops.get(dtype, 0.0), float(record["flops_per_second"]))
+            elif name == "matrices of few rows":
+                dtype = str(record["dtype"])
+                few[dtype] = max(few.get(dtype, 0.0), float(record["flops_per_second"]))
             elif name == "collective":
                 curve = _curve(record["curve"])
                 key = (curve.operation, curve.ranks, curve.path)
@@ -57,6 +61,7 @@ def calibration(
         memory_bytes_per_second=rates.get("memory"),
         expert_bytes_per_second=rates.get("experts"),
         flops_per_second=tuple(sorted(flops.items())),
+        few_rows_flops_per_second=tuple(sorted(few.items())),
         context_bytes=context,
         graph_bytes=max((entry.graph_bytes for entry in alone), default=None),
         communicator_bytes=None
@@ -75,6 +80,8 @@ def measured_names(known: Calibration, precision: str) -> tuple[str, ...]:
         found.append("experts")
     if known.flops(precision) is not None:
         found.append("flops")
+    if known.few_rows_flops(precision) is not None:
+        found.append("few rows flops")
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """Measured points of an engine, as the benchmarks and experiments write them: JSON lines, one record a line. Pure.
 
 A record has a `kind`: `point` (a step's time), `memory` (what an engine's own profile said), `microbenchmark` (rates
-and curves), `machine` (where), `failure` (what did not work). Unknown kinds are left alone: a file may say more than this.
+and curves), `machine` (where), `failure` (what did not work). Unknown kinds are left alone: a file may say more.
 """
 
 from __future__ import annotations

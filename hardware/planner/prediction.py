@@ -119,7 +119,8 @@ def spread(calibration: Calibration | None) -> tuple[float, float, str]:
             f"calibrated, but compared with {len(ratios)} measurements only: ±{UNCHECKED - 1:.0%} are added",
         )
     tenths = statistics.quantiles(ratios, n=10, method="inclusive")
-    said = f"calibrated: measured over predicted was {tenths[0]:.2f} to {tenths[-1]:.2f} in 80 % of {len(ratios)} comparisons"
+    most = f"{tenths[0]:.2f} to {tenths[-1]:.2f} in 80 % of {len(ratios)} comparisons"
+    said = f"calibrated: measured over predicted was {most}"
     return min(1.0, tenths[0]), max(1.0, tenths[-1]), said
 
 

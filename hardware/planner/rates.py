@@ -73,7 +73,8 @@ class Rates:
     """What `timing` divides by. All are achieved rates, none a peak.
 
     `step_seconds` is what host and device cannot do at the same time, `host_seconds` and `sequence_seconds` what the
-    host does meanwhile, `request_seconds` what a request takes on its way to its first step and back.
+    host does meanwhile, `request_seconds` what a request takes on its way to its first step and back. Products of few
+    rows have a rate of their own where it was measured.
     """
 
     memory_bytes_per_second: float
@@ -87,11 +88,13 @@ class Rates:
     host_seconds: float
     sequence_seconds: float
     request_seconds: float = 0.0
+    few_rows_flops_per_second: float | None = None
 
     def shared_by(self, engines: int) -> Rates:
         """Rates of one of several engines that work at the same time on one machine."""
         if engines <= 1:
             return self
+        few = self.few_rows_flops_per_second
         return replace(
             self,
             memory_bytes_per_second=self.memory_bytes_per_second / engines,
@@ -105,6 +108,7 @@ class Rates:
             host_seconds=self.host_seconds * engines,
             sequence_seconds=self.sequence_seconds * engines,
             request_seconds=self.request_seconds * engines,
+            few_rows_flops_per_second=few / engines if few is not None else None,
         )
 
 
@@ -148,6 +152,7 @@ def rates(device: Device, calibration: Calibration | None, precision: str, level
         host_seconds=_or(known.host_seconds, 1.0, assumptions.HOST_SECONDS, level),
         sequence_seconds=_or(known.sequence_seconds, 1.0, assumptions.SEQUENCE_SECONDS, level),
         request_seconds=_or(known.request_seconds, 1.0, assumptions.REQUEST_SECONDS, level),
+        few_rows_flops_per_second=known.few_rows_flops(precision),
     )
 
 

@@ -7,6 +7,7 @@ the longer of the two, and then what neither can hide.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 from hardware.planner import collectives
 from hardware.planner.collectives import Curve, Path
 from hardware.planner.rates import Rates
-from hardware.planner.work import Exchange, StageWork, Work
+from hardware.planner.work import FEW_ROWS, FULL_ROWS, Exchange, StageWork, Work
 
 Limit = Literal["memory bandwidth", "compute", "link latency", "link bandwidth", "kernel launch", "host", "KV capacity"]
 
@@ -62,7 +63,17 @@ def memory_and_compute(work: Work, rates: Rates) -> tuple[float, float]:
         "attention": rates.attention_bytes_per_second,
     }.get(work.kind, rates.memory_bytes_per_second)
     compute = rates.attention_flops_per_second if work.kind == "attention" else rates.flops_per_second
+    few = few_rows_share(work)
+    if work.kind != "attention" and rates.few_rows_flops_per_second is not None and few:
+        slow = work.flops / rates.few_rows_flops_per_second
+        return work.bytes / memory, few * slow + (1 - few) * work.flops / compute
     return work.bytes / memory, work.flops / compute
+
+
+def few_rows_share(work: Work) -> float:
+    """1 for products of few rows, 0 for those of many, between them by the logarithm of their rows."""
+    span = math.log(FULL_ROWS / FEW_ROWS)
+    return 1 - min(1.0, max(0.0, math.log(max(work.rows, FEW_ROWS) / FEW_ROWS) / span))
 
 
 def exchange_seconds(exchange: Exchange, path: Path, curves: Sequence[Curve]) -> tuple[float, float]:

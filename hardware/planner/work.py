@@ -8,6 +8,7 @@ kernels hand to each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -31,6 +32,9 @@ Kind = Literal["weights", "experts", "attention", "activations", "head", "sampli
 # Largest step that vLLM replays from a captured graph (vllm/config/compilation.py: at most 512 tokens by default).
 GRAPH_TOKENS = 512
 
+# Products of at most FEW_ROWS rows reach fewer FLOPs than those of FULL_ROWS or more, on a CPU a third.
+FEW_ROWS, FULL_ROWS = 16.0, 512.0
+
 
 @dataclass(frozen=True)
 class Step:
@@ -52,11 +56,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Work:
-    """Work of one kind: bytes through memory and FLOPs."""
+    """Work of one kind: bytes through memory and FLOPs, in products of `rows` rows (tokens)."""
 
     kind: Kind
     bytes: float
     flops: float
+    rows: float = FULL_ROWS
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,21 @@ def distinct_experts(count: int, active: int, tokens: float) -> float:
     return float(count * (1.0 - (1.0 - active / count) ** tokens))
 
 
+def rank_sequences(step: Step, sharding: Sharding) -> int:
+    """Sequences of one data-parallel rank: whole ones, and the fullest rank decides."""
+    return math.ceil(step.sequences / sharding.data)
+
+
+def rank_tokens(step: Step, sharding: Sharding) -> float:
+    """New tokens of one data-parallel rank."""
+    return rank_sequences(step, sharding) * (step.context_tokens if step.prefill else 1.0)
+
+
 def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options: Options) -> StageWork:
     """The work of a step on one rank of a stage of an engine that was given the whole step."""
     first, end = pipeline_layers(len(model.layers), sharding.pipeline)[stage]
-    tokens = step.tokens / sharding.data
-    sequences = step.sequences / sharding.data
+    sequences = rank_sequences(step, sharding)
+    tokens = rank_tokens(step, sharding)
     last = stage == sharding.pipeline - 1
     found: list[Work] = []
     # Layers of one kind do the same: count them instead of walking all.
@@ -104,14 +119,14 @@ def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options
     kernels = 0
     for layer, indices in kinds.items():
         for work in _layer(model, sharding, layer, indices[0], step, options):
-            found.append(Work(work.kind, work.bytes * len(indices), work.flops * len(indices)))
+            found.append(Work(work.kind, work.bytes * len(indices), work.flops * len(indices), work.rows))
         kernels += layer_kernels(model, layer) * len(indices)
     if last:
         size = DTYPE_BYTES[model.dtype]
         columns = model.hidden_size
         rows = model.vocabulary_size / sharding.tensor
         stored = sum(stored_bytes(t, model, sharding) for t in head_tensors(model) if t.role == "head")
-        found.append(Work("head", stored or rows * columns * size, 2 * rows * columns * sequences))
+        found.append(Work("head", stored or rows * columns * size, 2 * rows * columns * sequences, sequences))
         found.append(Work("sampling", sequences * model.vocabulary_size * (size + 5 * 4), 0.0))
         kernels += 8
     graphed = not step.prefill and not options.enforce_eager and tokens <= GRAPH_TOKENS
@@ -126,7 +141,7 @@ def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options
 
 
 def _layer(model: Model, sharding: Sharding, layer: Layer, index: int, step: Step, options: Options) -> Iterator[Work]:
-    tokens = step.tokens / sharding.data
+    tokens = rank_tokens(step, sharding)
     dense_bytes = dense_flops = 0.0
     for tensor in layer_tensors(model, index):
         if tensor.role == "experts":
@@ -136,7 +151,7 @@ def _layer(model: Model, sharding: Sharding, layer: Layer, index: int, step: Ste
         dense_bytes += stored_bytes(tensor, model, sharding) * step.chunks
         if columns > 1:
             dense_flops += 2 * rows * columns * copies * tokens
-    yield Work("weights", dense_bytes, dense_flops)
+    yield Work("weights", dense_bytes, dense_flops, tokens / step.chunks)
     yield _attention(model, sharding, layer, step, options)
     yield Work("activations", tokens * activation_bytes_per_token(model, sharding, layer), 0.0)
 
@@ -151,13 +166,14 @@ def _expert(model: Model, sharding: Sharding, tensor: Tensor, step: Step) -> Wor
     flops = 0.0
     if tensor.columns > 1:
         flops = 2 * tensor.rows * tensor.columns * step.tokens * experts.active / sharding.expert_ranks
-    return Work("experts", size, flops)
+    rows = per_chunk * experts.active / distinct_experts(experts.count, experts.active, per_chunk)
+    return Work("experts", size, flops, rows)
 
 
 def _attention(model: Model, sharding: Sharding, layer: Layer, step: Step, options: Options) -> Work:
     attention = model.attention
     heads = attention.query_heads / sharding.tensor
-    sequences = step.sequences / sharding.data
+    sequences = rank_sequences(step, sharding)
     length = step.context_tokens
     window = layer.window_tokens
     if attention.kind == "mla" and not step.prefill:
@@ -209,12 +225,12 @@ def layer_kernels(model: Model, layer: Layer) -> int:
 def _exchanges(model: Model, sharding: Sharding, stage: int, step: Step) -> Iterator[Exchange]:
     size = DTYPE_BYTES[model.dtype]
     first, end = pipeline_layers(len(model.layers), sharding.pipeline)[stage]
-    message = step.tokens / sharding.data / step.chunks * model.hidden_size * size
+    message = rank_tokens(step, sharding) / step.chunks * model.hidden_size * size
     if sharding.tensor > 1:
         count = 2 * (end - first) + (1 if stage == 0 else 0)
         yield Exchange("all_reduce", "tensor", message, sharding.tensor, count * step.chunks)
         if stage == sharding.pipeline - 1:
-            logits = step.sequences / sharding.data * model.vocabulary_size * size
+            logits = rank_sequences(step, sharding) * model.vocabulary_size * size
             yield Exchange("all_gather", "tensor", logits, sharding.tensor, 1)
     mixed = sum(layer.experts for layer in model.layers[first:end])
     if sharding.data > 1 and mixed:
