@@ -150,7 +150,8 @@ def report(run: Run, known: Calibration, fitted: fit.Fit, times: Sequence[Row], 
     machine = run.machines[-1] if run.machines else {}
     versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items() if version)
     cards = machine.get("cards") or ["unknown GPUs"]
-    achieved = [[name, f"{getattr(fitted.rates, name):.4g}"] for name in fitted.rates.__dataclass_fields__]
+    found = [(name, getattr(fitted.rates, name)) for name in fitted.rates.__dataclass_fields__]
+    achieved = [[name, f"{value:.4g}"] for name, value in found if value is not None]
     misses = [row for row in times if abs(row.error) > TIME_AIM]
     failures = [f"- {entry.get('step')}: {entry.get('what')}: {entry.get('error')}" for entry in run.failures]
     parts = [

@@ -7,6 +7,7 @@ reads. An order is {"what": "device"} or {"what": "collectives", "rank": 0, "ran
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import statistics
@@ -38,6 +39,12 @@ def fastest(run: Callable[[], object], wait: Callable[[], object], seconds: floa
     return statistics.median(sorted(times)[: max(1, len(times) // 2)])
 
 
+def each(run: Callable[[Any, Any], object], left: Any, others: list[Any]) -> None:
+    """One call for each of the others."""
+    for other in others:
+        run(left, other)
+
+
 def device() -> None:
     """Memory size and bandwidth, and matrix products by type."""
     import torch
@@ -64,7 +71,7 @@ def device() -> None:
         with contextlib.suppress(RuntimeError):
             left = torch.randn(size, size, device=place).to(dtype)
             right = torch.randn(size, size, device=place).to(dtype)
-            seconds = fastest(lambda left=left, right=right: torch.matmul(left, right), wait)
+            seconds = fastest(functools.partial(torch.matmul, left, right), wait)
             emit(name="matrices", dtype=name, shape=[size] * 3, flops_per_second=2 * size**3 / seconds)
             if gpu:
                 continue
@@ -72,7 +79,7 @@ def device() -> None:
             rows, inner, count = 16, 2048, 16
             left = torch.randn(rows, inner).to(dtype)
             weights = [torch.randn(inner, inner).to(dtype) for _ in range(count)]
-            seconds = fastest(lambda left=left, weights=weights: [torch.matmul(left, one) for one in weights], wait)
+            seconds = fastest(functools.partial(each, torch.matmul, left, weights), wait)
             flops = 2 * rows * inner * inner * count / seconds
             emit(name="matrices of few rows", dtype=name, shape=[rows, inner, inner], flops_per_second=flops)
 

@@ -110,6 +110,21 @@ def send(size_bytes: float, path: Path) -> float:
     return path.latency_seconds + size_bytes / path.bytes_per_second if size_bytes > 0 else 0.0
 
 
+def measured_paths(curves: Sequence[Curve]) -> dict[str, Path]:
+    """A path for each name among the curves, for what its curves leave out.
+
+    Latency is half of the smallest all-reduce of two ranks (a message there and one back), or the smallest message
+    itself; the rate is that of the largest.
+    """
+    found: dict[str, Path] = {}
+    for curve in sorted(curves, key=lambda entry: -entry.ranks):
+        messages = {"all_reduce": 2 * (curve.ranks - 1), "send": 1}.get(curve.operation, curve.ranks - 1)
+        rate = curve.sizes_bytes[-1] / curve.seconds[-1]
+        kind: PathKind = "peer" if curve.path == "peer" else "network"
+        found[curve.path] = Path(curve.path, kind, curve.seconds[0] / messages, rate)
+    return found
+
+
 def seconds(operation: Operation, size_bytes: float, ranks: int, path: Path, curves: Sequence[Curve] = ()) -> float:
     """Time of an operation, from the measured curve for exactly these ranks and this path if there is one."""
     if operation != "send" and ranks == 1:

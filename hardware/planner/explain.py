@@ -2,8 +2,8 @@
 
 A step's time is split with calibrated rates; what the split does not account for is said, not spread over the parts.
 The limit is the physical one: bytes over the datasheet's bandwidth or FLOPs over its peak, whichever is longer, with
-nothing in between. A counter-test changes one thing and predicts the new time: if the measured time then moves otherwise, the
-explanation is wrong.
+nothing in between. A counter-test changes one thing and predicts the new time: if the measured time then moves
+otherwise, the explanation is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Turns microbenchmarks into a calibration, and a calibration into the prior of a fit. Pure; bytes, FLOPs, seconds.
 
-Records are those of `points.Run.microbenchmarks`: `memory copy` and `memory read` (bytes_per_second), `matrices` and
-`matrices of few rows` (dtype, shape, flops_per_second), `experts` (bytes_per_second by tokens), `collective` (a curve), `memory size` (bytes).
+Records are those of `points.Run.microbenchmarks`: `memory size` (bytes), `memory copy` and `memory read`
+(bytes_per_second), `matrices` and `matrices of few rows` (dtype, shape, flops_per_second), `experts` (bytes_per_second
+by tokens), `collective` (a curve).
 """
 
 from __future__ import annotations
