@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+OUT_OF_TIME = 3  # exit status: some points are missing
 SHORT_TOKENS, LONG_TOKENS = 16, 64
 DECODE = ((1, 256), (8, 256), (32, 256), (128, 256), (256, 256), (1, 4096), (16, 4096), (32, 2048), (8, 8192))
 PREFILL = ((1, 64), (1, 256), (1, 1024), (1, 4096), (1, 8192), (4, 2048), (1, 16384))
@@ -161,13 +162,13 @@ class Engine:
 
 
 def main() -> int:
-    """Argument: the step as JSON. Points that fail are recorded, and the next one is tried."""
+    """Argument: the step as JSON. Points that fail are recorded, and the next one is tried. 3: the time was too short."""
     step = json.loads(sys.argv[1])
     deadline = time.monotonic() + step["seconds"]
     engine = Engine(step)
     engine.memory()
     engine.run(engine.prompts(4, 128), 4)  # the first generation compiles what is left
-    longest = step["engine"]["max_model_len"]
+    status, longest = 0, step["engine"]["max_model_len"]
     jobs = [(engine.decode, *point) for point in DECODE] + [(engine.prefill, *point) for point in PREFILL]
     # The most telling ones first: a step that runs out of time has a bit of everything.
     jobs.sort(key=lambda job: (job[1] * job[2] > 40_000, job[1] * job[2] > 10_000))
@@ -176,13 +177,14 @@ def main() -> int:
             continue
         if time.monotonic() > deadline:
             emit({"kind": "failure", "step": step["name"], "what": f"{sequences} x {tokens}", "error": "out of time"})
+            status = OUT_OF_TIME
             continue
         try:
             measure(sequences, tokens)
         except Exception as error:
             said = f"{type(error).__name__}: {error}"[:500]
             emit({"kind": "failure", "step": step["name"], "what": f"{sequences} x {tokens}", "error": said})
-    return 0
+    return status
 
 
 if __name__ == "__main__":

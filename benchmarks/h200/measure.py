@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.h200 import shapes
-from benchmarks.h200.engine import emit
+from benchmarks.h200.engine import OUT_OF_TIME, emit
 
 LENGTH = 20480
 BATCHED_TOKENS = 8192
@@ -281,7 +281,8 @@ def run(wanted: list[Task], gpus: int, seconds: float, folder: Path, done: set[s
                     bad += 1
                     why = "stopped at its time limit" if late else f"exit status {status}, see the log"
                     emit({"kind": "failure", "step": running.task.name, "what": "the whole step", "error": why})
-                if well or not running.cut:  # what the end of the time cut short is for the next call
+                short = running.cut and (late or status == OUT_OF_TIME)
+                if not short:  # what the end of the time cut short is for the next call
                     marks.write(running.task.name + "\n")
                     marks.flush()
             time.sleep(0.2)

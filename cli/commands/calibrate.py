@@ -26,6 +26,9 @@ from hardware.planner.points import Point
 from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
 
+# Load for each processor above which a measurement is not the hardware's.
+_BUSY = 0.3
+
 
 @click.command("calibrate")
 @click.option("--no-service", is_flag=True, help="Leave out the running service; measure the hardware only.")
@@ -73,9 +76,16 @@ def _hardware(
         hosts = hosts[:1]
     progress.phase(f"measuring memory and matrices of {len(hosts)} hosts")
     made = datetime.now(UTC).isoformat(timespec="seconds")
+    measured = measuring.device(hosts)
+    for host, records in measured.items():
+        for record in records:
+            if record.get("name") == "load" and record["average"] > _BUSY * record["processors"]:
+                load = f"load {record['average']:.1f} on {record['processors']} processors"
+                said = f"{host} had other work ({load}): rates are too low; run it again when the host is idle"
+                display.words().print(said, style="yellow", markup=False)
     each = [
         microbenchmarks.calibration(records, hardware.device.name, found.engine_version, made)
-        for records in measuring.device(hosts).values()
+        for records in measured.values()
     ]
     slowest = min(each, key=lambda entry: entry.memory_bytes_per_second or 0.0)
     if len(hosts) < 2 or not hardware.links or hardware.device.runtime_kind == "cpu":

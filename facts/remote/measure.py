@@ -52,6 +52,7 @@ def device() -> None:
     gpu = torch.cuda.is_available()
     place = torch.device("cuda") if gpu else torch.device("cpu")
     wait = torch.cuda.synchronize if gpu else (lambda: None)
+    emit(name="load", average=os.getloadavg()[0], processors=len(os.sched_getaffinity(0)))
     if gpu:
         emit(name="memory size", bytes=torch.cuda.mem_get_info()[1])
     else:

@@ -28,7 +28,7 @@ _UNEXPLAINED = "#bbbbbb"
 def draw(findings: Sequence[Finding], device: Device, rates: Rates, title: str) -> str:
     """One SVG document. Raises ValueError when there is nothing to draw."""
     if not findings:
-        raise ValueError("no findings to draw")
+        raise ValueError("there is nothing to draw")
     roof = _roofline(findings, device, rates)
     bars, height = _bars(findings, ROOF_HEIGHT + 40)
     total = ROOF_HEIGHT + 40 + height + 40
