@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyinfra.api.exceptions import FactProcessError
+
 from benchmarks.common import BenchmarkError
 from deploys import roles
 from deploys.settings import Settings, parse
+from facts.parse.processes import ProcessReport
 from facts.vllm import Processes
 from inventories import laptop as inventory
 
 ANSWER_SECONDS = 60
+ENGINE_FIRST, ENGINE_BLOCK = 8100, 8
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,32 @@ def answers_at_all(head: Settings) -> bool:
 
 def memory() -> list[NodeMemory]:
     """Memory of every node, by the fact that `cluster verify` and the operator use."""
-    found = []
+    return [memory_of(node) for node in nodes()]
+
+
+def memory_of(node: Settings) -> NodeMemory:
+    """Memory of one node; BenchmarkError when it has no process."""
+    found = processes_of(node)
+    if not found.names:
+        raise BenchmarkError(f"{node.node}: no processes of its own found; is the cluster up?")
+    return NodeMemory(node.node, node.role, len(found.names), len(found.engines), found.total_bytes)
+
+
+def processes_of(node: Settings) -> ProcessReport:
+    """Processes of one node, none when it is down; BenchmarkError when that could not be told."""
     fact = Processes()
-    for node in nodes():
-        command = fact.command(node=node.node, cluster=node.cluster)
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-        answer = fact.process(done.stdout.splitlines())
-        unreachable = getattr(answer, "unreachable", "")
-        if unreachable or not answer.names:
-            raise BenchmarkError(f"{node.node}: no processes of its own found {unreachable}; is the cluster up?")
-        found.append(NodeMemory(node.node, node.role, len(answer.names), len(answer.engines), answer.total_bytes))
-    return found
+    command = fact.command(node=node.node, cluster=node.cluster)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    try:
+        return fact.process(done.stdout.splitlines())
+    except FactProcessError as error:
+        raise BenchmarkError(
+            f"{node.node}: its processes cannot be read: {error} {done.stderr.strip()[-200:]}"
+        ) from None
+
+
+def engine_ports(node: Settings) -> range:
+    """Ports on which the node's replica may listen: nodes that share a machine have a block each."""
+    ports, index = node.ray.ports, list(node.peers).index(node.node)
+    first = int(getattr(ports, "engine_first", ENGINE_FIRST + ENGINE_BLOCK * index))
+    return range(first, int(getattr(ports, "engine_last", first + ENGINE_BLOCK - 1)) + 1)

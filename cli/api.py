@@ -81,7 +81,7 @@ def ask(
     return Answer(
         question,
         text.strip(),
-        answer.get("system_fingerprint") or "",
+        str(reply.get("node") or ""),
         str(answer.get("model", "")),
         round(time.monotonic() - started, 3),
         tokens,
@@ -98,7 +98,7 @@ if order["key"]:
 call = urllib.request.Request(order["url"], json.dumps(order["body"]).encode(), headers)
 try:
     with urllib.request.urlopen(call, timeout=order["seconds"]) as response:
-        reply = {"answer": json.load(response)}
+        reply = {"answer": json.load(response), "node": response.headers.get("x-cluster-node", "")}
 except urllib.error.HTTPError as error:
     said = " ".join(error.read().decode(errors="replace").split())[:300]
     reply = {"error": f"{order['url']}: {error.code} {error.reason}: {said}"}

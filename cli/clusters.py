@@ -15,7 +15,7 @@ from inventories.operator import cluster_directory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _INVENTORIES = REPOSITORY / "inventories"
-_NOT_INVENTORIES = {"__init__", "compose", "jump", "models", "operator"}
+_NOT_INVENTORIES = {"__init__", "compose", "jump", "members", "models", "operator"}
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,14 @@ class Progress:
                 self._console.print(Text(f"    {self._phase}: {seconds:.0f} s so far"))
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 5 min, 3 h, 2 d."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def shorten(operation: str) -> str:
     """One name for an operation that pyinfra lists once for every host."""
     names = [re.sub(r"^[^|]*\| ", "", name).strip() for name in operation.split(", ")]

@@ -23,6 +23,7 @@ _COMMANDS = (
     "explain",
     "calibrate",
     "doctor",
+    "nodes",
     "lab",
     "control",
     "doc",

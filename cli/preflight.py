@@ -106,7 +106,7 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
         if not settings.shared_files and DEPOT not in running:
             wanted |= {settings.depot_port: "the depot"}
     if not running & {HEAD, WORKER}:
-        wanted |= {ports.node_manager: "Ray's node manager", ports.object_manager: "Ray's object manager"}
+        wanted |= {ports.node_manager_first: "Ray's node manager", ports.object_manager: "Ray's object manager"}
     checks = []
     sockets = (seen.facts.get("listening") or {}).get("sockets", [])
     for port, purpose in wanted.items():

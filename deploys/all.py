@@ -3,6 +3,7 @@
 from pyinfra import host
 
 from deploys.compute_base.deploy import compute_base, install_runtime
+from deploys.gateway.deploy import gateway
 from deploys.operations import stage
 from deploys.ray_head.deploy import ray_head
 from deploys.ray_worker.deploy import ray_worker
@@ -31,6 +32,10 @@ stage.meet(name="The Ray head answers", reached="head")
 if "compute" in host.groups:
     ray_worker()
 stage.meet(name="Every Ray worker is started", reached="workers")
+
+# The gateway before the engines: who asks early is told to wait, in the API's own words.
+if "control" in host.groups:
+    gateway()
 
 # The application last: it waits for exactly the declared nodes, and then for every engine's right answer.
 if "control" in host.groups:

@@ -18,6 +18,11 @@ def api_key_path(settings: Settings) -> str:
     return f"{settings.directories.configuration}/api-key"
 
 
+def proof_record_path(settings: Settings) -> str:
+    """Where the engines of a node write down how they proved themselves, a JSON object a line."""
+    return f"{settings.directories.ray}/{settings.node}.proofs.jsonl"
+
+
 def ray_client(settings: Settings) -> dict[str, str]:
     """What any process needs to talk to this cluster's Ray."""
     return {
@@ -54,6 +59,8 @@ def ray_node(settings: Settings) -> dict[str, str]:
             "NCCL_SOCKET_IFNAME": f"={settings.interface}",  # without `=` it is a list of prefixes
             "GLOO_SOCKET_IFNAME": settings.interface,
         }
-    if settings.api_key_required:
-        variables["CLUSTER_API_KEY_FILE"] = api_key_path(settings)
+    if settings.runs_engine:
+        ports = settings.ray.ports
+        variables["CLUSTER_ENGINE_PORTS"] = f"{ports.engine_first}-{ports.engine_last}"
+        variables["CLUSTER_PROOF_RECORD"] = proof_record_path(settings)
     return variables

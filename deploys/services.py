@@ -31,7 +31,7 @@ class Service:
     inputs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     as_root: bool = False
-    restart_seconds: int = 2
+    reload_signal: str = ""
 
     @property
     def digest(self) -> str:
@@ -74,8 +74,9 @@ def _unit(settings: Settings, service: Service) -> str:
         *([] if service.as_root else [f"User={settings.service_user}"]),
         *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
         f"ExecStart={' '.join(_systemd_quote(part).replace('$', '$$') for part in service.command)}",
+        *([f"ExecReload=/bin/kill -{service.reload_signal} $MAINPID"] if service.reload_signal else []),
         "Restart=always",
-        f"RestartSec={service.restart_seconds}",
+        "RestartSec=2",
         "KillMode=control-group",
         "TimeoutStopSec=20",
         f"LimitNOFILE={OPEN_FILES}",

@@ -23,7 +23,8 @@ class Ports:
     """TCP ports of one Ray node, all pinned."""
 
     gcs: int
-    node_manager: int
+    node_manager_first: int
+    node_manager_last: int
     object_manager: int
     runtime_env_agent: int
     agent_grpc: int
@@ -34,6 +35,9 @@ class Ports:
     client: int
     worker_first: int
     worker_last: int
+    engine_first: int
+    engine_last: int
+    watch: int
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,16 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """What the public endpoint asks of its callers. `certificate`: a PEM file with its key, on the control node."""
+
+    certificate: str
+    request_bytes: int
+    request_seconds: int
+    requests_per_minute: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the deploys, the facts and the verification need to know of one host."""
 
@@ -120,6 +134,8 @@ class Settings:
     package_sources: Mapping[str, str]
     model: Model
     serving: Serving
+    gateway: Gateway
+    engine_ports: Mapping[str, tuple[int, ...]]
     secrets: Mapping[str, str]
     directories: Directories
     accelerators: tuple[str, ...]
@@ -150,7 +166,8 @@ class Settings:
     @property
     def endpoint(self) -> str:
         """Base address of the OpenAI-compatible API."""
-        return f"http://{self.head_address}:{self.serving.api_port}/v1"
+        scheme = "https" if self.gateway.certificate else "http"
+        return f"{scheme}://{self.head_address}:{self.serving.api_port}/v1"
 
 
 def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
@@ -170,6 +187,8 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         values["model"] = _build(Model, model, f"{where}.model")
         values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")
         values["serving"] = _build(Serving, values["serving"], f"{where}.serving")
+        values["gateway"] = _build(Gateway, values["gateway"], f"{where}.gateway")
+        values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
         values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
         values["accelerators"] = tuple(values["accelerators"])
         values["kernel_arguments"] = tuple(values["kernel_arguments"])

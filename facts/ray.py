@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 
 from pyinfra.api.facts import FactBase
 
@@ -50,34 +52,17 @@ class Serve(FactBase[ServeState]):
 
 
 class Proofs(FactBase[ProofsReport]):
-    """The golden answer of every engine replica, each asked on its own. Ask it of the control node.
+    """The golden answer of every engine, each asked on its own. Ask it of the control node.
 
-    Takes about five seconds more than the slowest
-    answer; `seconds` is the deadline for one answer.
+    `places` are (node, address, port) where an engine may listen; `seconds` is the deadline for one answer.
     """
 
-    def command(self, runtime: str, user: str = "", seconds: int = 20) -> str:
+    def command(self, places: Sequence[Sequence[str | int]] = (), seconds: int = 20) -> str:
         data = settings.of_host()
-        head = data["peers"][data["control_node"]]
-        variables = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": settings.token_file(),
-            "PYTHONPATH": data["directories"]["library"],
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        environment = "env " + shlex.join(f"{key}={value}" for key, value in variables.items())
-        if user:
-            environment = f"runuser -u {shlex.quote(user)} -- {environment}"
-        return script.command(
-            "prove.py",
-            f"{head}:{data['ray']['ports']['gcs']}",
-            "SERVE_REPLICA::llm#ProvenLLMServer",
-            str(seconds),
-            python=f"{runtime}/bin/python",
-            environment=environment,
-            seconds=seconds + 40,
-        )
+        found = list(places) or settings.engine_places()
+        order = {"model": data["model"]["name"], "golden": data["model"]["golden"], "places": found}
+        ask = script.command("prove.py", str(seconds), seconds=seconds + 20)
+        return f"printf %s {shlex.quote(json.dumps(order))} | {ask}"
 
     @fails_alone
     def process(self, output: list[str]) -> ProofsReport:

@@ -28,3 +28,26 @@ class Reach(FactBase[str]):
 
     def process(self, output: list[str]) -> str:
         return output[-1] if output else "unreachable: no answer"
+
+
+_GET = """
+import ssl, sys, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(sys.argv[1], timeout=5, context=ssl._create_unverified_context()) as answer:
+        print("status", answer.status)
+except urllib.error.HTTPError as error:
+    print("status", error.code)
+except (OSError, ValueError) as error:
+    print("none:", getattr(error, "reason", error))
+"""
+
+
+class Answers(FactBase[int]):
+    """HTTP status of a GET, asked from the host; 0 when there is no answer. Certificates are not judged."""
+
+    def command(self, url: str) -> str:
+        return f"timeout 8 python3 -c {shlex.quote(_GET)} {shlex.quote(url)} 2>&1; true"
+
+    def process(self, output: list[str]) -> int:
+        found = [line.split()[1] for line in output if line.startswith("status ")]
+        return int(found[-1]) if found else 0

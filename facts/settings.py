@@ -30,3 +30,9 @@ def dashboard() -> str:
 def token_file() -> str:
     """Where the host keeps Ray's token."""
     return f"{of_host()['directories']['configuration']}/ray-token"
+
+
+def engine_places() -> list[tuple[str, str, int]]:
+    """Where an engine may listen: node, address, port."""
+    data = of_host()
+    return [(node, data["peers"][node], port) for node, ports in data["engine_ports"].items() for port in ports]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from pyinfra.api.facts import FactBase
 
 from facts import script, settings
 from facts.base import fails_alone
-from facts.parse.cluster_state import parse_json_line, parse_model_directory
+from facts.parse.cluster_state import parse_json_line, parse_life, parse_model_directory
 from facts.parse.processes import ProcessReport, parse_processes
 
 
@@ -38,3 +41,19 @@ class ModelDirectory(FactBase[dict[str, Any]]):
     @fails_alone
     def process(self, output: list[str]) -> dict[str, Any]:
         return parse_model_directory(parse_json_line(output, "model directory"))
+
+
+class Life(FactBase[list[dict[str, Any]]]):
+    """What every engine says of its own life: state, since when, proofs, load. Ask it of the control node.
+
+    `places` are (node, address, port) where an engine may listen; by default those that the inventory declares.
+    """
+
+    def command(self, places: Sequence[Sequence[str | int]] = (), seconds: int = 4) -> str:
+        found = list(places) or settings.engine_places()
+        ask = script.command("life.py", str(seconds), seconds=seconds + 6)
+        return f"printf %s {shlex.quote(json.dumps(found))} | {ask}"
+
+    @fails_alone
+    def process(self, output: list[str]) -> list[dict[str, Any]]:
+        return parse_life(parse_json_line(output, "life of the engines"))

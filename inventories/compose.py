@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
+from inventories import members
+from inventories.members import Members
 from inventories.models import model as known_model
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
 
@@ -20,7 +22,8 @@ Group = list[tuple[str, dict[str, Any]]]
 # Pinned, below the range that Linux hands out to clients (32768 and up), so that a firewall can name them.
 RAY_PORTS = {
     "gcs": 6379,
-    "node_manager": 6380,
+    "node_manager_first": 6500,
+    "node_manager_last": 6599,
     "object_manager": 6381,
     "runtime_env_agent": 6382,
     "agent_grpc": 6383,
@@ -31,11 +34,29 @@ RAY_PORTS = {
     "client": 10001,
     "worker_first": 20000,
     "worker_last": 20199,
+    "engine_first": 8100,
+    "engine_last": 8101,
+    "watch": 8090,
 }
 API_PORT = 8000
 DEPOT_PORT = 8730
 
 _RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the public endpoint asks of its callers.
+
+    `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
+    `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
+    or each address where there is no key; 0 is no limit.
+    """
+
+    certificate: str = ""
+    request_bytes: int = 1_000_000
+    request_seconds: int = 600
+    requests_per_minute: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,7 @@ class Serving:
     dtype: str = "auto"
     enforce_eager: bool = False
     api_port: int = API_PORT
+    gateway: Gateway = field(default_factory=lambda: Gateway())
     engine: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +111,8 @@ def compose(
     connector data for single hosts, such as an ssh_hostname that differs from the cluster address.
     """
     name = name or cluster.name
+    everyone, present = cluster.compute, members.read(name)
+    cluster = _present(name, cluster, present)
     missing = [node.name for node in cluster.nodes if node.name not in addresses]
     if missing:
         raise ProfileError(f"inventory {name}: no address for {', '.join(missing)}; add it to the address plan")
@@ -101,7 +125,9 @@ def compose(
             f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address"
         )
 
-    plan = _serving_plan(name, cluster, serving)
+    # A node keeps its ports whoever else is there.
+    index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
+    plan = _serving_plan(name, cluster, serving, wanted=len(everyone))
     directories = _directories(name, site)
     shared = {
         "cluster": name,
@@ -118,6 +144,13 @@ def compose(
         "package_sources": package_sources() if site.use_operator_package_sources else {},
         "model": {**known_model(serving.model), "directory": f"{directories['models']}/{serving.model}"},
         "serving": plan,
+        "gateway": asdict(serving.gateway),
+        "engine_ports": {
+            node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
+            for index, node in enumerate(cluster.nodes)
+            if node.role == "compute" and index <= plan["engine_nodes"] and node.name not in present.draining
+            for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
+        },
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
 
@@ -143,7 +176,7 @@ def compose(
                 "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
                 "engine_slots": 1 if engine else 0,
                 "object_store_bytes": 100_000_000,
-                "ports": _ports(index if site.service_manager == "supervisor" else 0),
+                "ports": _ports(index_of[node.name] if site.service_manager == "supervisor" else 0),
             },
         }
         target = f"@{site.connector}/{node.name}" if site.connector else node.name
@@ -154,12 +187,27 @@ def compose(
     return hosts[:1], hosts[1:]
 
 
+def _present(name: str, cluster: Cluster, present: Members) -> Cluster:
+    """The profile without the nodes that were taken out; ProfileError when none is left."""
+    left = tuple(node for node in cluster.compute if node.name not in present.out)
+    if not left:
+        raise ProfileError(
+            f"inventory {name}: every compute node was taken out; put one back: "
+            f"cluster -c {name} nodes add {cluster.compute[0].name}"
+        )
+    names = {node.name for node in (cluster.control, *left)}
+    links = (
+        replace(link, members=tuple(member for member in link.members if member in names)) for link in cluster.links
+    )
+    return replace(cluster, compute=left, links=tuple(link for link in links if len(link.members) > 1))
+
+
 def _ports(index: int) -> dict[str, int]:
     """Nodes that share one machine share its ports: each gets its own block."""
+    once = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
+    block = {"worker": 200, "node": 100, "engine": 10}
     return {
-        port: number + (200 if port.startswith("worker_") else 10) * index
-        if port not in ("gcs", "dashboard", "dashboard_metrics", "client")
-        else number
+        port: number if port in once else number + block.get(port.split("_")[0], 10) * index
         for port, number in RAY_PORTS.items()
     }
 
@@ -187,8 +235,11 @@ def _directories(name: str, site: Site) -> dict[str, str]:
     }
 
 
-def _serving_plan(name: str, cluster: Cluster, serving: Serving) -> dict[str, Any]:
-    """Parallelism from the profile's compute nodes; ProfileError when the model cannot be cut that way."""
+def _serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> dict[str, Any]:
+    """Parallelism from the compute nodes; ProfileError when the model cannot be cut that way.
+
+    `wanted` is how many compute nodes the inventory has: fewer may be there, and then there are fewer replicas.
+    """
     model = known_model(serving.model)
     nodes = len(cluster.compute)
     accelerators = {len(node.engine_accelerators) for node in cluster.compute}
@@ -202,9 +253,11 @@ def _serving_plan(name: str, cluster: Cluster, serving: Serving) -> dict[str, An
         replicas, engine_nodes = 1, nodes
     else:
         tensor, pipeline = max(per_node, 1), 1
-        replicas = engine_nodes = serving.replicas or nodes
-        if not 1 <= replicas <= nodes:
-            raise ProfileError(f"inventory {name}: {replicas} replicas on {nodes} compute nodes; give 1 to {nodes}")
+        if not 1 <= (serving.replicas or wanted) <= wanted:
+            raise ProfileError(
+                f"inventory {name}: {serving.replicas} replicas on {wanted} compute nodes; give 1 to {wanted}"
+            )
+        replicas = engine_nodes = min(serving.replicas or nodes, nodes)
     if model["attention_heads"] % tensor:
         raise ProfileError(
             f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "

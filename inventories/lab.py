@@ -24,7 +24,7 @@ control, compute = compose(
     addresses=_addresses,
     serving=Serving(
         model="smollm2-135m-instruct",
-        replicas=min(_nodes, 2),  # an engine takes 3 GB, and all hosts of a lab share one machine's memory
+        replicas=min(_nodes, 3),  # an engine takes 3 GB, and all hosts of a lab share one machine's memory
         dtype=processor_dtype(),
         enforce_eager=True,
         # Room for one request of full length in float32, for two in bfloat16.

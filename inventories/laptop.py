@@ -7,14 +7,20 @@ To bring it up:
 
 import getpass
 
-from hardware.laptop import CLUSTER
+from hardware.laptop import laptop
+from inventories import members
 from inventories.compose import Serving, Site, compose
 from inventories.operator import processor_dtype
 
+_workers = members.read("laptop").count or 2
+
 control, compute = compose(
-    CLUSTER,
+    laptop(_workers),
     # Not 127.0.0.1: a Ray head that is given it moves to the machine's own address, for the whole network to see.
-    addresses={"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"},
+    addresses={
+        "head": "127.0.0.10",
+        **{f"worker{_index}": f"127.0.0.{10 + _index}" for _index in range(1, _workers + 1)},
+    },
     serving=Serving(
         model="smollm2-135m-instruct",
         dtype=processor_dtype(),

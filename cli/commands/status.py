@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -23,18 +25,27 @@ def command(name: str, as_json: bool) -> None:
     cluster = clusters.load(name)
     with display.progress() as progress:
         progress.phase(f"asking {len(cluster.hosts)} hosts")
-        found = runner.observe(cluster, _requests(cluster))
+        found = runner.observe(cluster, requests(cluster))
     status = describe(cluster, found)
     if as_json:
         display.emit(status)
     else:
         rows = [
-            (row["node"], row["role"], row["address"], row["ray"], row["engine"], row["memory"] or "-")
+            (
+                row["node"],
+                row["role"],
+                row["address"],
+                row["ray"],
+                row["engine"],
+                _since(row),
+                _proved(row),
+                row["memory"] or "-",
+            )
             for row in status["nodes"]
         ]
         display.table(
             f"{cluster.name}: {status['application']}, {status['model']}",
-            ("node", "role", "address", "ray", "engine", "resident"),
+            ("node", "role", "address", "ray", "engine", "since", "golden answers", "resident"),
             rows,
         )
         display.results().print(
@@ -45,7 +56,7 @@ def command(name: str, as_json: bool) -> None:
     sys.exit(HOLDS if status["application"] == "RUNNING" else DOES_NOT_HOLD)
 
 
-def _requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
+def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     asked = {}
     for host in cluster.hosts:
         settings = host.settings
@@ -56,6 +67,7 @@ def _requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     asked[cluster.control.name] += [
         FactRequest("nodes", "facts.ray.Nodes"),
         FactRequest("serve", "facts.ray.Serve"),
+        FactRequest("life", "facts.vllm.Life"),
     ]
     return asked
 
@@ -67,10 +79,12 @@ def describe(cluster: ClusterInventory, found: dict[str, Observation]) -> dict[s
     serve = control.facts.get("serve") or {"status": "UNREACHABLE", "replicas": []}
     alive = {node["name"]: node for node in (control.facts.get("nodes") or {}).get("nodes", []) if node["alive"]}
     engines = {
-        replica["node_address"]: replica["state"]
+        replica["node_address"]: {"state": replica["state"].lower()}
         for replica in serve["replicas"]
         if "ProvenLLMServer" in replica["deployment"]
     }
+    # An engine's own word is nearer to the truth than Serve's, where it has one.
+    engines |= {report["address"]: report for report in control.facts.get("life") or []}
     running = any(state["active"] for state in (control.facts.get("services") or {}).values())
     application = serve["status"] if running or not control.connected else "DOWN"
     return {
@@ -87,12 +101,42 @@ def describe(cluster: ClusterInventory, found: dict[str, Observation]) -> dict[s
                 "address": host.settings.address,
                 "reachable": found[host.name].connected,
                 "ray": "alive" if host.name in alive else "absent",
-                "engine": engines.get(host.settings.address, "-" if not host.settings.runs_engine else "absent"),
+                **_engine(engines.get(host.settings.address), declared=host.settings.runs_engine),
                 "memory": _memory(found[host.name]),
             }
             for host in cluster.hosts
         ],
     }
+
+
+def _engine(report: Mapping[str, Any] | None, *, declared: bool) -> dict[str, Any]:
+    """What is known of a node's engine; `since` and the times of proofs are Unix seconds."""
+    if report is None:
+        return {"engine": "absent" if declared else "-", "since": None, "proofs": None, "requests": None, "reason": ""}
+    return {
+        "engine": report["state"],
+        "since": report.get("since"),
+        "proofs": report.get("proofs"),
+        "requests": report.get("requests"),
+        "reason": report.get("reason", ""),
+    }
+
+
+def _since(row: Mapping[str, Any]) -> str:
+    """How long an engine has been in its state, for people."""
+    if not row["since"]:
+        return "-"
+    return display.duration(max(time.time() - float(row["since"]), 0.0))
+
+
+def _proved(row: Mapping[str, Any]) -> str:
+    """Proofs that were right, of those asked, and when the last was."""
+    proofs = row["proofs"]
+    if not proofs or not proofs.get("last"):
+        return row["reason"] or "-"
+    ago = display.duration(max(time.time() - float(proofs["last"]["at"]), 0.0))
+    said = f"{proofs['asked'] - proofs['failed']} of {proofs['asked']} right, last {ago} ago"
+    return f"{said}; {row['reason']}" if row["reason"] else said
 
 
 def _memory(seen: Observation) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cli.clusters import ClusterInventory
 from cli.runner import FactRequest
+from deploys.gateway.configuration import gateway_socket
 from deploys.operations.service import states
 from deploys.roles import managed_files, runtime_directory, secret_files, services
 
@@ -31,14 +32,10 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
             FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory, "full": full})
         )
     if settings.is_control:
-        user = settings.service_user if settings.manage_system else ""
         asked += [
             FactRequest("nodes", "facts.ray.Nodes"),
             FactRequest("serve", "facts.ray.Serve"),
-            FactRequest(
-                "proofs",
-                "facts.ray.Proofs",
-                {"runtime": runtime_directory(settings), "user": user, "seconds": PROOF_SECONDS},
-            ),
+            FactRequest("proofs", "facts.ray.Proofs", {"seconds": PROOF_SECONDS}),
+            FactRequest("gateway", "facts.gateway.Loaded", {"socket": gateway_socket(settings)}),
         ]
     return asked

@@ -15,7 +15,8 @@ from cli.preflight import reach_check
 from cli.runner import Observation
 from deploys import runtime_lock
 from deploys.compute_base.system import firewall_chain
-from deploys.roles import managed_files, secret_files, services
+from deploys.gateway.configuration import digest
+from deploys.roles import gateway_file, managed_files, secret_files, services
 from facts.health.result import CheckResult
 
 
@@ -35,6 +36,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
     control = found[cluster.control.name]
     if control.connected:
         checks += topology_checks(cluster, control, up)
+        checks += gateway_checks(cluster.control, control, up)
         checks += application_checks(cluster, control, up)
         checks += proof_checks(cluster, control)
     else:
@@ -185,6 +187,17 @@ def topology_checks(cluster: ClusterInventory, control: Observation, up: str) ->
             detail = f"{node['name'] or 'a node'} ({node['address']}): in Ray and not in the inventory"
             checks.append(CheckResult("topology", False, detail, "stop Ray there, or add the node to the inventory"))
     return checks
+
+
+def gateway_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
+    """The gateway has loaded the declared configuration: a file that was written and not loaded serves nobody."""
+    if "gateway" not in seen.facts:
+        return _unread(host, seen, "gateway")
+    loaded, declared = seen.facts["gateway"], digest(gateway_file(host.settings).content)
+    if loaded == declared:
+        return [CheckResult("gateway", True, f"{host.name}: the gateway runs with the declared configuration")]
+    what = "with another configuration than the declared one" if loaded else "not, or does not answer on its socket"
+    return [CheckResult("gateway", False, f"{host.name}: the gateway runs {what}", up)]
 
 
 def application_checks(cluster: ClusterInventory, control: Observation, up: str) -> list[CheckResult]:

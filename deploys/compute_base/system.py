@@ -112,7 +112,6 @@ def _rules(settings: Settings) -> list[str]:
     pinned = sorted(
         {
             ports.gcs,
-            ports.node_manager,
             ports.object_manager,
             ports.runtime_env_agent,
             ports.agent_grpc,
@@ -121,10 +120,16 @@ def _rules(settings: Settings) -> list[str]:
             ports.dashboard,
             ports.dashboard_metrics,
             ports.client,
+            ports.watch,
             settings.depot_port,
         }
     )
-    closed = ", ".join([*(str(port) for port in pinned), f"{ports.worker_first}-{ports.worker_last}"])
+    ranges = (
+        f"{ports.node_manager_first}-{ports.node_manager_last}",
+        f"{ports.worker_first}-{ports.worker_last}",
+        f"{ports.engine_first}-{ports.engine_last}",
+    )
+    closed = ", ".join([*(str(port) for port in pinned), *ranges])
     opened = f"22, {settings.serving.api_port}" if settings.is_control else "22"
     return [
         'iifname "lo" accept',

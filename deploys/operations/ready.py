@@ -14,7 +14,7 @@ from deploys.operations.service import restart
 from deploys.roles import SERVE
 from deploys.settings import Settings
 from facts.ray import Nodes, Serve
-from facts.reach import Reach
+from facts.reach import Answers, Reach
 
 Commands = Generator[StringCommand, None, None]
 
@@ -23,6 +23,7 @@ NODES_SECONDS = 180
 # Hosts that share few processors start their workers slowly: 24 on two cores had not all joined after three minutes.
 SECONDS_PER_NODE = 15
 ENGINES_SECONDS = 1800
+GATEWAY_SECONDS = 60
 
 
 def _wait(settings: Settings, *arguments: str) -> StringCommand:
@@ -67,3 +68,13 @@ def wait_for_engines(settings: Settings) -> Commands:
     if state.status == "DEPLOY_FAILED":
         yield from restart(settings, SERVE)  # it begins anew with an application that was given up
     yield _wait(settings, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas))
+
+
+@operation()
+def wait_for_gateway(settings: Settings) -> Commands:
+    """Wait until the gateway has seen an engine that serves: before, the public API says 503."""
+    health = f"{settings.endpoint.removesuffix('/v1')}/health"
+    if host.get_fact(Answers, url=health) == 200:
+        host.noop("the gateway has an engine")
+        return
+    yield _wait(settings, "gateway", str(GATEWAY_SECONDS), health)

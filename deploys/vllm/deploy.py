@@ -31,3 +31,4 @@ def vllm() -> None:
     )
     service.ensure_running(name=f"Start Serve application on {here.node}", settings=here, services=(serve,))
     ready.wait_for_engines(name="Wait until every engine gave the golden answer", settings=here)
+    ready.wait_for_gateway(name="Wait until the gateway has an engine", settings=here)

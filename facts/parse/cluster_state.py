@@ -203,6 +203,19 @@ def parse_proofs(answer: Any) -> ProofsReport:
     )
 
 
+LIVES = ("serving", "starting", "draining", "wedged", "wrong", "silent")
+
+
+def parse_life(answer: Any) -> list[dict[str, Any]]:
+    """Reports of the engines as facts/remote/life.py prints them, each with node, address, port, state and reason."""
+    reports = []
+    for row in mappings(answer, "life of the engines"):
+        if row.get("state") not in LIVES:
+            raise ValueError(f"life of the engines: no state that is known in {str(row)[:200]}")
+        reports.append({**row, "node": str(row.get("node", "")), "reason": str(row.get("reason", ""))})
+    return reports
+
+
 def parse_model_directory(answer: Any) -> dict[str, Any]:
     """{state, problems, bytes} as facts/remote/model_state.py prints it."""
     found = mapping(answer, "model directory")

@@ -1,59 +1,66 @@
-"""Ask every engine replica the golden question, each on its own: HEAD-ADDRESS:PORT DEPLOYMENT-PREFIX SECONDS
+"""Ask every engine the golden question over its own HTTP listener, all at once: prove.py SECONDS, places on stdin.
 
-Runs inside the locked runtime as a Ray driver and prints one JSON line: a list of proofs, or {"unreachable": reason}.
-A request through the API reaches one replica that the router picks; this reaches each of them.
+Standard library only; prints one JSON line: a list of proofs. Standard input is JSON: {"model", "golden", "places":
+[[node, address, port], ...]}. A request through the gateway reaches one engine that it picks; this reaches each of
+them, on the path that the gateway uses. Where nothing listens there is no engine, and so no proof.
 """
 
-import asyncio  # noqa: F401 (Ray wants it imported before its own use of it)
-import contextlib
-import io
+import concurrent.futures
+import http.client
 import json
-import pickle
 import sys
-import uuid
+import time
+from typing import Any
 
 
-def main() -> object:
-    """Proofs of all replicas, in the order in which they were found."""
-    address, prefix, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    import ray
-    from ray.serve._private.common import RequestMetadata
-    from ray.util.state import list_actors
-
-    ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
-    nodes = {node["NodeID"]: node for node in ray.nodes()}
-    actors = [
-        actor
-        for actor in list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000, detail=True)
-        if (actor.name or "").startswith(prefix)
-    ]
-    calls = {}
-    proofs = []
-    for actor in actors:
-        node = nodes.get(actor.node_id, {})
-        about = {"node": node.get("NodeName", ""), "address": node.get("NodeManagerAddress", ""), "replica": actor.name}
-        request = f"proof-{uuid.uuid4()}"
-        metadata = RequestMetadata(request_id=request, internal_request_id=request, call_method="prove")
-        try:
-            handle = ray.get_actor(actor.name, namespace="serve")
-            calls[handle.handle_request.remote(pickle.dumps(metadata))] = about
-        except Exception as error:
-            proofs.append({**about, "correct": False, "answer": "", "detail": str(error)[:300]})
-    done, late = ray.wait(list(calls), num_returns=len(calls), timeout=seconds) if calls else ([], [])
-    for reference in done:
-        try:
-            proofs.append({**calls[reference], **ray.get(reference)})
-        except Exception as error:
-            proofs.append({**calls[reference], "correct": False, "answer": "", "detail": str(error)[:300]})
-    for reference in late:
-        detail = f"no answer within {seconds:.0f} s"
-        proofs.append({**calls[reference], "correct": False, "answer": "", "detail": detail})
-    return proofs
-
-
-with contextlib.redirect_stdout(io.StringIO()):
+def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+    """One proof, or None where nothing listens."""
+    node, address, port = place
+    proof = {"node": node, "address": address, "replica": "", "question": golden["question"], "answer": ""}
+    body = json.dumps(
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": golden["question"]}],
+            "temperature": 0.0,
+            "max_tokens": golden["max_tokens"],
+        }
+    )
+    started = time.monotonic()
+    connection = http.client.HTTPConnection(address, port, timeout=seconds)
+    detail = ""
     try:
-        result = main()
-    except Exception as error:
-        result = {"unreachable": " ".join(f"{type(error).__name__}: {error}".split())[:400]}
-print(json.dumps(result), flush=True)
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return None
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        proof["node"] = response.getheader("x-cluster-node") or node
+        proof["replica"] = response.getheader("x-cluster-replica") or ""
+        if response.status == 200:
+            proof["answer"] = json.loads(text)["choices"][0]["message"]["content"] or ""
+        else:
+            detail = f"{response.status} {response.reason}: {' '.join(text.split())[:200]}"
+    except TimeoutError:
+        detail = f"no answer within {seconds:.0f} s"
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+        detail = f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
+    correct = golden["expected"].lower() in proof["answer"].lower()
+    if not correct and not detail:
+        detail = f"expected {golden['expected']!r} in the answer, got {proof['answer'][:120]!r}"
+    return {**proof, "correct": correct, "seconds": round(time.monotonic() - started, 3), "detail": detail}
+
+
+def main() -> None:
+    """Proofs in the order of the places."""
+    order = json.load(sys.stdin)
+    places, seconds = order["places"], float(sys.argv[1])
+    with concurrent.futures.ThreadPoolExecutor(max(len(places), 1)) as pool:
+        proofs = pool.map(lambda place: ask(place, order["model"], order["golden"], seconds), places)
+        print(json.dumps([proof for proof in proofs if proof]), flush=True)
+
+
+main()

@@ -135,9 +135,9 @@ def test_rays_ports_are_closed_to_strangers(hosts: dict[str, Any]) -> None:
 
     assert opens("10.77.0.1", 22)
     assert opens("10.77.0.1", 8000)
-    for port in (6379, 6380, 6381, 8265, 8730, 10001):
+    for port in (6379, 6381, 6500, 8265, 8730, 10001):
         assert not opens("10.77.0.1", port), port
-    for port in (6380, 6381, 20001):
+    for port in (6381, 6500, 6501, 20001):
         assert not opens("10.77.0.11", port), port
 
 

@@ -60,7 +60,7 @@ def test_services_running_as_declared(given_host: Any, unchanged: Any, control: 
     ],
 )
 def test_a_service_that_differs_is_restarted_alone(given_host: Any, control: Settings, change: dict[str, str]) -> None:
-    depot, head, serve = roles.services(control)
+    depot, head, serve, *_ = roles.services(control)
     facts = {Services: [*lines(depot, serve), *lines(head, **change)[1:]]}
     outcome = given_host.run(service.ensure_running, facts, settings=control, services=(depot, head, serve))
     assert outcome.commands == ["systemctl daemon-reload", *restarted("cluster-ray-head")]
@@ -83,7 +83,7 @@ def test_services_under_supervisor(given_host: Any, unchanged: Any, supervised: 
 
 
 def test_a_stale_service_under_supervisor(given_host: Any, supervised: Settings) -> None:
-    head, serve = roles.services(supervised)
+    head, serve, *_ = roles.services(supervised)
     facts = {
         Services: [
             *lines(head, active="RUNNING", enabled="program"),
@@ -106,7 +106,7 @@ def test_nothing_to_stop(given_host: Any, unchanged: Any, control: Settings) -> 
 
 
 def test_what_runs_or_would_run_is_stopped_in_the_given_order(given_host: Any, control: Settings) -> None:
-    depot, head, serve = roles.services(control)
+    depot, head, serve, *_ = roles.services(control)
     found = [
         *lines(depot, active="inactive", enabled="disabled"),
         *lines(head)[1:],
@@ -120,7 +120,7 @@ def test_what_runs_or_would_run_is_stopped_in_the_given_order(given_host: Any, c
 
 
 def test_stopping_under_supervisor_ends_the_supervisor(given_host: Any, supervised: Settings) -> None:
-    head, serve = roles.services(supervised)
+    head, serve, *_ = roles.services(supervised)
     found = lines(head, serve, active="RUNNING", enabled="program")
     outcome = given_host.run(service.ensure_stopped, {Services: found}, settings=supervised, services=(serve, head))
     directory = supervisor_directory(supervised)

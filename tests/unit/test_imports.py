@@ -20,10 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facts": {"hardware", "facts"},
     "deploys": {"hardware", "facts", "deploys"},
     "lab": {"lab"},
+    "containers": {"hardware", "inventories", "facts", "deploys", "containers"},
     "experiments": {"hardware", "facts", "deploys", "experiments"},
     "cli": {"hardware", "inventories", "facts", "deploys", "lab", "experiments", "cli"},
 }
-SHIPPED = ("hardware", "inventories", "facts", "deploys", "lab", "cli")
+SHIPPED = ("hardware", "inventories", "facts", "deploys", "containers", "lab", "cli")
 STANDARD_LIBRARY_ONLY = {"hardware", "lab"}
 MODULE_LINES = 400
 

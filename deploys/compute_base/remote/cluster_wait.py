@@ -1,4 +1,4 @@
-"""Wait for a state of the cluster, with a deadline: DASHBOARD head|nodes|engines SECONDS ARGUMENT...
+"""Wait for a state of the cluster, with a deadline: DASHBOARD head|nodes|engines|gateway SECONDS ARGUMENT...
 
 Standard library only. Exits 1 with one line that says what is still missing when the time is up.
 """
@@ -6,8 +6,10 @@ Standard library only. Exits 1 with one line that says what is still missing whe
 import json
 import os
 import socket
+import ssl
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -72,11 +74,21 @@ def engines(base: str, replicas: str) -> str:
     return f"{len(found)} of {replicas} engines have answered, application {state['status']}"
 
 
+def gateway(_base: str, url: str) -> str:
+    """Empty when the gateway has an engine that it would send a request to."""
+    context = ssl._create_unverified_context()  # noqa: S323 (asked whether it serves; nothing is sent or believed)
+    try:
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310
+            return "" if answer.status == 200 else f"the gateway says {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"the gateway says {error.code}: no engine serves yet"
+
+
 def main() -> None:
     """Poll until the state holds or the time is up."""
     base, what, seconds, *arguments = sys.argv[1:]
     deadline = time.monotonic() + float(seconds)
-    checks: dict[str, Callable[..., str]] = {"head": head, "nodes": nodes, "engines": engines}
+    checks: dict[str, Callable[..., str]] = {"head": head, "nodes": nodes, "engines": engines, "gateway": gateway}
     check = checks[what]
     said, failed_since = "", None
     while True:

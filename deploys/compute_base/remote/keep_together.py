@@ -1,4 +1,4 @@
-"""Run a command and leave nothing of it behind: keep_together.py LINGER-SECONDS COMMAND ARGUMENT...
+"""Run a command and leave nothing of it behind: keep_together.py COMMAND ARGUMENT...
 
 For machines without systemd, whose control groups would do this. An engine's processes outlive the Ray worker that
 started them when that is killed; here they become children of this program (PR_SET_CHILD_SUBREAPER, prctl(2)), which
@@ -50,13 +50,11 @@ def main() -> int:
     """Exit with the command's status once everything that it started is gone."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         print("prctl: no child subreaper on this kernel", file=sys.stderr)
-    linger, command = float(sys.argv[1]), sys.argv[2:]
+    command = sys.argv[1:]
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
-    told: list[int] = []
 
     def pass_on(got: int, _frame: object) -> None:
-        told.append(got)
         if child is None:
             early.append(got)
         elif child.poll() is None:
@@ -83,10 +81,6 @@ def main() -> int:
         time.sleep(0.1)
     end_all(signal.SIGKILL)
     reap()
-    # Ended by itself: whoever starts it again is held back for a while.
-    until = time.monotonic() + linger
-    while not told and time.monotonic() < until:
-        time.sleep(0.2)
     return status if status >= 0 else 128 - status
 
 

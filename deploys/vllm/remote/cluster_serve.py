@@ -4,7 +4,7 @@ Standard library only, 15 MB resident. The dashboard's REST interface is Ray's o
 was told is forgotten when the head restarts, so it is compared every few seconds and told again.
 
 A changed application is taken down first: with one engine slot a node, a rolling update has nowhere to start the new
-engine, and has been seen to wait for ever.
+engine, and has been seen to wait for ever. Another number of replicas alone is applied in place.
 """
 
 import http.client
@@ -36,7 +36,7 @@ def request(url: str, method: str = "GET", body: Any = None) -> Any:
 
 
 def apply_once(base: str, wanted: dict[str, Any], *, retry_failed: bool) -> str:
-    """Bring Serve to the declared application; returns what was done: "", "removed" or "applied".
+    """Bring Serve to the declared application; returns what was done: "", "removed", "applied" or "scaled".
 
     Serve gives an application up for good after some tries. `retry_failed` takes such a one down, to begin anew.
     """
@@ -51,12 +51,32 @@ def apply_once(base: str, wanted: dict[str, Any], *, retry_failed: bool) -> str:
         and set(deployed) == set(declared)
     ):
         return ""
+    if (
+        deployed
+        and not failed
+        and set(deployed) == set(declared)
+        and all(
+            same(_without_replicas(deployed[name]), _without_replicas(application))
+            for name, application in declared.items()
+        )
+    ):
+        request(url, "PUT", wanted)
+        return "scaled"
     if deployed:
         if any(state.get("status") != "DELETING" for state in running.values()):
             request(url, "DELETE")
         return "removed"
     request(url, "PUT", wanted)
     return "applied"
+
+
+def _without_replicas(application: Any) -> Any:
+    """An application without its numbers of replicas, which Serve changes in place."""
+    if not isinstance(application, dict):
+        return application
+    deployments = application.get("deployments") or []
+    rest = [{key: value for key, value in entry.items() if key != "num_replicas"} for entry in deployments]
+    return {**application, "deployments": rest}
 
 
 def same(deployed: Any, declared: dict[str, Any]) -> bool:

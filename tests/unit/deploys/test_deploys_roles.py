@@ -16,7 +16,6 @@ from hardware.model import Cluster, Node
 
 SECRET = "5eac0ffee5eac0ffee"  # noqa: S105 (what the test looks for)
 PINNED = {
-    "--node-manager-port": "node_manager",
     "--object-manager-port": "object_manager",
     "--runtime-env-agent-port": "runtime_env_agent",
     "--dashboard-agent-grpc-port": "agent_grpc",
@@ -95,6 +94,7 @@ def test_services_in_the_order_in_which_they_start(composed: Any) -> None:
         "cluster-depot",
         "cluster-ray-head",
         "cluster-serve",
+        "cluster-gateway",
     ]
     assert [service.name for service in roles.services(managed["compute0"])] == ["cluster-ray-worker"]
     assert "cluster-depot" not in [service.name for service in roles.services(supervised["control"])]
@@ -148,14 +148,14 @@ def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
         assert "ray-token" in roles.secret_files(settings)
         for service in roles.services(settings):
-            if service.name != "cluster-depot":
+            if service.name not in ("cluster-depot", "cluster-gateway"):
                 assert service.environment["RAY_AUTH_MODE"] == "token"
                 assert service.environment["RAY_AUTH_TOKEN_PATH"] == roles.secret_files(settings)["ray-token"]
 
 
-def test_the_api_key_is_on_every_node_when_the_api_is_beyond_loopback(composed: Any) -> None:
+def test_the_api_key_is_on_the_control_node_alone_and_only_beyond_loopback(composed: Any) -> None:
     loopback = {"control": "127.0.0.10", "compute0": "127.0.0.11", "compute1": "127.0.0.12"}
-    assert all("api-key" in roles.secret_files(settings) for settings in composed().values())
+    assert [name for name, settings in composed().items() if "api-key" in roles.secret_files(settings)] == ["control"]
     assert not any("api-key" in roles.secret_files(here) for here in composed(addresses=loopback).values())
 
 
@@ -177,10 +177,11 @@ def test_a_changed_application_restarts_what_applies_it(composed: Any) -> None:
 def test_serve_replicas_on_processors(composed: Any) -> None:
     control = composed()["control"]
     wanted = roles.serve_configuration(control)
-    assert wanted["proxy_location"] == "HeadOnly"
-    assert wanted["http_options"] == {"host": control.head_address, "port": 8000}
+    assert wanted["proxy_location"] == "Disabled"
+    (application,) = wanted["applications"]
+    assert application["deployments"] == [{"name": "ProvenLLMServer:smollm2-135m-instruct", "num_replicas": 2}]
     arguments = llm_arguments(control)["llm_config"]
-    assert arguments["deployment_config"]["num_replicas"] == 2
+    assert arguments["deployment_config"]["num_replicas"] == 1, "another number here is another application"
     assert arguments["deployment_config"]["ray_actor_options"]["resources"] == {"engine": 1}
     assert arguments["placement_group_config"] == {"bundles": [{"CPU": 1}]}
     engine = arguments["engine_kwargs"]
@@ -194,7 +195,8 @@ def test_serve_replicas_on_processors(composed: Any) -> None:
 def test_serve_span_spreads_a_rank_to_each_node(composed: Any) -> None:
     control = composed(servers(1), model="mistral-small-instruct-2409-awq", mode="span")["control"]
     arguments = llm_arguments(control)["llm_config"]
-    assert arguments["deployment_config"]["num_replicas"] == 1
+    (application,) = roles.serve_configuration(control)["applications"]
+    assert application["deployments"][0]["num_replicas"] == 1
     assert arguments["placement_group_config"] == {
         "bundles": [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}],
         "strategy": "SPREAD",

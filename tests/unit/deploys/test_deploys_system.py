@@ -77,9 +77,10 @@ def test_the_rules_close_every_port_of_ray(composed: Any) -> None:
         text = system.firewall_text(settings)
         (closed,) = re.findall(r"ct state new tcp dport \{ (.*) \} drop", text)
         ports = settings.ray.ports
-        for port in (ports.gcs, ports.dashboard, ports.client, ports.metrics, ports.node_manager, settings.depot_port):
+        for port in (ports.gcs, ports.dashboard, ports.client, ports.metrics, settings.depot_port):
             assert str(port) in closed.split(", ")
         assert f"{ports.worker_first}-{ports.worker_last}" in closed.split(", ")
+        assert f"{ports.node_manager_first}-{ports.node_manager_last}" in closed.split(", ")
         assert f'iifname "{settings.interface}" drop' in text
 
 

@@ -152,11 +152,12 @@ def test_nodes_that_share_a_machine_share_no_port_but_the_heads(home: Path) -> N
         site=Site(login_user="admin", service_manager="supervisor", manage_system=False, connector="loopback"),
     )
     hosts = [data["settings"] for group in groups for _, data in group]
-    of_the_head = ("gcs", "dashboard", "dashboard_metrics", "client")
+    of_the_head = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
     used: list[int] = []
     for host in hosts:
         ports = dict(host["ray"]["ports"])
-        used += range(ports.pop("worker_first"), ports.pop("worker_last") + 1)
+        for block in ("worker", "engine", "node_manager"):
+            used += range(ports.pop(f"{block}_first"), ports.pop(f"{block}_last") + 1)
         used += [port for name, port in ports.items() if name not in of_the_head]
     assert len(used) == len(set(used))
     assert max(used) < 32768, "Linux hands the ports from 32768 on to clients"

@@ -1,0 +1,218 @@
+"""Cold starts of the laptop cluster: is it ever said to be ready when it is not, and how long until it is.
+
+`python -m benchmarks.cold_starts`. Before each start no process of any node is left: no engine, no Ray. During the
+start the gateway is asked the golden question all the time, and every replica whether it is ready; a replica that says
+so is asked the golden question at once. A false ready is a wrong answer with status 200, or a replica that says that it
+is ready and then does not answer rightly. Exit 0: all starts came up, no false ready. 1: see "Misses". 2: could not
+measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from importlib.metadata import version
+from typing import IO, Any
+
+import httpx
+
+from benchmarks import common, laptop, startup
+from benchmarks.answers import Question
+from benchmarks.common import PROJECT, BenchmarkError
+from benchmarks.load import Endpoint, ask, client, clock
+from benchmarks.start_figures import ANSWER, READY, Event, judge_start, report, total
+from deploys import runtime_lock
+from deploys.settings import Settings
+
+POLL_SECONDS = 0.25
+READY_TIMEOUT_SECONDS = 2.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Start `--starts` times; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_measure(options))
+    except BenchmarkError as error:
+        print(f"cold_starts: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_starts", description=__doc__)
+    parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--deadline", type=float, default=60.0, help="seconds that a question may take")
+    parser.add_argument("--start-seconds", type=float, default=600.0, help="seconds that a start may take")
+    parser.add_argument("--after-seconds", type=float, default=5.0, help="asking goes on after everything was ready")
+    parser.add_argument("--up", default="./cluster up --json", help="command line that brings the laptop cluster up")
+    parser.add_argument("--down", default="./cluster down", help="command line that takes it down")
+    parser.add_argument("--replace", action="store_true", help="take down a laptop cluster that is up now")
+    return parser
+
+
+async def _measure(options: argparse.Namespace) -> int:
+    nodes = laptop.nodes()
+    head, serving = nodes[0], [node for node in nodes if node.runs_engine]
+    if laptop.answers_at_all(head) and not options.replace:
+        raise BenchmarkError("a laptop cluster is up; take it down, or give --replace")
+    if not laptop.runtime_is_there():
+        raise BenchmarkError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
+    path = common.result_path("cold_starts")
+    result: dict[str, Any] = {
+        "benchmark": "cold_starts",
+        "started": common.now(),
+        "machine": common.machine(),
+        "versions": {
+            "python": common.machine()["python"],
+            "runtime": runtime_lock.load(head.runtime).name,
+            "model": head.model.name,
+            "httpx": version("httpx"),
+        },
+        "load_before": common.load_average(),
+        "options": vars(options),
+        "nodes": [node.node for node in serving],
+        "starts": [],
+        "misses": [],
+    }
+    for number in range(1, options.starts + 1):
+        startup.take_down(options.down, head)
+        left = engines_left()
+        if left:
+            raise BenchmarkError(f"`{options.down}` left {', '.join(left)}; end them, then measure")
+        with tempfile.TemporaryFile() as complaint:
+            start = await one_start(options, head, serving, complaint)
+        result["starts"].append(start)
+        result["misses"] += [f"start {number}: {miss}" for miss in start["misses"]]
+        _show("start", f"{number}: first right answer {start['first_answer_seconds']} s, {len(start['misses'])} misses")
+        result["total"] = total(result["starts"])
+        # After each start: a benchmark that is stopped has its results so far.
+        common.write_results(path, result, report(result))
+    print(report(result))
+    print(f"written: {path.relative_to(PROJECT)}")
+    return 1 if result["misses"] else 0
+
+
+def engines_left() -> list[str]:
+    """Nodes that still have processes."""
+    found = {node.node: laptop.processes_of(node).names for node in laptop.nodes()}
+    return [f"{len(names)} processes of {node}" for node, names in found.items() if names]
+
+
+async def one_start(
+    options: argparse.Namespace, head: Settings, serving: list[Settings], complaint: IO[bytes]
+) -> dict[str, Any]:
+    """Start, ask all the time until every replica and the command are done, and judge what was heard."""
+    golden = Question(
+        str(head.model.golden["question"]), int(head.model.golden["max_tokens"]), str(head.model.golden["expected"])
+    )
+    begun = clock()
+    listener = Listener(Endpoint(head.endpoint, head.model.name), golden, begun, options.deadline)
+    process = await asyncio.create_subprocess_exec(
+        *shlex.split(options.up),
+        cwd=PROJECT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=complaint,  # a file: a daemon that keeps its end of a pipe open would keep this waiting
+        start_new_session=True,
+    )
+    names = [node.node for node in serving]
+    async with client() as session, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(listener.gateway(session))]
+        tasks += [group.create_task(listener.replica(session, node)) for node in serving]
+        try:
+            async with asyncio.timeout(options.start_seconds):
+                await process.wait()
+                listener.command_seconds = clock() - begun
+                while not listener.complete(names):
+                    await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(options.after_seconds)
+        except TimeoutError:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                await process.wait()
+        listener.stopped.set()
+        await asyncio.gather(*tasks)
+    start = judge_start(listener.events, names)
+    start["command_seconds"] = listener.command_seconds and round(listener.command_seconds, 3)
+    if process.returncode:
+        complaint.seek(0)
+        said = " ".join(complaint.read().decode(errors="replace").split())[-300:]
+        start["misses"].append(f"`{options.up}`: exit {process.returncode}: {said}")
+    return start
+
+
+class Listener:
+    """Asks gateway and replicas while a start goes on, and keeps what they said."""
+
+    def __init__(self, endpoint: Endpoint, golden: Question, begun: float, deadline: float) -> None:
+        self.endpoint, self.golden, self.begun, self.deadline = endpoint, golden, begun, deadline
+        self.events: list[Event] = []
+        self.stopped = asyncio.Event()
+        self.command_seconds: float | None = None
+
+    def complete(self, nodes: list[str]) -> bool:
+        """Whether the gateway answered rightly and every replica answered after it had said that it is ready."""
+        right = {event.source for event in self.events if event.kind == ANSWER and event.right}
+        return {"gateway", *nodes} <= right
+
+    async def gateway(self, session: httpx.AsyncClient) -> None:
+        """The golden question, again and again."""
+        while not self.stopped.is_set():
+            await self._ask(session, self.endpoint, "gateway")
+            await self._pause()
+
+    async def replica(self, session: httpx.AsyncClient, node: Settings) -> None:
+        """Whether the replica is ready; each time that it says so anew, the golden question at once."""
+        ready = False
+        while not self.stopped.is_set():
+            url, status, reason = await self._ready(session, node)
+            if url:
+                self.events.append(Event(clock() - self.begun, node.node, READY, status, status == 200, reason))
+            if status == 200 and not ready:
+                await self._ask(session, Endpoint(f"{url}/v1", self.endpoint.model), node.node)
+            ready = status == 200
+            await self._pause()
+
+    async def _ready(self, session: httpx.AsyncClient, node: Settings) -> tuple[str, int, str]:
+        """Base address, status and words of the node's replica: of the port that is ready, else of any that answers."""
+        found = ("", 0, "")
+        for port in laptop.engine_ports(node):
+            url = f"http://{node.address}:{port}"
+            try:
+                response = await session.get(f"{url}/cluster/ready", timeout=READY_TIMEOUT_SECONDS)
+            except httpx.ConnectError:
+                continue
+            except httpx.HTTPError as error:
+                found = (url, 0, f"{type(error).__name__} {error}")
+                continue
+            found = (url, response.status_code, response.text[:200])
+            if response.status_code == 200:
+                break
+        return found
+
+    async def _ask(self, session: httpx.AsyncClient, endpoint: Endpoint, source: str) -> None:
+        done = await ask(session, endpoint, self.golden, streamed=False, deadline_seconds=self.deadline)
+        self.events.append(
+            Event(
+                done.ended - self.begun, source, ANSWER, done.status, done.kind == "right", done.detail or done.answer
+            )
+        )
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopped.wait(), POLL_SECONDS)
+
+
+def _show(phase: str, detail: str) -> None:
+    print(f"{phase:8} {detail}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

