@@ -20,7 +20,7 @@ from deploys import runtime_lock
 from deploys.settings import Runtime, SettingsError
 from hardware.model import Cluster, ProfileError
 from hardware.planner import calibration as calibrations
-from hardware.planner import configuration
+from hardware.planner import configuration, what_if
 from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
@@ -63,6 +63,10 @@ def declared(name: str) -> Declared:
         raise OperatorError(
             f"no cluster {name!r}; there are {', '.join(clusters.names())}, or give the path of an inventory file"
         )
+    # Nodes come and go (`cluster nodes`): the inventory says how many there are now.
+    members = values.get("compute")
+    if isinstance(members, list) and members and len(members) != len(cluster.compute):
+        cluster = what_if.apply(cluster, f"nodes={len(members)}", {})
     settings = _settings(values)
     return Declared(
         cluster=cluster,
