@@ -33,6 +33,7 @@ COMPUTE_FRACTION = Assumption(
     "H200; small matrices get less",
 )
 EXPERT_FRACTION = Assumption(1.0, 0.75, 0.45, "share of what plain matrices get: grouped matrices are smaller")
+EXPERT_COMPUTE_FRACTION = Assumption(1.0, 0.70, 0.40, "share of what plain matrices get: each expert's is small")
 ATTENTION_FRACTION = Assumption(1.0, 0.80, 0.40, "share of what plain reads get: the KV cache is read in pages")
 ATTENTION_COMPUTE_FRACTION = Assumption(1.0, 0.60, 0.30, "share of what matrices get, softmax between two products")
 

@@ -19,6 +19,7 @@ _NUMBERS = (
     "memory_bytes",
     "memory_bytes_per_second",
     "expert_bytes_per_second",
+    "expert_flops_per_second",
     "attention_bytes_per_second",
     "attention_flops_per_second",
     "kernel_seconds",
@@ -66,6 +67,7 @@ class Calibration:
     memory_bytes: float | None = None
     memory_bytes_per_second: float | None = None
     expert_bytes_per_second: float | None = None
+    expert_flops_per_second: float | None = None
     attention_bytes_per_second: float | None = None
     attention_flops_per_second: float | None = None
     flops_per_second: tuple[tuple[str, float], ...] = ()

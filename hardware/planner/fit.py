@@ -98,11 +98,11 @@ def fit(
     if not points:
         raise PlanError("no measured points to fit; measure some with `cluster calibrate`")
     known = paths or {}
-    start, few_rows = _vector(prior), prior.few_rows_flops_per_second is not None
+    start = _vector(prior)
     values = list(start)
     work = [(point, stages(point), point_paths(point, known)) for point in points]
     for round_number in range(ROUNDS):
-        rates = _rates(values, few_rows)
+        rates = _rates(values, prior)
         rows, targets = [], []
         for point, parts, groups in work:
             row = [0.0] * len(_NAMES)
@@ -121,7 +121,7 @@ def fit(
             values = moved
             break
         values = moved
-    rates = _rates(values, few_rows)
+    rates = _rates(values, prior)
     outcomes = tuple(
         Outcome(
             point.name,
@@ -168,8 +168,8 @@ def _linear(
     host_beside: bool,
 ) -> float:
     """Add a stage's coefficients to `row` on the branches that `rates` take; return what does not depend on them."""
-    exchanged = sum(exchange_seconds(exchange, groups[exchange.group], curves)[0] for exchange in part.exchanges)
-    busy = exchanged + part.kernels * rates.kernel_seconds
+    fixed = sum(exchange_seconds(exchange, groups[exchange.group], curves)[0] for exchange in part.exchanges)
+    busy = fixed + part.kernels * rates.kernel_seconds
     coefficients = [0.0] * len(_NAMES)
     for work in part.work:
         memory, compute = memory_and_compute(work, rates)
@@ -177,6 +177,8 @@ def _linear(
         if memory >= compute:
             name = {"experts": "experts", "attention": "attention"}.get(work.kind, "memory")
             coefficients[_NAMES.index(name)] += work.bytes
+        elif work.kind == "experts" and rates.expert_flops_per_second is not None:
+            fixed += compute  # not fitted: a shape without experts cannot tell
         else:
             few = few_rows_share(work) if rates.few_rows_flops_per_second is not None else 0.0
             if work.kind == "attention":
@@ -193,10 +195,10 @@ def _linear(
     if on_host:
         row[_NAMES.index("host")] += 1
         row[_NAMES.index("sequence")] += part.sequences
-        row[_NAMES.index("launch")] += 0 if part.graphed else part.kernels
+        row[_NAMES.index("launch")] += part.launches
     row[_NAMES.index("step")] += 1
     row[_NAMES.index("request")] += part.requests
-    return exchanged if on_device else 0.0
+    return fixed if on_device else 0.0
 
 
 def _least_squares(
@@ -243,7 +245,7 @@ def _vector(rates: Rates) -> list[float]:
     ]
 
 
-def _rates(values: Sequence[float], few_rows: bool) -> Rates:
+def _rates(values: Sequence[float], prior: Rates) -> Rates:
     memory, experts, attention, flops, few, attention_flops = (1 / value for value in values[:6])
     kernel, launch, step, host, sequence, request = values[6:]
     return Rates(
@@ -258,5 +260,6 @@ def _rates(values: Sequence[float], few_rows: bool) -> Rates:
         host_seconds=host,
         sequence_seconds=sequence,
         request_seconds=request,
-        few_rows_flops_per_second=few if few_rows else None,
+        few_rows_flops_per_second=few if prior.few_rows_flops_per_second is not None else None,
+        expert_flops_per_second=prior.expert_flops_per_second,
     )

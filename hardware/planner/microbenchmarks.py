@@ -2,7 +2,7 @@
 
 Records are those of `points.Run.microbenchmarks`: `memory size` (bytes), `memory copy` and `memory read`
 (bytes_per_second), `matrices` and `matrices of few rows` (dtype, shape, flops_per_second), `experts` (bytes_per_second
-by tokens), `collective` (a curve).
+and flops_per_second by tokens), `collective` (a curve).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ def calibration(
                 rates["size"] = float(record["bytes"])
             elif name == "experts":
                 rates["experts"] = max(rates.get("experts", 0.0), float(record["bytes_per_second"]))
+                if "flops_per_second" in record:
+                    reached = float(record["flops_per_second"])
+                    rates["expert flops"] = max(rates.get("expert flops", 0.0), reached)
             elif name == "matrices":
                 dtype = str(record["dtype"])
                 flops[dtype] = max(flops.get(dtype, 0.0), float(record["flops_per_second"]))
@@ -61,6 +64,7 @@ def calibration(
         memory_bytes=max((entry.memory_bytes for entry in memory), default=rates.get("size")),
         memory_bytes_per_second=rates.get("memory"),
         expert_bytes_per_second=rates.get("experts"),
+        expert_flops_per_second=rates.get("expert flops"),
         flops_per_second=tuple(sorted(flops.items())),
         few_rows_flops_per_second=tuple(sorted(few.items())),
         context_bytes=context,

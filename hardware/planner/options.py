@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from hardware.planner.architecture import Dtype
 from hardware.planner.errors import PlanError
@@ -27,6 +28,8 @@ class Options:
             raise PlanError(
                 f"gpu_memory_utilization is {self.gpu_memory_utilization}; it is a share, above 0 and at most 1"
             )
+        if self.dtype is not None and self.dtype not in get_args(Dtype):
+            raise PlanError(f"dtype is {self.dtype!r}; the planner knows auto, {', '.join(get_args(Dtype))}")
         for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes", "block_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

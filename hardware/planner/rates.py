@@ -74,7 +74,7 @@ class Rates:
 
     `step_seconds` is what host and device cannot do at the same time, `host_seconds` and `sequence_seconds` what the
     host does meanwhile, `request_seconds` what a request takes on its way to its first step and back. Products of few
-    rows have a rate of their own where it was measured.
+    rows and those of experts have rates of their own where they were measured.
     """
 
     memory_bytes_per_second: float
@@ -89,12 +89,13 @@ class Rates:
     sequence_seconds: float
     request_seconds: float = 0.0
     few_rows_flops_per_second: float | None = None
+    expert_flops_per_second: float | None = None
 
     def shared_by(self, engines: int) -> Rates:
         """Rates of one of several engines that work at the same time on one machine."""
         if engines <= 1:
             return self
-        few = self.few_rows_flops_per_second
+        few, experts = self.few_rows_flops_per_second, self.expert_flops_per_second
         return replace(
             self,
             memory_bytes_per_second=self.memory_bytes_per_second / engines,
@@ -109,6 +110,7 @@ class Rates:
             sequence_seconds=self.sequence_seconds * engines,
             request_seconds=self.request_seconds * engines,
             few_rows_flops_per_second=few / engines if few is not None else None,
+            expert_flops_per_second=experts / engines if experts is not None else None,
         )
 
 
@@ -153,7 +155,15 @@ def rates(device: Device, calibration: Calibration | None, precision: str, level
         sequence_seconds=_or(known.sequence_seconds, 1.0, assumptions.SEQUENCE_SECONDS, level),
         request_seconds=_or(known.request_seconds, 1.0, assumptions.REQUEST_SECONDS, level),
         few_rows_flops_per_second=known.few_rows_flops(precision),
+        expert_flops_per_second=_expert_flops(known, flops, precision, level),
     )
+
+
+def _expert_flops(known: Calibration, flops: float, precision: str, level: Level) -> float | None:
+    """None where few rows were measured: that is then what experts get."""
+    if known.expert_flops_per_second is None and known.few_rows_flops(precision) is not None:
+        return None
+    return _or(known.expert_flops_per_second, flops, assumptions.EXPERT_COMPUTE_FRACTION, level)
 
 
 def memory_size(device: Device, calibration: Calibration | None) -> float:

@@ -62,6 +62,8 @@ def memory_and_compute(work: Work, rates: Rates) -> tuple[float, float]:
         "experts": rates.expert_bytes_per_second,
         "attention": rates.attention_bytes_per_second,
     }.get(work.kind, rates.memory_bytes_per_second)
+    if work.kind == "experts" and rates.expert_flops_per_second is not None:
+        return work.bytes / memory, work.flops / rates.expert_flops_per_second
     compute = rates.attention_flops_per_second if work.kind == "attention" else rates.flops_per_second
     few = few_rows_share(work)
     if work.kind != "attention" and rates.few_rows_flops_per_second is not None and few:
@@ -85,8 +87,7 @@ def exchange_seconds(exchange: Exchange, path: Path, curves: Sequence[Curve]) ->
 
 def host_seconds(stage: StageWork, rates: Rates) -> float:
     """What the host needs for the step: scheduling, and the launches that no captured graph saves."""
-    launches = 0 if stage.graphed else stage.kernels
-    return rates.host_seconds + rates.sequence_seconds * stage.sequences + rates.launch_seconds * launches
+    return rates.host_seconds + rates.sequence_seconds * stage.sequences + rates.launch_seconds * stage.launches
 
 
 def stage_timing(

@@ -32,6 +32,9 @@ Kind = Literal["weights", "experts", "attention", "activations", "head", "sampli
 # Largest step that vLLM replays from a captured graph (vllm/config/compilation.py: at most 512 tokens by default).
 GRAPH_TOKENS = 512
 
+# Started for each layer of a step whose graph has gaps for attention: the piece, the cache's write, attention itself.
+PIECES = 4
+
 # Products of at most FEW_ROWS rows reach fewer FLOPs than those of FULL_ROWS or more, on a CPU a third.
 FEW_ROWS, FULL_ROWS = 16.0, 512.0
 
@@ -77,14 +80,17 @@ class Exchange:
 
 @dataclass(frozen=True)
 class StageWork:
-    """All of a step on one rank of one stage. `requests` is 1 where a prompt begins its way."""
+    """All of a step on one rank of one stage.
+
+    `requests` is 1 where a prompt begins its way; `launches` is what no captured graph saves the host.
+    """
 
     work: tuple[Work, ...]
     exchanges: tuple[Exchange, ...]
     kernels: int
-    graphed: bool
     sequences: float
     requests: int = 0
+    launches: int = 0
 
 
 def distinct_experts(count: int, active: int, tokens: float) -> float:
@@ -129,15 +135,23 @@ def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options
         found.append(Work("head", stored or rows * columns * size, 2 * rows * columns * sequences, sequences))
         found.append(Work("sampling", sequences * model.vocabulary_size * (size + 5 * 4), 0.0))
         kernels += 8
-    graphed = not step.prefill and not options.enforce_eager and tokens <= GRAPH_TOKENS
     return StageWork(
         tuple(found),
         tuple(_exchanges(model, sharding, stage, step)),
         kernels * step.chunks,
-        graphed,
         sequences,
         requests=1 if step.prefill and stage == 0 else 0,
+        launches=_launches(kernels, end - first, step, tokens, options),
     )
+
+
+def _launches(kernels: int, layers: int, step: Step, tokens: float, options: Options) -> int:
+    """What the host starts one by one. vLLM captures decoding whole; of a mixed or prefill step up to GRAPH_TOKENS it
+    captures what is between the attention operators (FULL_AND_PIECEWISE), and nothing of a larger or an eager one.
+    """
+    if options.enforce_eager or tokens / step.chunks > GRAPH_TOKENS:
+        return kernels * step.chunks
+    return layers * PIECES * step.chunks if step.prefill else 0
 
 
 def _layer(model: Model, sharding: Sharding, layer: Layer, index: int, step: Step, options: Options) -> Iterator[Work]:

@@ -71,8 +71,10 @@ def a_step(draw: random.Random) -> Step:
 
 def some_rates(draw: random.Random) -> Rates:
     few = draw.choice([None, draw.uniform(1e10, 1e12)])
+    experts = draw.choice([None, draw.uniform(1e11, 1e15)])
     values = [10 ** draw.uniform(10, 13) for _ in range(3)] + [10 ** draw.uniform(11, 15) for _ in range(2)]
-    return Rates(*values, *(10 ** draw.uniform(-6, -3) for _ in range(6)), few_rows_flops_per_second=few)
+    small = (10 ** draw.uniform(-6, -3) for _ in range(6))
+    return Rates(*values, *small, few_rows_flops_per_second=few, expert_flops_per_second=experts)
 
 
 def seconds(model: Model, sharding: Sharding, step: Step, rates: Rates, path: Path) -> float:
@@ -90,8 +92,8 @@ def test_a_higher_rate_is_never_slower(seed: int, better: str) -> None:
     model, rates, step = a_model(draw), some_rates(draw), a_step(draw)
     sharding = a_sharding(draw, model)
     path = Path("any", draw.choice(["peer", "network"]), 10 ** draw.uniform(-6, -4), 10 ** draw.uniform(8, 11))
-    if better == "few_rows_flops_per_second":
-        rates = replace(rates, few_rows_flops_per_second=draw.uniform(1e10, 1e12))
+    if getattr(rates, better) is None:
+        rates = replace(rates, **{better: draw.uniform(1e10, 1e12)})
     faster = replace(rates, **{better: getattr(rates, better) * draw.uniform(1, 10)})
     assert seconds(model, sharding, step, faster, path) <= seconds(model, sharding, step, rates, path)
 
