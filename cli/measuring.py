@@ -12,13 +12,20 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
-from cli import api
+from cli import api, planning
 from cli.clusters import REPOSITORY, ClusterInventory, Host
 from cli.errors import OperatorError
+from cli.planning import Declared
 from cli.ssh import ssh_command
 from deploys import runtime_lock
+from hardware.planner.architecture import Model
+from hardware.planner.placement import Hardware, link_name
+from hardware.planner.points import Point
+from hardware.planner.tensors import Sharding
+from hardware.planner.work import Step
 
 DEVICE_SECONDS = 180
 COLLECTIVE_SECONDS = 240
@@ -81,6 +88,24 @@ def steps(cluster: ClusterInventory, users: Sequence[int], rounds: int = 3) -> l
     if "error" in answer:
         raise OperatorError(f"{order['url']}: {answer['error']}; see `cluster status`")
     return list(answer["points"])
+
+
+def points_of(
+    measured: Sequence[Mapping[str, Any]], model: Model, found: Declared, hardware: Hardware, replicas: int
+) -> list[tuple[Point, int]]:
+    """(a point of one engine, engines that work at the same time) for each measurement of the service."""
+    options = planning.options(found, found.model_name, None)
+    served = replace(model, dtype=options.dtype or model.dtype)
+    serving = found.serving
+    sharding = Sharding(int(serving.get("tensor_parallel", 1)), int(serving.get("pipeline_parallel", 1)))
+    required = [link for link in hardware.links if not link.optional] or list(hardware.links)
+    path = "peer" if sharding.ranks <= hardware.devices_per_node or not required else link_name(required[0])
+    result = []
+    for entry in measured:
+        engines = min(replicas, int(entry["users"]))
+        step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
+        result.append((Point(model.name, served, sharding, options, step, path, float(entry["seconds"])), engines))
+    return result
 
 
 def serves(cluster: ClusterInventory) -> bool:

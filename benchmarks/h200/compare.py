@@ -1,9 +1,10 @@
 """Compares measurements of measure.py with predictions of the planner that was calibrated on ONE shape.
 
-    python -m benchmarks.h200.compare RESULTS.jsonl [--write NAME]
+    python -m benchmarks.h200.compare RESULTS.jsonl [--write NAME] [--one-gpu]
 
-The calibration is fitted to the one shape of shapes.CALIBRATION on one GPU, and to microbenchmarks; no other shape and
-no point of several GPUs is used. Everything else is predicted, and both numbers stand side by side, misses included.
+The calibration is fitted to the one shape of shapes.CALIBRATION and to microbenchmarks; no point of another shape is
+used, and none over sockets. What that shape costs more on several GPUs of one server is fitted too, unless --one-gpu
+says to leave that out. Everything else is predicted, and both numbers stand side by side, misses included.
 Exit 0: median error at most 15 % and memory within 5 %. 1: not. 2: the results cannot be read or say too little.
 """
 
@@ -49,11 +50,16 @@ class Row:
         return self.predicted / self.measured - 1
 
 
-def calibrate(run: Run) -> tuple[Calibration, fit.Fit]:
-    """A calibration from the microbenchmarks and from one shape on one GPU."""
-    mine = [point for point in run.points if point.shape in shapes.CALIBRATION and point.sharding.ranks == 1]
+def is_fitted(point: Point, one_gpu: bool) -> bool:
+    """Whether a point is one of those that the calibration is made from."""
+    return point.shape in shapes.CALIBRATION and point.path == "peer" and (point.sharding.ranks == 1 or not one_gpu)
+
+
+def calibrate(run: Run, one_gpu: bool = False) -> tuple[Calibration, fit.Fit]:
+    """A calibration from the microbenchmarks and from one shape."""
+    mine = [point for point in run.points if is_fitted(point, one_gpu)]
     if not mine:
-        raise PlanError(f"no points of {' or '.join(shapes.CALIBRATION)} on one GPU; run benchmarks.h200.measure first")
+        raise PlanError(f"no points of {' or '.join(shapes.CALIBRATION)}; run benchmarks.h200.measure first")
     profiles = [entry for entry in run.memory if entry.shape == shapes.CALIBRATION[0]]
     machine = run.machines[-1] if run.machines else {}
     base = microbenchmarks.calibration(
@@ -69,12 +75,12 @@ def calibrate(run: Run) -> tuple[Calibration, fit.Fit]:
     return fit.calibrated(base, fitted, PRECISION), fitted
 
 
-def time_rows(run: Run, known: Calibration) -> list[Row]:
+def time_rows(run: Run, known: Calibration, one_gpu: bool = False) -> list[Row]:
     """Every point that was not fitted."""
     achieved = rates.rates(DEVICE, known, PRECISION, "likely")
     rows = []
     for point in run.points:
-        if point.shape in shapes.CALIBRATION and point.sharding.ranks == 1:
+        if is_fitted(point, one_gpu):
             continue
         predicted = fit.predict_point(point, achieved, PATHS, known.curves, host_beside=True)
         rows.append(Row(_group(point), point.name, point.seconds, predicted))
@@ -87,10 +93,10 @@ def _group(point: Point | MemoryPoint) -> str:
 
 
 def memory_rows(run: Run, known: Calibration) -> list[Row]:
-    """Weights and tokens of cache of every engine but the one whose profile was used."""
+    """Weights and tokens of cache of every engine but those whose profiles were used."""
     rows = []
     for entry in run.memory:
-        if entry.shape in shapes.CALIBRATION and entry.sharding.ranks == 1:
+        if entry.shape in shapes.CALIBRATION and entry.path == "peer":
             continue
         ranks = [
             memory.rank_memory(entry.model, entry.sharding, stage, DEVICE, entry.options, known)
@@ -157,8 +163,8 @@ def report(run: Run, known: Calibration, fitted: fit.Fit, times: Sequence[Row], 
     parts = [
         "# Predicted and measured, NVIDIA H200",
         f"{len(cards)} x {cards[0]}; {machine.get('cores', '?')} cores, kernel {machine.get('kernel', '?')}; "
-        f"{versions}. {machine.get('at', '')}. Random weights. Calibrated on {shapes.CALIBRATION[0]} on one GPU, at 32 "
-        "and 4 layers, and on microbenchmarks; everything else is predicted.",
+        f"{versions}. {machine.get('at', '')}. Random weights. Calibrated on {len(fitted.outcomes)} points of "
+        f"{shapes.CALIBRATION[0]} (whole and with 4 layers) and on microbenchmarks; everything else is predicted.",
         f"Time: median error {percent(statistics.median(abs(row.error) for row in times))} over {len(times)} points, "
         f"{len(misses)} off by more than {percent(TIME_AIM)}. On the fitted points: {percent(fitted.median_error)}.",
     ]
@@ -187,12 +193,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--write", default="", help="name of the report and calibration in benchmarks/results/")
+    parser.add_argument("--one-gpu", action="store_true", help="fit to points of one GPU only")
     options = parser.parse_args(arguments)
     try:
         lines = options.results.read_text().splitlines(keepends=True)
         run = points.read(lines, options.results.name)
-        known, fitted = calibrate(run)
-        times, sizes = time_rows(run, known), memory_rows(run, known)
+        known, fitted = calibrate(run, options.one_gpu)
+        times, sizes = time_rows(run, known, options.one_gpu), memory_rows(run, known)
         if not times:
             raise PlanError(f"{options.results.name}: no points but those of the calibration; nothing to compare")
     except OSError as error:

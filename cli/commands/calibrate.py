@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,13 +16,9 @@ from cli.errors import HOLDS, OperatorError
 from cli.planning import Declared
 from hardware.planner import calibration as calibrations
 from hardware.planner import fit, microbenchmarks, rates
-from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.errors import PlanError
 from hardware.planner.placement import Hardware, hardware_of, link_name
-from hardware.planner.points import Point
-from hardware.planner.tensors import Sharding
-from hardware.planner.work import Step
 
 # Load for each processor above which a measurement is not the hardware's.
 _BUSY = 0.3
@@ -104,7 +98,7 @@ def _service(cluster: ClusterInventory, hardware: Hardware, found: Declared, mad
     users = [1, *(replicas * each for each in (2, 4, 8))]
     measured = measuring.steps(cluster, users)
     model = planning.load_model(found.model_name)
-    alone, *more = points_of(measured, model, found, hardware, replicas)
+    alone, *more = measuring.points_of(measured, model, found, hardware, replicas)
     precision = alone[0].model.dtype
     beside = hardware.device.runtime_kind != "cpu"
     known = paths(hardware, made)
@@ -117,24 +111,6 @@ def _service(cluster: ClusterInventory, hardware: Hardware, found: Declared, mad
         predicted = fit.predict_point(point, reached, known, made.curves, host_beside=beside)
         outcomes.append(Outcome(f"{point.name}, {engines} engines", predicted, point.seconds))
     return fit.calibrated(made, fitted, precision).with_outcomes(tuple(outcomes))
-
-
-def points_of(
-    measured: Sequence[Mapping[str, Any]], model: Model, found: Declared, hardware: Hardware, replicas: int
-) -> list[tuple[Point, int]]:
-    """(a point of one engine, engines that work at the same time) for each measurement of the service."""
-    options = planning.options(found, found.model_name, None)
-    served = replace(model, dtype=options.dtype or model.dtype)
-    serving = found.serving
-    sharding = Sharding(int(serving.get("tensor_parallel", 1)), int(serving.get("pipeline_parallel", 1)))
-    required = [link for link in hardware.links if not link.optional] or list(hardware.links)
-    path = "peer" if sharding.ranks <= hardware.devices_per_node or not required else link_name(required[0])
-    result = []
-    for entry in measured:
-        engines = min(replicas, int(entry["users"]))
-        step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
-        result.append((Point(model.name, served, sharding, options, step, path, float(entry["seconds"])), engines))
-    return result
 
 
 def _show(made: Calibration, path: Path) -> None:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cli import display, planning
+from cli import clusters, display, measuring, planning
 from cli.errors import COULD_NOT_TELL, HOLDS, OperatorError
 from hardware.model import Node
-from hardware.planner import collectives, explain, plot, points, rates
+from hardware.planner import collectives, explain, plot, points, proofs, rates
 from hardware.planner.calibration import Calibration
 from hardware.planner.catalogue import ACCELERATORS
 from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
 from hardware.planner.explain import Finding
 from hardware.planner.placement import Hardware, hardware_of, link_name, link_path, peer_path
-from hardware.planner.points import Run
+from hardware.planner.points import Point, Run
+from hardware.planner.proofs import Proof
 from hardware.planner.rates import Device, Rates
 
 
 @click.command("explain")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--accelerator", metavar="NAME", help="What it was measured on, when not on this cluster's parts.")
 @click.option("--calibration", "file", type=click.Path(path_type=Path), help="A calibration; default: the kept one.")
 @click.option("--only", default="", metavar="TEXT", help="Only points whose name has this in it.")
@@ -32,35 +33,53 @@ from hardware.planner.rates import Device, Rates
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def command(
-    name: str, run: Path, accelerator: str | None, file: Path | None, only: str, picture: Path | None, as_json: bool
+    name: str,
+    run: Path | None,
+    accelerator: str | None,
+    file: Path | None,
+    only: str,
+    picture: Path | None,
+    as_json: bool,
 ) -> None:
     """Explain RUN, a file of measured points (JSON lines): what bound each, and the counter-tests that would prove it.
 
+    Without RUN, steps of the running service are timed and explained. Where the run itself has two points that differ
+    in one thing, the predicted change is held against the measured one.
+
     Exit status 0: every point is explained. 2: the run cannot be read, or nothing can be said about it.
     """
-    measured = _read(run)
     hardware, engine = _where(name, accelerator)
     device = hardware.device
+    where = str(run) if run is not None else f"{name}'s service"
+    points_found, sharing = (_read(run).points, {}) if run is not None else _live(name, hardware)
     try:
         calibration = planning.load_calibration(file, device.name, engine)
-        chosen = [point for point in measured.points if only in point.name]
+        chosen = [point for point in points_found if only in point.name]
         if not chosen:
-            raise OperatorError(f"{run}: no points" + (f" with {only!r} in their names" if only else ""))
+            raise OperatorError(f"{where}: no points" + (f" with {only!r} in their names" if only else ""))
         known = paths(hardware, calibration)
         curves = calibration.curves if calibration else ()
         found = []
         for point in chosen:
             precision = point.options.dtype or point.model.dtype
-            reached = rates.rates(device, calibration, precision, "likely")
+            reached = rates.rates(device, calibration, precision, "likely").shared_by(sharing.get(point, 1))
             found.append(explain.explain(point, device, reached, known, curves, precision=precision))
     except PlanError as error:
-        raise OperatorError(f"{run}: {error}") from None
+        raise OperatorError(f"{where}: {error}") from None
+    proved = proofs.prove(found)
     if picture is not None:
-        _draw(picture, found, device, rates.rates(device, calibration, found[0].point.model.dtype, "likely"), run)
+        _draw(picture, found, device, rates.rates(device, calibration, found[0].point.model.dtype, "likely"), where)
     if as_json:
-        display.emit({"run": str(run), "device": device.name, "findings": [_plain(finding) for finding in found]})
+        display.emit(
+            {
+                "run": where,
+                "device": device.name,
+                "findings": [_plain(finding) for finding in found],
+                "proofs": [{**asdict(proof), "held": proof.held} for proof in proved],
+            }
+        )
     else:
-        _show(found, calibration)
+        _show(found, calibration, proved)
     sys.exit(HOLDS if found else COULD_NOT_TELL)
 
 
@@ -73,6 +92,21 @@ def _read(run: Path) -> Run:
         raise OperatorError(f"{run}: not text; give a file of measured points, one JSON object a line") from None
     except PlanError as error:
         raise OperatorError(str(error)) from None
+
+
+def _live(name: str, hardware: Hardware) -> tuple[tuple[Point, ...], dict[Point, int]]:
+    """Points of the running service, and how many engines shared a machine for each."""
+    cluster = clusters.load(name)
+    if not measuring.serves(cluster):
+        raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
+    replicas = cluster.control.settings.serving.replicas
+    with display.progress() as progress:
+        progress.phase("timing steps of the running service")
+        measured = measuring.steps(cluster, [1, replicas * 4, replicas * 8])
+    found = planning.declared(name)
+    pairs = measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas)
+    sharing = {point: engines if hardware.one_machine else 1 for point, engines in pairs}
+    return tuple(point for point, _ in pairs), sharing
 
 
 def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
@@ -100,15 +134,15 @@ def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link
     return found | collectives.measured_paths(calibration.curves if calibration else ())
 
 
-def _draw(picture: Path, found: list[Finding], device: Device, reached: Rates, run: Path) -> None:
+def _draw(picture: Path, found: list[Finding], device: Device, reached: Rates, where: str) -> None:
     try:
-        picture.write_text(plot.draw(found, device, reached, f"{run.name} on {device.name}"))
+        picture.write_text(plot.draw(found, device, reached, f"{where} on {device.name}"))
     except OSError as error:
         raise OperatorError(f"{picture}: {error.strerror}; give a place that can be written") from None
     display.words().print(f"{picture} is written", markup=False)
 
 
-def _show(found: list[Finding], calibration: Calibration | None) -> None:
+def _show(found: list[Finding], calibration: Calibration | None, proved: tuple[Proof, ...]) -> None:
     console = display.results()
     if calibration is None:
         console.print("not calibrated: times are split by datasheets and assumptions", style="yellow")
@@ -121,6 +155,12 @@ def _show(found: list[Finding], calibration: Calibration | None) -> None:
         console.print(f"  split: {shares}", markup=False)
         for test in finding.tests:
             console.print(f"  {test.name}: {test.seconds * 1e3:.2f} ms ({test.change:+.0%}); {test.how}", markup=False)
+    for proof in proved:
+        said = "as predicted" if proof.held else "NOT as predicted"
+        factors = f"predicted x {proof.predicted_factor:.2f}, measured x {proof.measured_factor:.2f}"
+        console.print(f"{proof.start}; {proof.what}: {factors}: {said}", markup=False)
+    if proved:
+        console.print(f"{sum(proof.held for proof in proved)} of {len(proved)} changes were as predicted", markup=False)
     limits: dict[str, int] = {}
     for finding in found:
         limits[finding.limit] = limits.get(finding.limit, 0) + 1

@@ -44,6 +44,9 @@ STEP_SECONDS = Assumption(0.2e-3, 0.5e-3, 2e-3, "vLLM's step beside the model: i
 HOST_SECONDS = Assumption(0.5e-3, 1.5e-3, 6e-3, "vLLM's scheduler and output handling of one step, by processor")
 SEQUENCE_SECONDS = Assumption(3e-6, 10e-6, 40e-6, "the same, for each sequence in the step")
 REQUEST_SECONDS = Assumption(1e-3, 4e-3, 20e-3, "front end, queue and answer of one request, by processor")
+DISTRIBUTED_SECONDS = Assumption(
+    0.05e-3, 0.3e-3, 2e-3, "a step handed to ranks in processes of their own, and its answer collected, by transport"
+)
 PROCESSOR_KERNEL_SECONDS = Assumption(20e-6, 100e-6, 400e-6, "an operator of PyTorch on a CPU, eager")
 
 # Links: the share of the line rate that a program gets, and one message's time.

@@ -28,13 +28,14 @@ _NUMBERS = (
     "host_seconds",
     "sequence_seconds",
     "request_seconds",
+    "distributed_seconds",
     "context_bytes",
     "graph_bytes",
     "communicator_bytes",
 )
 _MAY_BE_ZERO = {
     "kernel_seconds", "launch_seconds", "step_seconds", "host_seconds", "sequence_seconds", "request_seconds",
-    "context_bytes", "graph_bytes", "communicator_bytes",
+    "distributed_seconds", "context_bytes", "graph_bytes", "communicator_bytes",
 }  # fmt: skip
 
 
@@ -78,6 +79,7 @@ class Calibration:
     host_seconds: float | None = None
     sequence_seconds: float | None = None
     request_seconds: float | None = None
+    distributed_seconds: float | None = None
     context_bytes: float | None = None
     graph_bytes: float | None = None
     communicator_bytes: float | None = None

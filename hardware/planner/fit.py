@@ -38,6 +38,7 @@ _TRUST: dict[str, tuple[float, float]] = {
     "host": (1.0, 3.0),
     "sequence": (1.0, 3.0),
     "request": (1.0, 3.0),
+    "distributed": (1.0, 3.0),
 }
 _NAMES = tuple(_TRUST)
 
@@ -155,6 +156,7 @@ def calibrated(base: Calibration, fitted: Fit, precision: str) -> Calibration:
         host_seconds=rates.host_seconds,
         sequence_seconds=rates.sequence_seconds,
         request_seconds=rates.request_seconds,
+        distributed_seconds=rates.distributed_seconds,
         outcomes=(*base.outcomes, *fitted.outcomes),
     )
 
@@ -198,6 +200,7 @@ def _linear(
         row[_NAMES.index("launch")] += part.launches
     row[_NAMES.index("step")] += 1
     row[_NAMES.index("request")] += part.requests
+    row[_NAMES.index("distributed")] += part.distributed
     return fixed if on_device else 0.0
 
 
@@ -242,12 +245,13 @@ def _vector(rates: Rates) -> list[float]:
         rates.host_seconds,
         rates.sequence_seconds,
         rates.request_seconds,
+        rates.distributed_seconds,
     ]
 
 
 def _rates(values: Sequence[float], prior: Rates) -> Rates:
     memory, experts, attention, flops, few, attention_flops = (1 / value for value in values[:6])
-    kernel, launch, step, host, sequence, request = values[6:]
+    kernel, launch, step, host, sequence, request, distributed = values[6:]
     return Rates(
         memory_bytes_per_second=memory,
         expert_bytes_per_second=experts,
@@ -260,6 +264,7 @@ def _rates(values: Sequence[float], prior: Rates) -> Rates:
         host_seconds=host,
         sequence_seconds=sequence,
         request_seconds=request,
+        distributed_seconds=distributed,
         few_rows_flops_per_second=few if prior.few_rows_flops_per_second is not None else None,
         expert_flops_per_second=prior.expert_flops_per_second,
     )

@@ -73,7 +73,8 @@ class Rates:
     """What `timing` divides by. All are achieved rates, none a peak.
 
     `step_seconds` is what host and device cannot do at the same time, `host_seconds` and `sequence_seconds` what the
-    host does meanwhile, `request_seconds` what a request takes on its way to its first step and back. Products of few
+    host does meanwhile, `request_seconds` what a request takes on its way to its first step and back,
+    `distributed_seconds` what a step costs more when an engine has several ranks. Products of few
     rows and those of experts have rates of their own where they were measured.
     """
 
@@ -88,6 +89,7 @@ class Rates:
     host_seconds: float
     sequence_seconds: float
     request_seconds: float = 0.0
+    distributed_seconds: float = 0.0
     few_rows_flops_per_second: float | None = None
     expert_flops_per_second: float | None = None
 
@@ -109,6 +111,7 @@ class Rates:
             host_seconds=self.host_seconds * engines,
             sequence_seconds=self.sequence_seconds * engines,
             request_seconds=self.request_seconds * engines,
+            distributed_seconds=self.distributed_seconds * engines,
             few_rows_flops_per_second=few / engines if few is not None else None,
             expert_flops_per_second=experts / engines if experts is not None else None,
         )
@@ -154,6 +157,7 @@ def rates(device: Device, calibration: Calibration | None, precision: str, level
         host_seconds=_or(known.host_seconds, 1.0, assumptions.HOST_SECONDS, level),
         sequence_seconds=_or(known.sequence_seconds, 1.0, assumptions.SEQUENCE_SECONDS, level),
         request_seconds=_or(known.request_seconds, 1.0, assumptions.REQUEST_SECONDS, level),
+        distributed_seconds=_or(known.distributed_seconds, 1.0, assumptions.DISTRIBUTED_SECONDS, level),
         few_rows_flops_per_second=known.few_rows_flops(precision),
         expert_flops_per_second=_expert_flops(known, flops, precision, level),
     )

@@ -120,5 +120,6 @@ def stage_timing(
     host = host_seconds(stage, rates)
     waited = max(0.0, host - busy) if host_beside else host
     parts.append(Part("host", waited + rates.step_seconds, "host"))
+    parts.append(Part("several ranks", stage.distributed * rates.distributed_seconds, "host"))
     parts.append(Part("request", stage.requests * rates.request_seconds, "host"))
     return Timing(tuple(part for part in parts if part.seconds > 0))

@@ -82,7 +82,8 @@ class Exchange:
 class StageWork:
     """All of a step on one rank of one stage.
 
-    `requests` is 1 where a prompt begins its way; `launches` is what no captured graph saves the host.
+    `requests` is 1 where a prompt begins its way; `launches` is what no captured graph saves the host; `distributed`
+    counts the steps that are handed to ranks in processes of their own.
     """
 
     work: tuple[Work, ...]
@@ -91,6 +92,7 @@ class StageWork:
     sequences: float
     requests: int = 0
     launches: int = 0
+    distributed: int = 0
 
 
 def distinct_experts(count: int, active: int, tokens: float) -> float:
@@ -142,6 +144,7 @@ def stage_work(model: Model, sharding: Sharding, stage: int, step: Step, options
         sequences,
         requests=1 if step.prefill and stage == 0 else 0,
         launches=_launches(kernels, end - first, step, tokens, options),
+        distributed=step.chunks if sharding.ranks > 1 and stage == 0 else 0,
     )
 
 

@@ -243,6 +243,34 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     assert "calibrated" in out
 
 
+def test_a_live_service_is_explained(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = Calibration(
+        "processor",
+        "vllm",
+        memory_bytes=24.0 * GIB,
+        memory_bytes_per_second=31e9,
+        flops_per_second=(("bfloat16", 2e11),),
+    )
+    both = Calibration(**{**vars(made), "flops_per_second": (("bfloat16", 2e11), ("float32", 2e11))})
+    (tmp_path / "made.json").write_text(calibration.to_json(both))
+    monkeypatch.setattr(measuring, "serves", lambda cluster: True)
+    monkeypatch.setattr(
+        measuring,
+        "steps",
+        lambda cluster, users: [{"users": n, "context_tokens": 100.0, "seconds": 0.1 + 0.01 * n} for n in users],
+    )
+    status, out, err = typed("explain", "--calibration", str(tmp_path / "made.json"))
+    assert status == 0, err
+    assert "changes were as predicted" in out
+
+
+def test_no_service_and_no_run(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "serves", lambda cluster: False)
+    status, _, err = typed("explain")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "no service answers" in err
+
+
 def test_a_busy_host_is_named(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [
         {"name": "load", "average": 5.0, "processors": 2},

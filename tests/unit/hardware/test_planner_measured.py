@@ -19,7 +19,7 @@ import pytest
 from hardware.catalog.h200 import H200
 from hardware.laptop import CLUSTER as LAPTOP
 from hardware.model import Node
-from hardware.planner import configuration, explain, fit, microbenchmarks, plot, points
+from hardware.planner import configuration, explain, fit, microbenchmarks, plot, points, proofs
 from hardware.planner.calibration import Calibration
 from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
@@ -77,7 +77,7 @@ def test_a_fit_to_one_shape_predicts_another(seed: int) -> None:
 def test_the_linear_form_is_the_timing() -> None:
     """What the fit takes for a step's time is what the prediction says, to the last part."""
     for point in synthesised("qwen3-30b-a3b", 6, TRUE, 0.0, 1):
-        row = [0.0] * 12
+        row = [0.0] * len(fit._NAMES)
         constant = sum(fit._linear(stage, TRUE, {}, (), row, True) for stage in fit.stages(point))
         values = fit._vector(TRUE)
         assert constant + sum(a * b for a, b in zip(row, values, strict=True)) == pytest.approx(point.seconds, rel=1e-9)
@@ -181,6 +181,26 @@ def test_counter_tests_move_the_limit_that_they_are_about() -> None:
     clock = {test.name: test.change for test in decode.tests}["half the core clock"]
     assert abs(clock) < 0.25
     assert {test.name: test.change for test in prefill.tests}["half the core clock"] > 0.7
+
+
+def test_a_run_proves_its_explanation_or_does_not() -> None:
+    mine = synthesised("llama-3.1-8b", 32, TRUE, 0.0, 6)
+    proved = proofs.prove([explain.explain(point, SERVER, TRUE, {}) for point in mine])
+    assert len(proved) >= 8
+    assert all(proof.held for proof in proved)
+    # The same run on a machine whose memory is a third as fast: what was said of the batch is then wrong somewhere.
+    wrong = replace(TRUE, memory_bytes_per_second=TRUE.memory_bytes_per_second / 3)
+    assert not all(proof.held for proof in proofs.prove([explain.explain(p, SERVER, wrong, {}) for p in mine]))
+
+
+def test_two_paths_are_a_pair() -> None:
+    lans = {name: Link(name, "network", 50e-6, rate) for name, rate in (("a", 3e9), ("b", 3e8))}
+    base = synthesised("llama-3.1-8b", 32, TRUE, 0.0, 3)[4]
+    pair = [replace(base, sharding=Sharding(2), path=name) for name in lans]
+    measured = [replace(p, seconds=fit.predict_point(p, TRUE, lans, (), host_beside=True)) for p in pair]
+    (proof,) = proofs.prove([explain.explain(point, SERVER, TRUE, lans) for point in measured])
+    assert proof.what == "over b instead"
+    assert proof.held and proof.measured_factor > 1.5
 
 
 def test_a_slower_link_is_felt_by_who_talks_over_it() -> None:
