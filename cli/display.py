@@ -150,14 +150,14 @@ def checks_table(checks: Sequence[CheckResult], *, only_problems: bool = False) 
             console.print(Text(f"    → {check.remedy}", style="dim"))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, console: Console | None = None) -> None:
+    """A plain table, among the results unless another console is given."""
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column)
     for row in rows:
         grid.add_row(*row)
-    console = results()
+    console = console or results()
     # On a terminal cells wrap at its edge; elsewhere each row is one whole line, whatever that takes.
     if not console.is_terminal:
         unbounded = console.options.update(width=1 << 16)

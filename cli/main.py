@@ -20,6 +20,7 @@ _COMMANDS = (
     "status",
     "verify",
     "ask",
+    "chat",
     "explain",
     "calibrate",
     "doctor",

@@ -103,6 +103,8 @@ def render(
         "    option http-no-delay",
         "    option dontlognull",
         "    option abortonclose",
+        # A reload closes a kept connection after its next answer, not under a request that is on its way.
+        "    option idle-close-on-response",
         "    option redispatch 1",
         "    retries 3",
         # Nothing has been answered: to ask another engine cannot give a second answer to anybody.
@@ -211,7 +213,8 @@ def _answer(status: int, message: str, kind: str, condition: str, header: str = 
 def _body(status: int, message: str, kind: str, header: str = "") -> str:
     body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
     escaped = body.replace("\\", "\\\\").replace('"', '\\"')
-    return f'status {status} content-type application/json string "{escaped}"' + (f" hdr {header}" if header else "")
+    # A plain `string` in http-error leaves the header away; nothing in the texts is a format to HAProxy.
+    return f'status {status} content-type application/json lf-string "{escaped}"' + (f" hdr {header}" if header else "")
 
 
 def _bracketed(address: str) -> str:

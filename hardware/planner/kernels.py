@@ -129,7 +129,8 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
             f"{_QUANTISATION}awq_triton.py",
             (("dtype", "float16"), ("enforce_eager", True)),
         )
-    if seen == "gfx1100" and quantisation.symmetric and quantisation.group_size > 0:
+    # vLLM asks the driver for the card's own name here, which the override does not change.
+    if device.architecture == "gfx1100" and quantisation.symmetric and quantisation.group_size > 0:
         return Support(True, "RDNA3 W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}rdna3_w4a16.py")
     if not quantisation.reordered and quantisation.group_size in (-1, 32, 64, 128, 256):
         return Support(True, "Triton W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}triton_w4a16.py")

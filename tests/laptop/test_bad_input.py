@@ -167,7 +167,7 @@ def test_a_lab_of_no_size(operator: Operator, nodes: str) -> None:
 def test_help_and_completion(operator: Operator) -> None:
     told = operator.cluster("--help")
     assert told.status == 0
-    for name in ("up", "down", "status", "verify", "ask", "doctor", "lab", "control", "doc"):
+    for name in ("up", "down", "status", "verify", "ask", "chat", "doctor", "lab", "control", "doc"):
         assert name in told.stdout
     for shell in ("bash", "zsh", "fish"):
         assert "_CLUSTER_COMPLETE" in operator.cluster("completion", shell).stdout

@@ -1,0 +1,1 @@
+"""A conversation with the cluster: what `cluster chat` is made of."""

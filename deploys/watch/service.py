@@ -1,0 +1,101 @@
+"""The watch service and its files as the control node has them.
+
+Pure, but for this project's own files that are copied to the host. The page is read once when the service starts, and
+the configuration too, so the digests of all of them decide whether it has to be restarted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deploys import runtime_lock
+from deploys.environment import api_key_path, token_path
+from deploys.files import ManagedFile
+from deploys.services import Service
+from deploys.settings import Settings
+
+WATCH = "cluster-watch"
+PERIOD_SECONDS = 2.0
+RETENTION_SECONDS = 900
+
+_HERE = Path(__file__).parent
+_PAGE_KINDS = (".html", ".css", ".js", ".svg")
+
+
+def node_label(settings: Settings, node: str) -> str:
+    """What people call a node: "Head Node", or "Worker Node #2" in the inventory's order."""
+    if node == settings.control_node:
+        return "Head Node"
+    workers = [name for name in settings.peers if name != settings.control_node]
+    return f"Worker Node #{workers.index(node) + 1}"
+
+
+def verify_path(settings: Settings) -> str:
+    """Where `cluster verify` leaves what it found, for the page to show. Settings of the control node."""
+    return f"{settings.directories.state}/verify.json"
+
+
+def watch_configuration(settings: Settings) -> dict[str, Any]:
+    """What cluster_watch.py is told. Settings of the control node."""
+    ports = settings.ray.ports
+    return {
+        "cluster": settings.cluster,
+        "address": settings.address,
+        "port": ports.watch,
+        "endpoint": settings.endpoint,
+        "models": [settings.model.name],
+        "span": settings.serving.mode == "span",
+        "dashboard": f"http://{settings.head_address}:{ports.dashboard}",
+        "token_file": token_path(settings),
+        "key_file": api_key_path(settings) if settings.api_key_required else "",
+        "verify_file": verify_path(settings),
+        "page": f"{settings.directories.library}/page",
+        "period_seconds": PERIOD_SECONDS,
+        "retention_seconds": RETENTION_SECONDS,
+        "nodes": [
+            {
+                "name": node,
+                "role": "control" if node == settings.control_node else "compute",
+                "label": node_label(settings, node),
+                "address": address,
+                "accelerators": list(settings.parts[node]),
+                "engine_ports": list(settings.engine_ports.get(node, ())),
+            }
+            for node, address in settings.peers.items()
+        ],
+        "links": [dict(link) for link in settings.links],
+    }
+
+
+def watch_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """Configuration, programs and page of the control node."""
+    owner = "root" if settings.manage_system else ""
+    library = settings.directories.library
+    text = json.dumps(watch_configuration(settings), indent=1, sort_keys=True) + "\n"
+    return (
+        ManagedFile(f"{settings.directories.configuration}/watch.json", text, owner=owner),
+        *(
+            ManagedFile(f"{library}/{path.name}", path.read_text(), owner=owner)
+            for path in sorted((_HERE / "remote").glob("*.py"))
+        ),
+        *(
+            ManagedFile(f"{library}/page/{path.name}", path.read_text(), owner=owner)
+            for path in sorted((_HERE / "page").iterdir())
+            if path.suffix in _PAGE_KINDS
+        ),
+    )
+
+
+def watch_service(settings: Settings) -> Service:
+    """Serves the page and what it shows; it needs nothing else to be up."""
+    configuration, *_ = files = watch_files(settings)
+    runtime = f"{settings.directories.runtime}/{runtime_lock.load(settings.runtime).name}"
+    return Service(
+        name=WATCH,
+        description=f"Web page of cluster {settings.cluster}",
+        command=(f"{runtime}/bin/python", f"{settings.directories.library}/cluster_watch.py", configuration.path),
+        environment={"PYTHONDONTWRITEBYTECODE": "1"},
+        inputs=tuple(file.sha256 for file in files),
+    )

@@ -1,0 +1,80 @@
+"""The page's service on a real host: it knows the lab, follows a host that is cut off, and shows the last verify."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.deployed_lab import Lab
+
+pytestmark = pytest.mark.lab
+
+SECONDS = 60
+
+
+# On the control host, around the gateway; prints the status and the body.
+ASK = """
+import json, sys, urllib.error, urllib.request
+told = json.load(open("/etc/cluster/watch.json"))
+headers = {"Authorization": "Bearer " + open(told["key_file"]).read().strip()} if sys.argv[1] == "key" else {}
+call = urllib.request.Request(f"http://{told['address']}:{told['port']}/cluster/state", headers=headers)
+try:
+    with urllib.request.urlopen(call, timeout=10) as answer:
+        print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+"""
+
+
+def ask(lab: Lab, key: str) -> tuple[int, dict[str, Any]]:
+    done = lab.ssh("control", f"python3 - {key}", stdin=ASK)
+    assert done.status == 0, done.stderr
+    status, _, body = done.stdout.partition(" ")
+    return int(status), json.loads(body)
+
+
+def state(lab: Lab) -> dict[str, Any]:
+    status, found = ask(lab, "key")
+    assert status == 200, found
+    return found
+
+
+def until(lab: Lab, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    deadline = time.monotonic() + SECONDS
+    while not holds(found := state(lab)):
+        assert time.monotonic() < deadline, json.dumps(found)[:3000]
+        time.sleep(1)
+    return found
+
+
+def test_it_knows_the_lab(lab: Lab, healthy: Any) -> None:
+    found = until(lab, lambda now: [node["state"] for node in now["nodes"]] == ["up"] * 3)
+    assert [node["label"] for node in found["nodes"]] == ["Head Node", "Worker Node #1", "Worker Node #2"]
+    assert {replica["node"] for replica in found["replicas"] if replica["state"] == "serving"} == {
+        "compute0",
+        "compute1",
+    }
+
+
+def test_without_the_key_it_tells_nothing(lab: Lab) -> None:
+    status, found = ask(lab, "none")
+    assert (status, list(found)) == (401, ["error"])
+
+
+def test_what_verify_finds_is_on_the_page(lab: Lab, healthy: Callable[[Callable[[], object]], None]) -> None:
+    before = until(lab, lambda now: now["verify"] is not None and now["verify"]["ok"] is True)
+    owner = lab.ssh("control", "stat -c '%U %a' /var/lib/cluster/verify.json").stdout.split()
+    assert owner == ["cluster", "644"]
+    healthy(lambda: lab.ssh("compute1", "systemctl start cluster-ray-worker"))
+    lab.ssh("compute1", "systemctl stop cluster-ray-worker")
+    status, failures = lab.failures()
+    assert status == 1
+    found = until(lab, lambda now: now["verify"]["at"] > before["verify"]["at"])
+    assert found["verify"]["ok"] is False
+    shown = [entry["detail"] for entry in found["verify"]["failures"] if entry["ok"] is False]
+    assert sorted(shown) == sorted(failures)
+    assert any("compute1: cluster-ray-worker is not running" in detail for detail in shown)

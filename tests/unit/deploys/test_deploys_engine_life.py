@@ -1,0 +1,148 @@
+"""engine_life.py with a clock of the test's own: when an engine counts as serving, wedged or wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "deploys" / "vllm" / "remote" / "engine_life.py"
+RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
+WRONG = {"correct": False, "seconds": 0.1, "answer": "Lyon.", "detail": "expected 'Paris' in the answer, got 'Lyon.'"}
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    """As Ray imports it: by its name alone."""
+    found = importlib.util.spec_from_file_location("engine_life", PROGRAM)
+    assert found and found.loader
+    loaded = importlib.util.module_from_spec(found)
+    found.loader.exec_module(loaded)
+    return loaded
+
+
+class Engine:
+    """A clock and a number of pending requests, both the test's."""
+
+    def __init__(self, module: ModuleType, record: str = "") -> None:
+        self.now, self.requests = 1000.0, 0
+        about = {"node": "worker1", "address": "192.0.2.11", "replica": "abc", "model": "m", "engine": "vllm"}
+        self.life: Any = module.Life(about, pending=lambda: self.requests, record=record, clock=lambda: self.now)
+
+    def step(self, generated: int = 1) -> None:
+        self.life.stepped(running=1, waiting=0, kv_cache_usage=0.5, generated=generated, prompt=0, finished=0)
+
+
+@pytest.fixture
+def engine(module: ModuleType) -> Engine:
+    return Engine(module)
+
+
+def state(engine: Engine) -> str:
+    found: str = engine.life.state()[0]
+    return found
+
+
+def test_nothing_serves_before_a_right_answer(engine: Engine) -> None:
+    assert state(engine) == "starting"
+    engine.step()
+    engine.life.proved(WRONG)
+    assert state(engine) == "starting"
+    engine.life.proved(RIGHT)
+    assert state(engine) == "serving"
+
+
+def test_a_wrong_answer_takes_it_out_and_a_right_one_brings_it_back(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    engine.life.proved(WRONG)
+    assert engine.life.state() == ("wrong", WRONG["detail"])
+    engine.life.proved(RIGHT)
+    assert state(engine) == "serving"
+    assert engine.life.report()["proofs"]["asked"] == 3
+    assert engine.life.report()["proofs"]["failed"] == 1
+
+
+def test_work_without_a_step_is_a_wedge_within_ten_seconds(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    state(engine)
+    engine.requests = 2
+    for seconds, expected in ((8.0, "serving"), (2.0, "wedged")):
+        engine.now += seconds
+        assert state(engine) == expected
+    assert "2 requests pending" in engine.life.state()[1]
+    engine.step()
+    assert state(engine) == "serving"
+
+
+def test_a_long_idle_engine_is_not_wedged_by_its_next_request(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    for _ in range(3600):
+        engine.now += 1
+        assert state(engine) == "serving"
+    engine.requests = 1
+    engine.now += 1
+    assert state(engine) == "serving"
+
+
+def test_slow_steps_are_no_wedge(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    engine.requests = 16
+    for _ in range(20):
+        engine.now += 8
+        assert state(engine) == "serving"
+        engine.step()
+
+
+def test_a_sign_of_life_that_does_not_come(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    engine.life.silent("asked for one token, none came within 6 s")
+    assert engine.life.state() == ("wedged", "asked for one token, none came within 6 s")
+    engine.step()
+    assert state(engine) == "serving"
+
+
+def test_draining_is_told_apart_from_broken(engine: Engine, module: ModuleType) -> None:
+    engine.life.proved(RIGHT)
+    engine.life.draining = True
+    assert module.STATUS[state(engine)] == 404, "the gateway lets running requests end on 404, and cuts them on 503"
+
+
+def test_since_is_the_time_of_the_last_change(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    for at in (1.0, 2.0, 3.0):
+        monkeypatch.setattr(module.time, "time", lambda at=at: at)
+        engine.life.proved(RIGHT)
+    assert engine.life.report()["since"] == 1.0
+    assert engine.life.report()["proofs"]["last"]["at"] == 3.0
+
+
+def test_the_record_has_every_proof_and_every_change(module: ModuleType, tmp_path: Path) -> None:
+    record = tmp_path / "proofs.jsonl"
+    engine = Engine(module, str(record))
+    for proof in (RIGHT, WRONG, RIGHT):
+        engine.life.proved(proof)
+    events = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [event.get("state") or event["correct"] for event in events] == [
+        True, "serving", False, "wrong", True, "serving"
+    ]  # fmt: skip
+    assert {event["replica"] for event in events} == {"abc"}
+
+
+def test_the_record_is_turned_over_and_a_full_disk_stops_nothing(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECORD_BYTES", 1000)
+    record = tmp_path / "proofs.jsonl"
+    engine = Engine(module, str(record))
+    for _ in range(100):
+        engine.life.proved(RIGHT)
+    assert record.stat().st_size < 2000
+    assert (tmp_path / "proofs.jsonl.1").stat().st_size < 2000
+    refused: Callable[..., Any] = Engine(module, str(tmp_path / "missing" / "record")).life.proved
+    refused(RIGHT)
