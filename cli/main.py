@@ -14,12 +14,15 @@ from cli import display
 from cli.errors import INTERRUPTED, OperatorError
 
 _COMMANDS = (
+    "plan",
     "up",
     "down",
     "status",
     "verify",
     "ask",
     "chat",
+    "explain",
+    "calibrate",
     "models",
     "nodes",
     "doctor",

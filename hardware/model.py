@@ -44,6 +44,8 @@ class Figure:
 class Accelerator:
     """One GPU, iGPU or NPU model.
 
+    `eight_bit_dense_flops_per_second` is for FP8 (and INT8 where it is the same). `peer_bandwidth_bytes_per_second` is
+    what one card reads from others in its node, one way, over NVLink or the like; None where there is none.
     `engine` says whether vLLM can run on it, with `engine_note` saying why not or under which condition.
     `environment` is what its driver stack needs in the environment of every process that touches it.
     """
@@ -55,6 +57,9 @@ class Accelerator:
     memory_bytes: Figure
     memory_bandwidth_bytes_per_second: Figure
     half_precision_dense_flops_per_second: Figure | None = None
+    # Not in repr(): the digests of profiles that were released before these existed are over it.
+    eight_bit_dense_flops_per_second: Figure | None = field(default=None, repr=False)
+    peer_bandwidth_bytes_per_second: Figure | None = field(default=None, repr=False)
     board_power_watts: Figure | None = None
     shares_system_memory: bool = False
     engine: Literal["vllm", "none"] = "vllm"

@@ -20,6 +20,13 @@ H200 = Accelerator(
         "derived: half of the 1,979 TFLOPS that the NVIDIA H200 datasheet states with sparsity; dense 989 "
         "TFLOPS as given by https://itkb.uw.cz/2026/06/nvidia-h200-vs-b300-precisions-cores.html",
     ),
+    eight_bit_dense_flops_per_second=Figure(
+        1_979_000 * GIGA,
+        f"derived: half of the 3,958 TFLOPS (FP8) that the datasheet states with sparsity: {_DATASHEET}",
+    ),
+    peer_bandwidth_bytes_per_second=Figure(
+        450 * GIGA, f"derived: half of NVLink's 900 GB/s, which counts both directions: {_DATASHEET}"
+    ),
     board_power_watts=Figure(
         700,
         "TGP 700 W: NVIDIA's MLPerf Inference v4.1 system description, "

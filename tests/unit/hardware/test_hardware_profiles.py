@@ -96,7 +96,7 @@ def test_every_figure_of_a_profile_has_a_source(name: str) -> None:
 def test_every_figure_of_a_part_names_a_public_page(module: str) -> None:
     figures = figures_in(part(module), module)
     assert [at for at, figure in figures if "https://" not in figure.source] == []
-    assert len(figures) == 4, f"{module}: memory, bandwidth, half precision and power are all sourced"
+    assert len(figures) >= 4, f"{module}: memory, bandwidth, half precision and power are all sourced"
 
 
 @pytest.mark.parametrize("module", PARTS)

@@ -1,0 +1,158 @@
+"""Runs the measuring programs of facts/remote/ on the cluster's hosts, in the locked runtime, and reads their records.
+
+The programs go over standard input, so nothing is installed. OperatorError names the host and what it said.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from cli import api, planning
+from cli.clusters import REPOSITORY, ClusterInventory, Host
+from cli.errors import OperatorError
+from cli.planning import Declared
+from cli.ssh import ssh_command
+from deploys import runtime_lock
+from hardware.planner.architecture import Model
+from hardware.planner.placement import Hardware, link_name
+from hardware.planner.points import Point
+from hardware.planner.tensors import Sharding
+from hardware.planner.work import Step
+
+DEVICE_SECONDS = 180
+COLLECTIVE_SECONDS = 240
+# Above the port blocks of RAY_PORTS, below what Linux hands out to clients.
+MEETING_PORT = 29400
+_REMOTE = REPOSITORY / "facts" / "remote"
+
+
+def device(hosts: Sequence[Host]) -> dict[str, list[dict[str, Any]]]:
+    """Each host's records of memory and matrices, all hosts at the same time."""
+    orders = [(host, {"what": "device"}) for host in hosts]
+    return dict(zip((host.name for host in hosts), _all(orders, DEVICE_SECONDS), strict=True))
+
+
+def collectives(hosts: Sequence[Host], path: str) -> list[dict[str, Any]]:
+    """Records of collectives over all hosts, one rank each."""
+    orders = []
+    for rank, host in enumerate(hosts):
+        order = {
+            "what": "collectives",
+            "rank": rank,
+            "ranks": len(hosts),
+            "address": hosts[0].settings.address,
+            "port": MEETING_PORT,
+            "path": path,
+            "interface": host.settings.interface,
+            "seconds": COLLECTIVE_SECONDS / 2,
+        }
+        orders.append((host, order))
+    return _all(orders, COLLECTIVE_SECONDS)[0]
+
+
+def steps(cluster: ClusterInventory, users: Sequence[int], rounds: int = 3) -> list[Mapping[str, Any]]:
+    """Decode steps of the running service, asked from here or, where the API cannot be reached, on the control node."""
+    settings = cluster.control.settings
+    order = {
+        "url": settings.endpoint,
+        "key": api.api_key(cluster) or "",
+        "model": settings.model.name,
+        "users": list(users),
+        "prompt_words": 64,
+        "short": 8,
+        "long": 40,
+        "rounds": rounds,
+        "seconds": 300,
+    }
+    program = (_REMOTE / "steps.py").read_text()
+    reachable = _reachable(settings.head_address, settings.serving.api_port)
+    if reachable or "ssh_user" not in cluster.control.data:
+        command = [sys.executable, "-c", program]
+    else:
+        command = [*ssh_command(cluster.control), shlex.join(["python3", "-c", program])]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(order), capture_output=True, text=True, timeout=1200, check=False
+        )
+        answer = json.loads(done.stdout)
+    except (ValueError, subprocess.TimeoutExpired):
+        raise OperatorError(f"{order['url']}: no answer that can be read; see `cluster status`") from None
+    if "error" in answer:
+        raise OperatorError(f"{order['url']}: {answer['error']}; see `cluster status`")
+    return list(answer["points"])
+
+
+def points_of(
+    measured: Sequence[Mapping[str, Any]], model: Model, found: Declared, hardware: Hardware, replicas: int
+) -> list[tuple[Point, int]]:
+    """(a point of one engine, engines that work at the same time) for each measurement of the service."""
+    options = planning.options(found, found.model_name, None)
+    served = replace(model, dtype=options.dtype or model.dtype)
+    serving = found.serving
+    sharding = Sharding(int(serving.get("tensor_parallel", 1)), int(serving.get("pipeline_parallel", 1)))
+    required = [link for link in hardware.links if not link.optional] or list(hardware.links)
+    path = "peer" if sharding.ranks <= hardware.devices_per_node or not required else link_name(required[0])
+    result = []
+    for entry in measured:
+        engines = min(replicas, int(entry["users"]))
+        step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
+        result.append((Point(model.name, served, sharding, options, step, path, float(entry["seconds"])), engines))
+    return result
+
+
+def serves(cluster: ClusterInventory) -> bool:
+    """Whether something listens where the API should be, seen from here."""
+    settings = cluster.control.settings
+    return _reachable(settings.head_address, settings.serving.api_port)
+
+
+def _reachable(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def _all(orders: Sequence[tuple[Host, Mapping[str, Any]]], seconds: float) -> list[list[dict[str, Any]]]:
+    with ThreadPoolExecutor(max_workers=len(orders)) as pool:
+        running = [pool.submit(_run, host, order, seconds) for host, order in orders]
+        return [one.result() for one in running]
+
+
+def _run(host: Host, order: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
+    settings = host.settings
+    name = runtime_lock.load(settings.runtime).name
+    python = f"{settings.directories.runtime}/{name}/bin/python"
+    program = (_REMOTE / "measure.py").read_text()
+    variables = [f"{key}={value}" for key, value in settings.environment.items()]
+    words = ["env", *variables, python, "-", json.dumps(order)]
+    command = [*ssh_command(host), shlex.join(words)] if "ssh_user" in host.data else words
+    try:
+        done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise OperatorError(f"{host.name}: not measured within {seconds:.0f} s; is it busy?") from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        if "out of memory" in done.stderr.lower():
+            said += "; a running engine has the memory: `cluster down` first"
+        elif "No such file" in done.stderr or done.returncode == 127:
+            said = f"no runtime at {python}; `cluster up` builds it"
+        raise OperatorError(f"{host.name}: {said}")
+    records = []
+    for line in done.stdout.splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue  # a library's own words
+    if not records and order.get("rank", 0) == 0:
+        raise OperatorError(f"{host.name}: measured nothing: {done.stdout.strip()[-200:] or 'no output'}")
+    return records

@@ -1,0 +1,213 @@
+"""What a rank's memory holds, and whether it is enough. Pure; bytes.
+
+The sum is vLLM's own (vllm/v1/worker/gpu_worker.py:determine_available_memory): memory x gpu_memory_utilization, less
+weights, less the peak of activations in a profiling step, less what is not PyTorch's, less captured graphs; the rest is
+KV cache. vLLM refuses to start when that cannot hold one sequence of max_model_len, and so does the fit here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hardware.planner import assumptions
+from hardware.planner import options as engine_options
+from hardware.planner.architecture import DTYPE_BYTES, Layer, Model
+from hardware.planner.calibration import Calibration
+from hardware.planner.options import Options
+from hardware.planner.rates import Device, Level, memory_size, pick
+from hardware.planner.tensors import (
+    Sharding,
+    embedding_tensors,
+    head_tensors,
+    layer_tensors,
+    pipeline_layers,
+    stored_bytes,
+)
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """The fullest rank of one pipeline stage. `kv_bytes` is the room for the cache, below zero when there is none.
+
+    `sequence_bytes` is what one sequence of `length_tokens` takes; `short_bytes` is above zero when it does not fit.
+    """
+
+    stage: int
+    device: str
+    memory_bytes: float
+    budget_bytes: float
+    weights_bytes: float
+    activation_bytes: float
+    context_bytes: float
+    graph_bytes: float
+    communicator_bytes: float
+    kv_bytes: float
+    kv_bytes_per_token: float
+    length_tokens: int
+    sequence_bytes: float
+    system_left_bytes: float | None = None
+
+    @property
+    def short_bytes(self) -> float:
+        """What is missing for one sequence of full length; 0 when it fits."""
+        return max(0.0, self.sequence_bytes - self.kv_bytes)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the engine would start."""
+        return self.short_bytes == 0
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of context that the cache holds; with windows, of sequences of `length_tokens`."""
+        if self.kv_bytes <= 0:
+            return 0
+        return int(self.kv_bytes / self.sequence_bytes * self.length_tokens)
+
+
+def rank_memory(
+    model: Model,
+    sharding: Sharding,
+    stage: int,
+    device: Device,
+    options: Options,
+    calibration: Calibration | None = None,
+    level: Level = "likely",
+) -> RankMemory:
+    """Memory of the ranks of one stage.
+
+    Raises MissingFigure when the device's memory size is neither in the catalogue nor measured.
+    """
+    total = memory_size(device, calibration)
+    tokens = engine_options.batched_tokens(options, total, device.runtime_kind)
+    sequences = engine_options.sequences(options, total, device.runtime_kind)
+    length = options.max_model_len or model.maximum_length
+    first, end = pipeline_layers(len(model.layers), sharding.pipeline)[stage]
+    last = stage == sharding.pipeline - 1
+    weights = stage_weights(model, sharding, stage)
+    activations = max(forward_bytes(model, sharding, tokens), sampler_bytes(model, sequences) if last else 0.0)
+    cpu = device.runtime_kind == "cpu"
+    known = calibration or Calibration(hardware=device.name, engine="")
+    context = _measured(known.context_bytes, _context(cpu), level)
+    graphs = 0.0
+    if not (cpu or options.enforce_eager):
+        graphs = _measured(known.graph_bytes, assumptions.GRAPH_BYTES, level)
+    groups = sum(size > 1 for size in (sharding.tensor, sharding.pipeline, sharding.data))
+    communicators = groups * _measured(known.communicator_bytes, assumptions.COMMUNICATOR_BYTES, level)
+    per_token = kv_bytes_per_token(model, sharding, options, first, end)
+    used = weights + activations + context + graphs + communicators
+    if options.kv_cache_memory_bytes is not None:
+        budget = total
+        room = min(float(options.kv_cache_memory_bytes), total - used)
+    else:
+        budget = total * options.gpu_memory_utilization
+        room = budget - used
+    left = None
+    if device.shares_system_memory and device.system_memory_bytes is not None:
+        left = device.system_memory_bytes - (used + max(0.0, room))
+    return RankMemory(
+        stage=stage,
+        device=device.name,
+        memory_bytes=total,
+        budget_bytes=budget,
+        weights_bytes=weights,
+        activation_bytes=activations,
+        context_bytes=context,
+        graph_bytes=graphs,
+        communicator_bytes=communicators,
+        kv_bytes=room,
+        kv_bytes_per_token=per_token,
+        length_tokens=length,
+        sequence_bytes=sequence_bytes(model, sharding, options, first, end, length, tokens),
+        system_left_bytes=left,
+    )
+
+
+def stage_weights(model: Model, sharding: Sharding, stage: int) -> float:
+    """Bytes of weights on each rank of a stage, with what the engine keeps twice.
+
+    MLA: vLLM keeps the up-projection of the cache also transposed for decoding, in 16 bits (W_UK_T and W_UV in
+    vllm/model_executor/layers/attention/mla_attention.py). A tied head on another stage than the embedding is a copy.
+    """
+    first, end = pipeline_layers(len(model.layers), sharding.pipeline)[stage]
+    size = 0.0
+    for index in range(first, end):
+        for tensor in layer_tensors(model, index):
+            size += stored_bytes(tensor, model, sharding)
+            if tensor.name == "kv_b":
+                size += tensor.parameters / sharding.tensor * DTYPE_BYTES[model.dtype]
+    last = stage == sharding.pipeline - 1
+    if stage == 0 or (last and model.tied_embeddings):
+        size += sum(stored_bytes(tensor, model, sharding) for tensor in embedding_tensors(model))
+    if last:
+        size += sum(stored_bytes(tensor, model, sharding) for tensor in head_tensors(model))
+    return size
+
+
+def kv_bytes_per_token(model: Model, sharding: Sharding, options: Options, first: int, end: int) -> float:
+    """Cache bytes of one token on one rank of a stage; KV heads are replicated when there are fewer than ranks."""
+    return (end - first) * layer_kv_bytes(model, sharding, options)
+
+
+def layer_kv_bytes(model: Model, sharding: Sharding, options: Options) -> float:
+    """The same of one layer. MLA's latent is one head, so every tensor-parallel rank has all of it."""
+    value = options.kv_cache_bytes_per_value or DTYPE_BYTES[options.dtype or model.dtype]
+    attention = model.attention
+    if attention.kind == "mla":
+        return float(attention.cached_values_per_token * value)
+    heads = max(1, math.ceil(attention.kv_heads / sharding.tensor))
+    return float(heads * (attention.head_size + attention.value_head_size) * value)
+
+
+def sequence_bytes(
+    model: Model, sharding: Sharding, options: Options, first: int, end: int, length: int, batched_tokens: int
+) -> float:
+    """Cache of one sequence on one rank, in whole blocks.
+
+    A windowed layer keeps its window and one step's tokens (vllm/v1/kv_cache_interface.py:SlidingWindowSpec).
+    """
+
+    def kept(layer: Layer) -> int:
+        tokens = length if layer.window_tokens is None else min(length, layer.window_tokens - 1 + batched_tokens)
+        return math.ceil(tokens / options.block_size) * options.block_size
+
+    return sum(kept(layer) for layer in model.layers[first:end]) * layer_kv_bytes(model, sharding, options)
+
+
+def forward_bytes(model: Model, sharding: Sharding, tokens: int) -> float:
+    """Peak of the tensors alive within a layer for a step of `tokens`: hidden state and residual, and the widest part.
+
+    MLP: gate and up beside their product. Experts: the two caches of vLLM's fused MoE, each token as often as it has
+    experts (vllm/model_executor/layers/fused_moe). Attention: queries, keys, values and the output.
+    """
+    size = DTYPE_BYTES[model.dtype]
+    attention = model.attention
+    ups = 3 if model.gated else 2
+    widest = ups * model.intermediate_size / sharding.tensor
+    qkv = attention.query_size + attention.value_size
+    if attention.kind == "mla":
+        qkv += attention.query_heads * (attention.head_size + attention.rope_head_size + attention.value_head_size)
+    else:
+        qkv += attention.kv_heads * (attention.head_size + attention.value_head_size)
+    widest = max(widest, qkv / sharding.tensor)
+    if model.experts is not None:
+        experts = model.experts
+        part = experts.intermediate_size / (1 if sharding.expert_parallel else sharding.expert_ranks)
+        routed = experts.active * (max((ups - 1) * part, model.hidden_size) + part)
+        shared = ups * experts.shared_intermediate_size / sharding.tensor
+        widest = max(widest, routed + model.hidden_size, shared)
+    return float(tokens * size * (3 * model.hidden_size + widest))
+
+
+def sampler_bytes(model: Model, sequences: int) -> float:
+    """Logits of one step, in the model's type and, for sampling, as 32-bit values, probabilities and noise."""
+    return float(sequences * model.vocabulary_size * (DTYPE_BYTES[model.dtype] + 3 * 4))
+
+
+def _context(cpu: bool) -> assumptions.Assumption:
+    return assumptions.PROCESSOR_BYTES if cpu else assumptions.CONTEXT_BYTES
+
+
+def _measured(value: float | None, assumption: assumptions.Assumption, level: Level) -> float:
+    return value if value is not None else pick(assumption, level)
