@@ -63,4 +63,6 @@ def ray_node(settings: Settings) -> dict[str, str]:
         ports = settings.ray.ports
         variables["CLUSTER_ENGINE_PORTS"] = f"{ports.engine_first}-{ports.engine_last}"
         variables["CLUSTER_PROOF_RECORD"] = proof_record_path(settings)
+        if settings.gateway.log_prompts:
+            variables["CLUSTER_PROMPT_LOG"] = f"{settings.directories.ray}/{settings.node}.prompts.jsonl"
     return variables

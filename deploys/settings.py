@@ -113,6 +113,7 @@ class Gateway:
     request_bytes: int
     request_seconds: int
     requests_per_minute: int
+    log_prompts: bool
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,15 @@ class Gateway:
 
     `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
     `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
-    or each address where there is no key; 0 is no limit.
+    or each address where there is no key; 0 is no limit. `log_prompts`: each engine's node keeps every request as it
+    came, in a file for the service's user alone.
     """
 
     certificate: str = ""
     request_bytes: int = 1_000_000
     request_seconds: int = 600
     requests_per_minute: int = 0
+    log_prompts: bool = False
 
 
 @dataclass(frozen=True)
