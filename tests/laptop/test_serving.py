@@ -1,0 +1,187 @@
+"""What clients of the laptop cluster see: OpenAI's own client, a wedged engine, nodes that leave and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.laptop.conftest import Operator
+
+pytestmark = pytest.mark.cluster
+
+BASE = "http://127.0.0.10:8000"
+MODEL = "smollm2-135m-instruct"
+QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
+DETECTION_SECONDS = 15
+
+
+@pytest.fixture
+def client(laptop: Operator) -> openai.OpenAI:
+    """The unmodified client; it tries nothing twice, so that every failure shows."""
+    return openai.OpenAI(base_url=f"{BASE}/v1", api_key="none is asked for on loopback", max_retries=0, timeout=60)
+
+
+class Asking:
+    """One client after the other, each with the golden question, until it is told to stop."""
+
+    def __init__(self, client: openai.OpenAI) -> None:
+        self.client, self.stopped = client, threading.Event()
+        self.answers: list[tuple[float, str, str]] = []
+        self.failures: list[str] = []
+        self.threads = [threading.Thread(target=self._ask) for _ in range(3)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        while not self.stopped.is_set():
+            began = time.monotonic()
+            try:
+                raw = self.client.chat.completions.with_raw_response.create(
+                    model=MODEL, messages=QUESTION, max_tokens=16, temperature=0
+                )
+                text = raw.parse().choices[0].message.content or ""
+                self.answers.append((time.monotonic() - began, raw.headers["x-cluster-node"], text))
+            except openai.APIError as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(90)
+
+
+@pytest.fixture
+def asking(client: openai.OpenAI) -> Iterator[Asking]:
+    found = Asking(client)
+    yield found
+    found.stop()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> float:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def engine_of(laptop: Operator, node: str) -> dict[str, Any]:
+    rows = laptop.cluster("status", "--json").json["nodes"]
+    found: dict[str, Any] = next(row for row in rows if row["node"] == node)
+    return found
+
+
+def core_of(node: str) -> int:
+    """Process of the engine core on a node: vLLM's own, beside the replica's."""
+    for entry in Path("/proc").iterdir():
+        try:
+            named = (entry / "cmdline").read_bytes().startswith(b"VLLM::EngineCore")
+            here = f"CLUSTER_NODE_NAME={node}".encode() in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if named and here:
+            return int(entry.name)
+    raise AssertionError(f"no engine core on {node}")
+
+
+def test_openais_client_whole_and_streamed(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == [MODEL]
+    whole = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=16, temperature=0)
+    assert "Paris" in (whole.choices[0].message.content or "")
+    stream = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=16, temperature=0, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert len(pieces) > 3 and "".join(pieces) == whole.choices[0].message.content
+    assert client.completions.create(model=MODEL, prompt="1 2 3 4", max_tokens=4).choices[0].text
+
+
+def test_errors_come_in_openais_shape(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        client.chat.completions.create(model="another", messages=QUESTION)
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=-1)
+    with pytest.raises(openai.BadRequestError, match="2048"):
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "word " * 5000}])
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "x" * 1_100_000}])
+    assert refused.value.status_code == 413
+    assert refused.value.response.json()["error"]["message"] == "the request is larger than 1000000 bytes"
+
+
+def test_a_streamed_answer_says_who_gives_it(laptop: Operator) -> None:
+    body = {"model": MODEL, "messages": QUESTION, "max_tokens": 4, "stream": True}
+    request = urllib.request.Request(  # noqa: S310 (http by design)
+        f"{BASE}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        assert answer.headers["x-cluster-node"] in ("worker1", "worker2")
+        assert answer.headers["x-cluster-address"] in ("127.0.0.11", "127.0.0.12")
+        assert answer.headers["x-cluster-replica"]
+        assert answer.read().rstrip().endswith(b"data: [DONE]")
+
+
+def test_a_wedged_engine_is_out_in_time_and_nobody_hears_of_it(laptop: Operator, asking: Asking) -> None:
+    """The engine core is stopped: the API is alive, the engine silent. Requests in it are answered by the other one."""
+    wait_until(lambda: {node for _, node, _ in asking.answers} == {"worker1", "worker2"}, 60)
+    wedged = core_of("worker1")
+    os.kill(wedged, signal.SIGSTOP)
+    try:
+        detected = wait_until(lambda: engine_of(laptop, "worker1")["engine"] != "serving", 60)
+        before = len(asking.answers)
+        wait_until(lambda: len(asking.answers) > before + 20, 90)
+        assert {node for _, node, _ in asking.answers[before + 6 :]} == {"worker2"}
+    finally:
+        asking.stop()
+        if Path(f"/proc/{wedged}").exists():
+            os.kill(wedged, signal.SIGKILL)
+    # What the client saw: the slowest answer waited for the detection, and was then given by the other engine.
+    assert not asking.failures
+    assert all("Paris" in text for _, _, text in asking.answers)
+    assert max(seconds for seconds, _, _ in asking.answers) < detected + DETECTION_SECONDS
+    wait_until(lambda: engine_of(laptop, "worker1")["engine"] == "serving", 300)
+    assert laptop.cluster("verify").status == 0
+
+
+def test_a_node_leaves_and_comes_back_under_load(laptop: Operator, asking: Asking) -> None:
+    wait_until(lambda: {node for _, node, _ in asking.answers} == {"worker1", "worker2"}, 60)
+    left = laptop.cluster("nodes", "remove", "worker2")
+    assert left.status == 0, left.stderr
+    members = {row["node"]: row["member"] for row in laptop.cluster("nodes", "--json").json["nodes"]}
+    assert members == {"head": "in", "worker1": "in", "worker2": "out"}
+    assert laptop.cluster("verify").status == 0
+    before = len(asking.answers)
+    wait_until(lambda: len(asking.answers) > before + 10, 60)
+    assert {node for _, node, _ in asking.answers[before + 3 :]} == {"worker1"}
+    back = laptop.cluster("nodes", "add", "worker2")
+    assert back.status == 0, back.stderr
+    wait_until(lambda: asking.answers[-1][1] == "worker2", 60)
+    asking.stop()
+    assert not asking.failures
+    assert all("Paris" in text for _, _, text in asking.answers)
+    assert laptop.cluster("verify").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("remove", "worker9"), "no compute node 'worker9'; there are worker1, worker2"),
+        (("remove", "head"), "head is the control node"),
+        (("add", "worker9"), "no node 'worker9' was taken out"),
+        (("add", "0"), "give a number above 0"),
+        (("add", "99"), "has room for 8"),
+    ],
+)
+def test_nodes_that_cannot_be(laptop: Operator, arguments: tuple[str, ...], said: str) -> None:
+    done = laptop.cluster("nodes", *arguments)
+    assert done.status == 2
+    assert said in done.complaint

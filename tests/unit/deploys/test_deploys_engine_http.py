@@ -1,0 +1,157 @@
+"""engine_http.py in front of a small ASGI application: who answers, its state, its port, its end. uvicorn for real."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REMOTE = Path(__file__).parents[3] / "deploys" / "vllm" / "remote"
+ADDRESS = "127.0.0.85"
+ABOUT = {"node": "worker1", "address": ADDRESS, "replica": "abc", "model": "m", "engine": "vllm"}
+RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """As Ray imports them: by their names alone."""
+    monkeypatch.syspath_prepend(str(REMOTE))
+    import engine_http
+    import engine_life
+
+    yield engine_http, engine_life
+    for name in ("engine_http", "engine_life"):
+        sys.modules.pop(name, None)
+
+
+class Served:
+    """A listener in a thread of its own, and what the application's requests wait for."""
+
+    def __init__(self, modules: Any) -> None:
+        engine_http, engine_life = modules
+        self.life = engine_life.Life(ABOUT, pending=lambda: 0)
+        self.life.proved(RIGHT)
+        self.loop = asyncio.new_event_loop()
+        self.hold = threading.Event()
+        self.hold.set()
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                for answer in ("startup", "shutdown"):
+                    await receive()
+                    await send({"type": f"lifespan.{answer}.complete"})
+                return
+            while (await receive()).get("more_body"):
+                pass
+            while not self.hold.is_set():
+                await asyncio.sleep(0.02)
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"said", "more_body": False})
+
+        self.listener = engine_http.Listener(
+            engine_http.Identity(application, self.life), engine_http.bind(ADDRESS, 8190, 8191)
+        )
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.run(self.listener.start())
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Any:
+        connection = http.client.HTTPConnection(ADDRESS, self.listener.port, timeout=20)
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+
+
+@pytest.fixture
+def serve(modules: Any) -> Iterator[Callable[[], Served]]:
+    made: list[Served] = []
+
+    def start() -> Served:
+        made.append(Served(modules))
+        return made[-1]
+
+    yield start
+    for served in made:
+        served.hold.set()
+        served.run(served.listener.drain(0))
+        served.loop.call_soon_threadsafe(served.loop.stop)
+
+
+def test_every_answer_says_who_gave_it(serve: Any) -> None:
+    status, body, headers = serve().ask("/v1/models")
+    assert (status, body) == (200, b"said")
+    assert [headers[f"x-cluster-{key}"] for key in ("node", "address", "replica")] == ["worker1", ADDRESS, "abc"]
+
+
+@pytest.mark.parametrize(("state", "status"), [("serving", 200), ("wrong", 503), ("wedged", 503), ("draining", 404)])
+def test_readiness_is_a_status(serve: Any, state: str, status: int) -> None:
+    served = serve()
+    if state == "wrong":
+        served.life.proved({**RIGHT, "correct": False, "detail": "said Lyon"})
+    elif state == "wedged":
+        served.life.silent("no token")
+    served.life.draining = state == "draining"
+    got, body, _ = served.ask("/cluster/ready?model=m")
+    assert (got, json.loads(body)["state"]) == (status, state)
+    assert served.ask("/cluster/ready?model=other")[0] == 503
+    assert json.loads(served.ask("/cluster/proof")[1])["state"] == state
+
+
+def test_a_second_engine_takes_the_next_port_and_a_third_is_refused(modules: Any) -> None:
+    engine_http, _ = modules
+    taken = [engine_http.bind(ADDRESS, 8195, 8196) for _ in range(2)]
+    try:
+        assert [entry.getsockname()[1] for entry in taken] == [8195, 8196]
+        with pytest.raises(OSError, match="every port from 8195 to 8196 is taken"):
+            engine_http.bind(ADDRESS, 8195, 8196)
+        with pytest.raises(OSError, match=r"203\.0\.113\.1:8195"):
+            engine_http.bind("203.0.113.1", 8195, 8196)
+    finally:
+        for entry in taken:
+            entry.close()
+
+
+def test_draining_waits_for_a_running_request_and_then_listens_no_more(serve: Any) -> None:
+    served = serve()
+    served.hold.clear()
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(served.ask("/v1/models")))
+    asking.start()
+    while not served.listener.app.open:
+        pass
+    ending = asyncio.run_coroutine_threadsafe(served.listener.drain(20), served.loop)
+    while served.ask("/cluster/ready")[0] != 404:
+        pass
+    served.hold.set()
+    ending.result(30)
+    asking.join(20)
+    assert answers[0][0] == 200
+    with pytest.raises(OSError):
+        socket.create_connection((ADDRESS, served.listener.port), 2)
+
+
+def test_requests_are_kept_only_where_it_is_asked_for(
+    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Any
+) -> None:
+    log = tmp_path / "prompts.jsonl"
+    serve().ask("/v1/completions", "POST", b'{"prompt": "quiet"}')
+    assert not log.exists()
+    monkeypatch.setenv("CLUSTER_PROMPT_LOG", str(log))
+    serve().ask("/v1/completions", "POST", b'{"prompt": "loud"}')
+    (line,) = log.read_text().splitlines()
+    assert {key: json.loads(line)[key] for key in ("node", "replica", "request")} == {
+        "node": "worker1",
+        "replica": "abc",
+        "request": '{"prompt": "loud"}',
+    }
+    assert log.stat().st_mode & 0o777 == 0o600
