@@ -17,7 +17,10 @@ from deploys.environment import api_key_path
 from deploys.settings import Settings
 
 # Once a second; two misses of three seconds each, or two refusals, and an engine gets no more requests.
-CHECK = "check inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down on-marked-down shutdown-sessions"
+CHECK = (
+    "check inter 1s fastinter 300ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down "
+    "on-marked-down shutdown-sessions"
+)
 CHECK_SECONDS = 3
 CONNECTIONS = 2048
 HEADER_BYTES = 65_536

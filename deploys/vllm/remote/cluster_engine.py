@@ -43,6 +43,9 @@ class ProvenLLMServer(Proving, LLMServer):  # type: ignore[misc]
     def pending(self) -> int:
         return int(self._client().output_processor.get_num_unfinished_requests()) if self.engine else 0
 
+    def ended(self) -> bool:
+        return bool(self.engine and self._client().errored)
+
     async def application(self) -> Any:
         return await self.engine.build_asgi_app()
 

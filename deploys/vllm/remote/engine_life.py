@@ -24,17 +24,23 @@ STATUS = {SERVING: 200, DRAINING: 404, STARTING: 503, WEDGED: 503, WRONG: 503}
 
 
 class Life:
-    """State of one replica. `pending` tells how many requests the engine has not finished."""
+    """State of one replica.
+
+    `pending` tells how many requests the engine has not finished, `ended` whether its process is gone: then it answers
+    every request at once, with an error, and would draw all of them to itself.
+    """
 
     def __init__(
         self,
         about: dict[str, Any],
         pending: Callable[[], int],
+        ended: Callable[[], bool] = lambda: False,
         record: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.about = about
         self.pending = pending
+        self.ended = ended
         self.clock = clock
         self.started = time.time()
         self.last_step = self.clock()
@@ -92,6 +98,8 @@ class Life:
             return DRAINING, "no new requests; running ones end"
         if self._wrong:
             return WRONG, self._wrong
+        if self.ended():
+            return WEDGED, "the engine's own process has ended"
         if not self.pending():
             self._idle_since = now
         still = now - max(self.last_step, self._idle_since)

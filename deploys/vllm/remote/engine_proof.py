@@ -61,6 +61,10 @@ class Proving:
         """Requests that the engine has not finished."""
         raise NotImplementedError
 
+    def ended(self) -> bool:
+        """Whether the engine's own process is gone."""
+        return False
+
     async def application(self) -> Any:
         """The engine's ASGI application in OpenAI's shapes."""
         raise NotImplementedError
@@ -83,6 +87,7 @@ class Proving:
                 "engine": engine,
             },
             pending=self.pending,
+            ended=self.ended,
             record=os.environ.get("CLUSTER_PROOF_RECORD", ""),
         )
 

@@ -106,6 +106,15 @@ def test_a_sign_of_life_that_does_not_come(engine: Engine) -> None:
     assert state(engine) == "serving"
 
 
+def test_an_engine_whose_process_has_ended_is_out_at_once(module: ModuleType) -> None:
+    gone = []
+    life = module.Life({"replica": "abc"}, pending=lambda: 0, ended=lambda: bool(gone))
+    life.proved(RIGHT)
+    assert life.state() == ("serving", "")
+    gone.append(True)
+    assert life.state() == ("wedged", "the engine's own process has ended")
+
+
 def test_draining_is_told_apart_from_broken(engine: Engine, module: ModuleType) -> None:
     engine.life.proved(RIGHT)
     engine.life.draining = True
