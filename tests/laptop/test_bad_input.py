@@ -9,9 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.laptop.conftest import REPOSITORY, Operator
+from tests.laptop.conftest import Operator
 
-LAPTOP = (REPOSITORY / "inventories" / "laptop.py").read_text()
+# As somebody writes it who starts from inventories/laptop.py: two workers, and what the tests change is in one place.
+LAPTOP = """
+import getpass
+
+from hardware.laptop import CLUSTER
+from inventories.compose import Serving, Site, compose
+
+control, compute = compose(
+    CLUSTER,
+    addresses={"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"},
+    serving=Serving(model="smollm2-135m-instruct", dtype="float32", enforce_eager=True),
+    site=Site(
+        login_user=getpass.getuser(),
+        service_user=getpass.getuser(),
+        service_manager="supervisor",
+        manage_system=False,
+        shared_files=True,
+        connector="loopback",
+    ),
+)
+"""
 
 
 def _refused(operator: Operator, *arguments: str, **extra: str) -> str:
