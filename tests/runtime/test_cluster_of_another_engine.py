@@ -1,0 +1,85 @@
+"""A cluster like the laptop's whose model vLLM cannot run: an encoder-decoder, made here, on the transformers engine.
+
+It needs the laptop cluster to be down, as tests/laptop leaves it: Ray's control store takes its port on every address.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.laptop.conftest import Operator, operator_at
+
+pytestmark = pytest.mark.cluster
+
+INVENTORY = """
+import getpass
+
+from hardware.laptop import CLUSTER
+from inventories.compose import Serving, Site, compose
+
+control, compute = compose(
+    CLUSTER,
+    name="encoder-decoder",
+    addresses={{"head": "127.0.6.10", "worker1": "127.0.6.11", "worker2": "127.0.6.12"}},
+    serving=Serving(model="{model}", replicas=1, dtype="float32"),
+    site=Site(
+        login_user=getpass.getuser(),
+        service_user=getpass.getuser(),
+        service_manager="supervisor",
+        manage_system=False,
+        shared_files=True,
+        connector="loopback",
+        use_operator_package_sources=True,
+    ),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny T5 of random weights, as save_pretrained writes it, and what transformers' generate() says with it."""
+    directory = tmp_path_factory.mktemp("models")
+    maker = Path(__file__).parent / "make_models.py"
+    subprocess.run([python, str(maker), str(directory)], check=True, capture_output=True, timeout=300)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def operator(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Operator, str]]:
+    home = tmp_path_factory.mktemp("other")
+    inventory = home / "other.py"
+    inventory.write_text(INVENTORY.format(model=made / "t5"))
+    operator = operator_at(home / "home")
+    try:
+        yield operator, str(inventory)
+    finally:
+        operator.cluster("-c", str(inventory), "down")
+
+
+def test_it_is_brought_up_proven_and_answers_as_the_reference_does(operator: tuple[Operator, str], made: Path) -> None:
+    person, inventory = operator
+    up = person.cluster("-c", inventory, "up", "--json", seconds=900)
+    assert up.status == 0, up.stderr
+    assert up.json["node"] == "worker1"
+    verified = person.cluster("-c", inventory, "verify", "--json")
+    assert verified.status == 0, verified.stdout
+    for prompt, expected in json.loads((made / "expected.json").read_text())["t5"].items():
+        body = {"model": "local--t5", "prompt": prompt, "max_tokens": expected["tokens"], "temperature": 0}
+        asked = urllib.request.Request(
+            "http://127.0.6.10:8000/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            said: dict[str, Any] = json.load(answer)
+            assert answer.headers["x-cluster-node"] == "worker1"
+        assert said["choices"][0]["text"] == expected["text"]
+    status = person.cluster("-c", inventory, "status", "--json").json
+    (engine,) = [row for row in status["nodes"] if row["node"] == "worker1"]
+    assert engine["engine"] == "serving"
+    assert engine["proofs"]["failed"] == 0 and engine["proofs"]["asked"] >= 1
