@@ -45,12 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=5, help="valid runs of each tool at each size")
     parser.add_argument("--ansible-playbook", default="", help="the program; default: beside this Python, or on PATH")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="COLUMN", help="columns of Ansible not to run")
+    parser.add_argument("--alone", action="store_true", help="pyinfra's column only: the time a host, and no ratio")
     parser.add_argument("--replace", action="store_true", help="a lab that is up may be given another size")
     return parser
 
 
 def _measure(options: argparse.Namespace) -> int:
-    playbook = tools.program("ansible-playbook", options.ansible_playbook)
+    playbook = "" if options.alone else tools.program("ansible-playbook", options.ansible_playbook)
     found = lab.state()
     if found and not options.replace and {len(found.hosts) - 1} != set(options.sizes):
         raise BenchmarkError(f"a lab of {len(found.hosts)} hosts is up; give --replace to let it be given other sizes")
@@ -101,6 +102,9 @@ def measure_size(state: lab.LabState, playbook: str, runs: int, leave_out: list[
     hosts = [host.name for host in state.hosts]
     pyinfra = tools.pyinfra_column()
     converge(pyinfra, hosts)
+    if not playbook:
+        valid, misses = take_turns([pyinfra], hosts, runs)
+        return measured(hosts, valid, [pyinfra], misses, prepared=[])
     with tempfile.TemporaryDirectory(prefix="noop-") as place:
         export(Path(place))
         ansible = [
@@ -118,11 +122,18 @@ def measure_size(state: lab.LabState, playbook: str, runs: int, leave_out: list[
             if complaint:
                 raise BenchmarkError(f"{column.name} is no no-op after {pyinfra.name} converged: {complaint}")
         valid, misses = take_turns(columns, hosts, runs)
+    return measured(hosts, valid, columns, misses, prepared=sorted(set(prepared.verdict.changed)))
+
+
+def measured(
+    hosts: list[str], valid: dict[str, list[Run]], columns: list[Column], misses: list[str], prepared: list[str]
+) -> dict[str, Any]:
+    """The figures of one size as plain data. Pure."""
     return {
         "compute_hosts": len(hosts) - 1,
         "hosts": len(hosts),
         # What Ansible's first run had to change on hosts that pyinfra had converged, such as its own requirements.
-        "ansible_prepared": sorted(set(prepared.verdict.changed)),
+        "ansible_prepared": prepared,
         "columns": {column.name: summary(valid[column.name], len(hosts)) for column in columns},
         "ratios": ratios(valid, columns),
         "misses": misses,
@@ -227,12 +238,14 @@ def versions(playbook: str) -> dict[str, str]:
     """Versions of what runs on the operator's side."""
     from importlib.metadata import version
 
+    tool = {"python": common.machine()["python"], "pyinfra": version("pyinfra")}
+    if not playbook:
+        return tool
     said = subprocess.run([playbook, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
     core = re.search(r"core ([0-9][^\]\s]*)", said)
     python = re.search(r"python version = (\S+)", said)
     return {
-        "python": common.machine()["python"],
-        "pyinfra": version("pyinfra"),
+        **tool,
         "ansible-core": core[1] if core else "unknown",
         "python of ansible-core": python[1] if python else "unknown",
     }
