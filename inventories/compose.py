@@ -42,6 +42,10 @@ RAY_PORTS = {
 API_PORT = 8000
 DEPOT_PORT = 8730
 
+# vLLM binds an engine's threads to the machine's first processors, and several engines on one machine to the same ones:
+# a start then got one percent of a processor while another was idle.
+_UNBOUND = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+
 _RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
 
 
@@ -87,6 +91,7 @@ class Site:
 
     `service_manager` is systemd, or supervisor where there is none. `manage_system` False leaves users, time, limits,
     name resolution and firewall alone. `shared_files`: the nodes see one file system with runtime and model on it.
+    `shared_processors`: the nodes are one machine's, whose scheduler has to place their engines' threads.
     """
 
     login_user: str
@@ -97,6 +102,7 @@ class Site:
     connection: Mapping[str, Any] = field(default_factory=dict)
     connector: str = ""
     use_operator_package_sources: bool = False
+    shared_processors: bool = False
 
 
 def compose(
@@ -186,7 +192,10 @@ def compose(
             "interface": node.cluster_interface,
             "directories": node_directories,
             "accelerators": [part.name for part in node.engine_accelerators],
-            "environment": {key: value for part in node.engine_accelerators for key, value in part.environment},
+            "environment": {
+                **{key: value for part in node.engine_accelerators for key, value in part.environment},
+                **(_UNBOUND if site.shared_processors else {}),
+            },
             "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.

@@ -44,6 +44,7 @@ control, compute = compose(
             "_sudo": True,
         },
         use_operator_package_sources=True,
+        shared_processors=True,
     ),
     connections={_name: {"ssh_hostname": _address} for _name, _address in _addresses.items()},
 )

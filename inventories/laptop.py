@@ -36,5 +36,6 @@ control, compute = compose(
         shared_files=True,
         connector="loopback",
         use_operator_package_sources=True,
+        shared_processors=True,
     ),
 )
