@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 OUT_OF_TIME = 3  # exit status: some points are missing
+ROUTER_SCALE = 3000.0  # from vLLM's 1e-3 at most to scores that differ by some percent
 SHORT_TOKENS, LONG_TOKENS = 16, 64
 DECODE = ((1, 256), (8, 256), (32, 256), (128, 256), (256, 256), (1, 4096), (16, 4096), (32, 2048), (8, 8192))
 PREFILL = ((1, 64), (1, 256), (1, 1024), (1, 4096), (1, 8192), (4, 2048), (1, 16384))
@@ -50,6 +51,20 @@ def worker_memory(worker: Any) -> dict[str, float]:
     }
 
 
+def spread_routing(worker: Any) -> int:
+    """Make routers tell experts apart; runs inside the worker, returns how many routers there were.
+
+    Random weights are so small that scores after a softmax differ by less than bfloat16 resolves: where an engine takes
+    the best of those, ties go to the same few experts for every token.
+    """
+    routers = 0
+    for name, weights in worker.model_runner.get_model().named_parameters():
+        if name.endswith(".gate.weight"):
+            weights.data.mul_(ROUTER_SCALE)
+            routers += 1
+    return routers
+
+
 class Engine:
     """The engine under test, and its clock."""
 
@@ -70,6 +85,7 @@ class Engine:
             **step.get("extra", {}),
         )
         self.start_seconds = time.monotonic() - started
+        self.routers = int(self.engine.collective_rpc(spread_routing)[0])
         self.random = random.Random(0)  # noqa: S311 (prompts, not secrets)
         self.vocabulary = step["config"]["vocab_size"]
 
@@ -80,6 +96,7 @@ class Engine:
             "model": {"name": self.step["shape"], "config": self.step["config"]},
             "engine": self.step["engine"],
             "path": self.step["path"],
+            "routers_spread": self.routers,
         }
 
     def prompts(self, sequences: int, tokens: int) -> list[dict[str, Any]]:

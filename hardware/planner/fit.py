@@ -18,7 +18,14 @@ from hardware.planner.collectives import Curve, Path
 from hardware.planner.errors import PlanError
 from hardware.planner.points import Point
 from hardware.planner.rates import Rates
-from hardware.planner.timing import exchange_seconds, few_rows_share, host_seconds, memory_and_compute, stage_timing
+from hardware.planner.timing import (
+    exchange_seconds,
+    few_rows_share,
+    host_seconds,
+    memory_and_compute,
+    overlapped,
+    stage_timing,
+)
 from hardware.planner.work import StageWork, stage_work
 
 ROUNDS = 40
@@ -79,7 +86,8 @@ def predict_point(
 ) -> float:
     """Time of a point with given rates."""
     groups = point_paths(point, paths)
-    return sum(stage_timing(stage, rates, groups, curves, host_beside=host_beside).seconds for stage in stages(point))
+    times = [stage_timing(stage, rates, groups, curves, host_beside=host_beside).seconds for stage in stages(point)]
+    return sum(times) * overlapped(times, point.step.chunks)
 
 
 def fit(
@@ -110,8 +118,10 @@ def fit(
             constant = 0.0
             for part in parts:
                 constant += _linear(part, rates, groups, curves, row, host_beside)
-            rows.append([row[index] * start[index] / point.seconds for index in range(len(row))])
-            targets.append((point.seconds - constant) / point.seconds)
+            times = [stage_timing(part, rates, groups, curves, host_beside=host_beside).seconds for part in parts]
+            share = overlapped(times, point.step.chunks)
+            rows.append([row[index] * share * start[index] / point.seconds for index in range(len(row))])
+            targets.append((point.seconds - constant * share) / point.seconds)
         shares = [value / (base or 1.0) for value, base in zip(values, start, strict=True)]
         scaled = _least_squares(rows, targets, measured, shares)
         new = [share * base for share, base in zip(scaled, start, strict=True)]

@@ -29,7 +29,7 @@ from hardware.planner.memory import RankMemory
 from hardware.planner.options import Options
 from hardware.planner.placement import Hardware, Placement, paths
 from hardware.planner.rates import LEVELS, Level, Rates, rates
-from hardware.planner.timing import Limit, Part, Timing, stage_timing
+from hardware.planner.timing import Limit, Part, Timing, overlapped, stage_timing
 from hardware.planner.work import Step, stage_work
 
 FEW = 5
@@ -197,7 +197,7 @@ def _at(
     decode_stages = timed(Step(group, context))
     chunks = math.ceil(workload.prompt_tokens / batched)
     prefill_stages = timed(Step(1, workload.prompt_tokens, prefill=True, chunks=chunks))
-    decode, prefill = _together(decode_stages), _together(prefill_stages)
+    decode, prefill = _together(decode_stages), _together(prefill_stages, chunks)
     # Another request's prefill holds up a pipeline only for as long as its slowest stage takes.
     held_up = max(stage.seconds for stage in prefill_stages)
     request = prefill.seconds + workload.output_tokens * decode.seconds + (running - 1) * held_up
@@ -207,13 +207,14 @@ def _at(
     return ttft, itl, request, decode, prefill
 
 
-def _together(stages: tuple[Timing, ...]) -> Timing:
-    """One pass through all stages."""
+def _together(stages: tuple[Timing, ...], chunks: int = 1) -> Timing:
+    """One pass through all stages, in chunks that follow each other."""
+    share = overlapped([stage.seconds for stage in stages], chunks)
     sums: dict[tuple[str, Limit], list[float]] = {}
     for stage in stages:
         for part in stage.parts:
             entry = sums.setdefault((part.name, part.limit), [0.0, 0.0, 0.0])
-            for index, value in enumerate((part.seconds, part.bytes, part.flops)):
+            for index, value in enumerate((part.seconds * share, part.bytes, part.flops)):
                 entry[index] += value
     return Timing(tuple(Part(name, s, limit, b, f) for (name, limit), (s, b, f) in sums.items()))
 

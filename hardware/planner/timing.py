@@ -90,6 +90,15 @@ def host_seconds(stage: StageWork, rates: Rates) -> float:
     return rates.host_seconds + rates.sequence_seconds * stage.sequences + rates.launch_seconds * stage.launches
 
 
+def overlapped(stages: Sequence[float], chunks: int) -> float:
+    """Share of the stages' summed seconds that a prompt takes: a stage has the next chunk while its successor has this.
+
+    The first chunk passes through all stages; each further one adds the slowest stage's time for a chunk.
+    """
+    total = sum(stages)
+    return (total + (chunks - 1) * max(stages)) / (chunks * total) if total > 0 else 1.0
+
+
 def stage_timing(
     stage: StageWork, rates: Rates, paths: Mapping[str, Path], curves: Sequence[Curve] = (), *, host_beside: bool = True
 ) -> Timing:

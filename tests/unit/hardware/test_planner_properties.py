@@ -232,6 +232,14 @@ def test_a_measured_curve_is_met_at_its_points_and_never_falls() -> None:
     assert collectives.seconds("all_reduce", 65536, 4, path, (curve,)) > 1.0, "another number of ranks is another curve"
 
 
+def test_chunks_of_a_prompt_overlap_in_a_pipeline() -> None:
+    assert timing.overlapped([2.0, 2.0], 1) == 1.0, "one chunk has nothing to overlap with"
+    assert timing.overlapped([2.0, 2.0], 2) == pytest.approx(3 / 4)
+    assert timing.overlapped([3.0, 1.0], 1000) == pytest.approx(3 / 4, rel=1e-3), "the slowest stage is what remains"
+    assert timing.overlapped([2.0], 4) == 1.0, "one stage has nobody to hand on to"
+    assert timing.overlapped([0.0, 0.0], 4) == 1.0
+
+
 def test_a_calibration_survives_its_file() -> None:
     made = Calibration(
         hardware="card",
