@@ -8,6 +8,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,10 @@ def test_requests_are_kept_only_where_it_is_asked_for(
     assert not log.exists()
     monkeypatch.setenv("CLUSTER_PROMPT_LOG", str(log))
     serve().ask("/v1/completions", "POST", b'{"prompt": "loud"}')
+    deadline = time.monotonic() + 20
+    while not (log.exists() and log.read_text().endswith("\n")):  # it is written after the answer was sent
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     (line,) = log.read_text().splitlines()
     assert {key: json.loads(line)[key] for key in ("node", "replica", "request")} == {
         "node": "worker1",
