@@ -89,7 +89,7 @@ def ask(
         "seconds": seconds,
     }
     started = time.monotonic()
-    reply = _post(order) if _reachable(settings.head_address, settings.serving.api_port) else _through(cluster, order)
+    reply = _post(order) if reachable(settings.head_address, settings.serving.api_port) else _through(cluster, order)
     if "error" in reply:
         raise OperatorError(f"{reply['error']}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD)
     try:
@@ -153,7 +153,8 @@ def _answered(command: list[str], order: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _reachable(address: str, port: int) -> bool:
+def reachable(address: str, port: int) -> bool:
+    """Whether something accepts connections there, from this machine."""
     try:
         with socket.create_connection((address, port), timeout=REACH_SECONDS):
             return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from cli import api, planning
+from cli.api import reachable
 from cli.clusters import REPOSITORY, ClusterInventory, Host
 from cli.errors import OperatorError
 from cli.planning import Declared
@@ -73,8 +73,8 @@ def steps(cluster: ClusterInventory, users: Sequence[int], rounds: int = 3) -> l
         "seconds": 300,
     }
     program = (_REMOTE / "steps.py").read_text()
-    reachable = _reachable(settings.head_address, settings.serving.api_port)
-    if reachable or "ssh_user" not in cluster.control.data:
+    near = reachable(settings.head_address, settings.serving.api_port)
+    if near or "ssh_user" not in cluster.control.data:
         command = [sys.executable, "-c", program]
     else:
         command = [*ssh_command(cluster.control), shlex.join(["python3", "-c", program])]
@@ -111,15 +111,7 @@ def points_of(
 def serves(cluster: ClusterInventory) -> bool:
     """Whether something listens where the API should be, seen from here."""
     settings = cluster.control.settings
-    return _reachable(settings.head_address, settings.serving.api_port)
-
-
-def _reachable(address: str, port: int) -> bool:
-    try:
-        with socket.create_connection((address, port), timeout=3):
-            return True
-    except OSError:
-        return False
+    return reachable(settings.head_address, settings.serving.api_port)
 
 
 def _all(orders: Sequence[tuple[Host, Mapping[str, Any]]], seconds: float) -> list[list[dict[str, Any]]]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import selectors
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cli.api import REACH_SECONDS, api_key
+from cli.api import api_key, reachable
 from cli.chat.failures import Unreachable
 from cli.chat.stream import Api
 from cli.clusters import ClusterInventory
@@ -145,7 +144,7 @@ class Link:
         url = settings.endpoint
         parts = urlsplit(url)
         address, port = parts.hostname or "", parts.port or 80
-        if "ssh_user" in self._cluster.control.data and not _answers(address, port):
+        if "ssh_user" in self._cluster.control.data and not reachable(address, port):
             self._forward = Forward(ssh_command(self._cluster.control), address, port)
         return Api(
             url,
@@ -154,11 +153,3 @@ class Link:
             key_file=settings.secrets["api-key"] if key else "",
             socket=self._forward.socket if self._forward else None,
         )
-
-
-def _answers(address: str, port: int) -> bool:
-    try:
-        with socket.create_connection((address, port), timeout=REACH_SECONDS):
-            return True
-    except OSError:
-        return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from cli.clusters import ClusterInventory
+from deploys.watch.service import node_label
 
 
 def labels(cluster: ClusterInventory) -> dict[str, str]:
     """Node name -> label; workers are counted in the order of the inventory."""
-    workers = {host.name: f"Worker Node #{number}" for number, host in enumerate(cluster.compute, 1)}
-    return {cluster.control.name: "Head Node", **workers}
+    return {host.name: node_label(cluster.control.settings, host.name) for host in cluster.hosts}
 
 
 def title(cluster: ClusterInventory, node: str, address: str) -> str:
