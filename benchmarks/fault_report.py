@@ -61,6 +61,13 @@ def report(result: dict[str, Any]) -> str:
         ),
         "",
     ]
+    if back := result.get("read_back"):
+        parts += [
+            f"{back['unrecorded_answers']} answers had not been recorded in health and were read back to a healthy "
+            f"engine: {back['accepted']} of them ({back['requests']} requests) are nowhere more than "
+            f"{back['rounding_nats']:g} nats below the likeliest token, a rounding of the dtype, and count as right "
+            f"(the farthest {shown(back['largest_accepted_nats'], 3)}).\n"
+        ]
     if under_way:
         parts += [
             "How the requests ended that were under way at the fault:\n",

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 import lab
 from benchmarks import common, fault_times
 from benchmarks.answers import DELIVERED_WRONG, Outcome, Question, recorded
@@ -25,6 +27,7 @@ from benchmarks.fault_report import report
 from benchmarks.lab_cluster import LabCluster, mend_hosts, read_cluster, status_of
 from benchmarks.lab_faults import Fault, all_faults
 from benchmarks.load import Load, client, clock
+from benchmarks.near_ties import ROUNDING_NATS, judge_again
 from deploys import runtime_lock
 
 # Beside the golden question; which answers are right is recorded from the healthy cluster.
@@ -115,11 +118,12 @@ async def _measure(options: argparse.Namespace) -> int:
                 for line in await mend_hosts():
                     result["misses"].append(f"at the end: {line}; mended")
         # The requests that were under way have ended now, so the figures are computed from all of them.
-        finish(result, load.outcomes, cluster, load.not_sent)
+        outcomes = await _judged(cluster, session, questions, load.outcomes, options, result)
+        finish(result, outcomes, cluster, load.not_sent)
         result["verify"] = await _verify(cluster, result["misses"])
     common.write_results(path, result, report(result))
     if options.records:
-        options.records.write_text("".join(json.dumps(entry.to_json()) + "\n" for entry in load.outcomes))
+        options.records.write_text("".join(json.dumps(entry.to_json()) + "\n" for entry in outcomes))
     print(report(result))
     print(f"written: {path.relative_to(PROJECT)}")
     return 1 if result["misses"] else 0
@@ -147,6 +151,27 @@ async def _record(
         for question in questions
     ]
     return questions
+
+
+async def _judged(
+    cluster: LabCluster,
+    session: Any,
+    questions: Sequence[Question],
+    outcomes: list[Outcome],
+    options: argparse.Namespace,
+    result: dict[str, Any],
+) -> list[Outcome]:
+    """Outcomes after answers that nobody recorded were read back to an engine that is healthy again."""
+    if not await _until_all_serve(cluster, options.recover_seconds):
+        result["misses"].append(f"unrecorded answers were not read back: {_who_does_not(cluster)} does not serve")
+        return outcomes
+    nats = ROUNDING_NATS[cluster.control.serving.dtype]
+    try:
+        judged, result["read_back"] = await judge_again(session, cluster.endpoint, questions, outcomes, nats)
+    except (httpx.HTTPError, ValueError) as error:
+        result["misses"].append(f"unrecorded answers were not read back: {type(error).__name__} {error}")
+        return outcomes
+    return judged
 
 
 async def _faults(cluster: LabCluster, load: Load, options: argparse.Namespace, result: dict[str, Any]) -> None:

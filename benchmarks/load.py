@@ -48,6 +48,11 @@ class Endpoint:
     key: str = ""
 
 
+def headers(endpoint: Endpoint) -> dict[str, str]:
+    """What a request to this endpoint carries."""
+    return {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+
+
 @contextlib.asynccontextmanager
 async def client(connections: int = 64) -> AsyncIterator[httpx.AsyncClient]:
     """A client without time limits of its own, without proxies: each request has its deadline."""
@@ -78,7 +83,7 @@ async def ask(
                 "POST",
                 f"{endpoint.url}/chat/completions",
                 json=_body(endpoint, question, streamed),
-                headers={"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {},
+                headers=headers(endpoint),
             ) as response,
         ):
             reading.status = response.status_code
