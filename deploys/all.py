@@ -12,28 +12,28 @@ from deploys.watch.deploy import watch
 
 # Users, files, firewall and driver first: everything after runs as that user, with those files, behind that firewall.
 compute_base()
-stage.meet(name="Every node has its base", reached="base")
+stage.reach("base")
 
 # The control node has the runtime before the compute nodes copy it, and likewise the weights.
 if "control" in host.groups:
     install_runtime()
     weights()
-stage.meet(name="Runtime and weights are on the control node", reached="depot")
+stage.reach("depot")
 
 # Before Ray: a node whose disk is full should fail before it offers an engine slot.
 if "compute" in host.groups:
     install_runtime()
     weights()
-stage.meet(name="Runtime and weights are on every node", reached="runtime")
+stage.reach("runtime")
 
 # The page before the rest: it shows what comes up. The head before the workers: they join it.
 if "control" in host.groups:
     watch()
     ray_head()
-stage.meet(name="The Ray head answers", reached="head")
+stage.reach("head")
 if "compute" in host.groups:
     ray_worker()
-stage.meet(name="Every Ray worker is started", reached="workers")
+stage.reach("workers")
 
 # The gateway before the engines: who asks early is told to wait, in the API's own words.
 if "control" in host.groups:

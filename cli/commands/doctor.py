@@ -9,7 +9,7 @@ import click
 
 from cli import clusters, display, preflight, runner
 from cli.clusters import ClusterInventory
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS
+from cli.errors import verdict
 from cli.runner import Observation
 from facts.health.clock import skew_check
 from facts.health.memory import memory_check, shared_memory_check
@@ -35,13 +35,6 @@ def command(name: str, as_json: bool) -> None:
     else:
         display.checks_table(checks)
     sys.exit(verdict(checks))
-
-
-def verdict(checks: list[CheckResult]) -> int:
-    """Exit status of a list of checks."""
-    if any(check.ok is False for check in checks):
-        return DOES_NOT_HOLD
-    return HOLDS if any(check.ok for check in checks) else COULD_NOT_TELL
 
 
 def examine(cluster: ClusterInventory, found: dict[str, Observation]) -> list[CheckResult]:

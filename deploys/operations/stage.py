@@ -12,9 +12,25 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
+# The stages of deploys/all.py in their order, each with the name of the operation that ends it. The last one, the
+# engines', ends with the run.
+STAGES = {
+    "base": "Every node has its base",
+    "depot": "Runtime and weights are on the control node",
+    "runtime": "Runtime and weights are on every node",
+    "head": "The Ray head answers",
+    "workers": "Every Ray worker is started",
+}
+LAST_STAGE = "engines"
+
 
 @operation()
 def meet(reached: str) -> Generator[StringCommand, None, None]:
     """No command; every operation after it waits until all hosts are here."""
     host.noop(reached)
     yield from ()
+
+
+def reach(stage: str) -> None:
+    """End one of STAGES: every host waits here for the others."""
+    meet(name=STAGES[stage], reached=stage)

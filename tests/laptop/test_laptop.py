@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploys.operations.stage import LAST_STAGE, STAGES
 from tests.laptop.conftest import REPOSITORY, Operator, operator_at
 
 pytestmark = pytest.mark.cluster
@@ -22,6 +24,10 @@ def test_up_ends_with_a_correct_answer_and_the_node_that_gave_it(laptop: Operato
     assert "Paris" in again.json["answer"]
     assert again.json["node"] in ("worker1", "worker2")
     assert again.json["changed"] == 0
+    assert again.json["checks"] > 0
+    assert [entry["phase"] for entry in again.json["phases"]] == ["look", *STAGES, LAST_STAGE, "verify", "token"]
+    kept = [json.loads(line) for line in (laptop.home / "laptop" / "ups.jsonl").read_text().splitlines()]
+    assert kept[-1]["phases"] == again.json["phases"] and kept[0]["ok"]
 
 
 def test_verify_holds_and_the_head_loads_no_model(laptop: Operator) -> None:

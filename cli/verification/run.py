@@ -1,0 +1,50 @@
+"""A whole verification: facts of all hosts, the judgement, and the record that the web page shows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from cli import display, runner
+from cli.clusters import ClusterInventory
+from cli.errors import COULD_NOT_TELL, verdict
+from cli.verification.ask import requests
+from cli.verification.judge import judge
+from cli.verification.record import leave, record
+from facts.health.result import CheckResult
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Checks in their order, the exit status that they give, and how long it took."""
+
+    checks: list[CheckResult]
+    status: int
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """How many checks do not hold."""
+        return sum(check.ok is False for check in self.checks)
+
+    @property
+    def unknown(self) -> int:
+        """How many could not be told."""
+        return sum(check.ok is None for check in self.checks)
+
+
+def verify(cluster: ClusterInventory, *, full: bool = False) -> Verification:
+    """Compare the running cluster with its inventory; changes nothing but the record for the web page."""
+    started = time.monotonic()
+    found = runner.observe(cluster, requests(cluster, full=full))
+    checks = judge(cluster, found)
+    seconds = round(time.monotonic() - started, 2)
+    status = verdict(checks)
+    if status == 0 and any(check.ok is None for check in checks):
+        status = COULD_NOT_TELL
+    if found[cluster.control.name].connected:
+        holds = {0: True, COULD_NOT_TELL: None}.get(status, False)
+        problem = leave(cluster, record(checks, ok=holds, seconds=seconds))
+        if problem:
+            display.words().print(f"this result was not left for the web page: {problem}")
+    return Verification(checks, status, seconds)
