@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyinfra.operations import apt, server
 
+from deploys.operations import account
 from deploys.settings import Settings
 
 # NVIDIA's CUDA installation guide for Linux, "Debian": the keyring package brings the repository and its key.
@@ -35,12 +36,10 @@ def prepare(here: Settings) -> None:
             extra_install_args="-t bookworm-backports",
             _timeout=900,
         )
-        server.user(
+        account.ensure(
             name=f"Let {here.service_user} use the GPU on {here.node}",
             user=here.service_user,
-            groups=["video", "render"],
-            append=True,
-            ensure_home=False,
+            groups=("video", "render"),
         )
     if here.kernel_arguments:
         server.shell(

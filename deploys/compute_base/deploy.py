@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import apt, server
+from pyinfra.operations import apt
 
 from deploys import roles, secrets, settings
 from deploys.compute_base import accelerator
 from deploys.compute_base.system import firewall_chain
-from deploys.operations import directories, managed, runtime, service, shared_memory, time
+from deploys.operations import account, directories, managed, runtime, service, shared_memory, time
 from deploys.services import service_file
 
 # libnuma1: vLLM's CPU kernels load it, and without it the engine dies at its start.
@@ -29,13 +29,11 @@ def compute_base() -> None:
             no_recommends=True,
             _timeout=900,  # without a network apt waits for many minutes before it says so
         )
-        server.user(  # noqa: S604 (the user's login shell; no subprocess)
+        account.ensure(  # noqa: S604 (the user's login shell; no subprocess)
             name=f"Create service user {here.service_user} on {here.node}",
             user=here.service_user,
             home=here.directories.state,
             shell="/usr/sbin/nologin",
-            system=True,
-            ensure_home=False,
         )
         time.synchronise(name=f"Keep the clock of {here.node} synchronised")
         shared_memory.ensure(
