@@ -108,6 +108,10 @@ class TransformersEngine:
     async def start(self) -> None:
         """Load the weights; raises what transformers raises when they are none."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
+        if self._device != "cpu":
+            # Two threads that wait for one card in turn: on an H200 two answers at once came at 58 tokens a second in
+            # all, one after the other at 213 (benchmarks/results/other_engine-2026-11-26.json).
+            self._free = asyncio.Semaphore(1)
         self.last_step = time.monotonic()
 
     def app(self) -> Any:
