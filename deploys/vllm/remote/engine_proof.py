@@ -16,10 +16,12 @@ from engine_http import Identity, Listener, bind
 from engine_life import SERVING, WEDGED, WRONG, Life
 from ray import serve
 
-# A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it.
+# A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. On a
+# processor it costs more than that: after each step vLLM's worker spins for a second (shm_broadcast.SpinCondition).
+# Period, a second until it is seen to be over, and time limit are 15 seconds together: then a wedged engine is out.
 PROOF_PERIOD_SECONDS = 120.0
 PROOF_TIMEOUT_SECONDS = 60.0
-LIFE_PERIOD_SECONDS = 5.0
+LIFE_PERIOD_SECONDS = 8.0
 LIFE_TIMEOUT_SECONDS = 6.0
 DRAIN_SECONDS = 30.0
 
