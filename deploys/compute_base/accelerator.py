@@ -6,6 +6,8 @@ facts say afterwards what is true.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pyinfra.operations import apt, server
 
 from deploys.operations import account
@@ -15,33 +17,35 @@ from deploys.settings import Settings
 _CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
 
 
-def prepare(here: Settings) -> None:
-    """Operations for the kind of accelerator that this node declares; none on a node without one."""
-    if here.is_control or not here.accelerators:
-        return
-    if here.runtime.kind == "cuda":
-        apt.deb(name=f"Add NVIDIA's repository on {here.node}", src=_CUDA_KEYRING, _timeout=300)
+def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: str) -> None:
+    """Operations for the driver of a kind of accelerator; none for `none`."""
+    if kind == "cuda":
+        apt.deb(name=f"Add NVIDIA's repository on {node}", src=_CUDA_KEYRING, _timeout=300)
         apt.packages(
-            name=f"Install NVIDIA's open driver on {here.node}",
+            name=f"Install NVIDIA's open driver on {node}",
             packages=["linux-headers-amd64", "nvidia-open"],
             update=True,
             cache_time=86400,
             _timeout=1800,
         )
-    if here.runtime.kind == "rocm":
+    if kind == "rocm":
         # ROCm's user space is in the runtime's wheels; the kernel's amdgpu wants firmware, and its devices want groups.
         apt.packages(
-            name=f"Install AMD GPU firmware on {here.node}",
+            name=f"Install AMD GPU firmware on {node}",
             packages=["firmware-amd-graphics"],
             extra_install_args="-t bookworm-backports",
             _timeout=900,
         )
         account.ensure(
-            name=f"Let {here.service_user} use the GPU on {here.node}",
-            user=here.service_user,
+            name=f"Let {service_user} use the GPU on {node}",
+            user=service_user,
             groups=("video", "render"),
         )
-    if here.kernel_arguments:
+
+
+def boot_menu(here: Settings) -> None:
+    """Kernel arguments of the profile, for a node that boots from its own disk."""
+    if here.kernel_arguments and not here.is_control:
         server.shell(
             name=f"Put kernel arguments into the boot menu of {here.node}",
             commands=[

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import apt
 
 from deploys import roles, secrets, settings
 from deploys.compute_base import accelerator
+from deploys.compute_base.shared import Shared, shared_base
 from deploys.compute_base.system import firewall_chain
-from deploys.operations import account, directories, managed, runtime, service, shared_memory, time
+from deploys.operations import directories, managed, runtime, service, shared_memory
 from deploys.services import service_file
-
-# libnuma1: vLLM's CPU kernels load it, and without it the engine dies at its start.
-PACKAGES = ["ca-certificates", "iproute2", "libnuma1", "nftables", "procps", "python3-venv", "rsync"]
-
 
 @deploy("Base of every node")
 def compute_base() -> None:
-    """Packages, user, time, directories, managed files, firewall, driver, secrets, in this order."""
+    """Packages, user, time, driver, directories, managed files, firewall, boot menu, secrets, in this order."""
     here = settings.of(host)
     if here.manage_system:
-        apt.packages(
-            name=f"Install system packages on {here.node}",
-            packages=PACKAGES,
-            update=True,
-            cache_time=7 * 86400,
-            no_recommends=True,
-            _timeout=900,  # without a network apt waits for many minutes before it says so
-        )
-        account.ensure(  # noqa: S604 (the user's login shell; no subprocess)
-            name=f"Create service user {here.service_user} on {here.node}",
-            user=here.service_user,
-            home=here.directories.state,
-            shell="/usr/sbin/nologin",
-        )
-        time.synchronise(name=f"Keep the clock of {here.node} synchronised")
+        shared_base(Shared.of(here))
         shared_memory.ensure(
             name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
         )
@@ -45,7 +27,7 @@ def compute_base() -> None:
         service.load_firewall(
             name=f"Load firewall on {here.node}", chain=firewall_chain(here), unit="cluster-firewall.service"
         )
-        accelerator.prepare(here)
+        accelerator.boot_menu(here)
     managed.write_secrets(
         name=f"Place secrets on {here.node}",
         secrets={secrets.ensure(here.secrets[secret]): path for secret, path in roles.secret_files(here).items()},

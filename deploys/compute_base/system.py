@@ -35,12 +35,7 @@ WantedBy=multi-user.target
 def system_files(settings: Settings) -> list[ManagedFile]:
     """Managed files that only a host of which we manage the system has."""
     files = [
-        ManagedFile(
-            "/etc/security/limits.d/60-cluster.conf",
-            f"# Managed by cluster. Ray holds a socket for each worker and each object transfer.\n"
-            f"* soft nofile {OPEN_FILES}\n* hard nofile {OPEN_FILES}\n",
-            owner="root",
-        ),
+        limits_file(),
         ManagedFile(HOSTS_PATH, hosts_text(settings), owner="root"),
         ManagedFile(FIREWALL_PATH, firewall_text(settings), owner="root"),
         ManagedFile(FIREWALL_UNIT_PATH, _FIREWALL_UNIT, owner="root"),
@@ -55,6 +50,16 @@ def system_files(settings: Settings) -> list[ManagedFile]:
             )
         )
     return files
+
+
+def limits_file() -> ManagedFile:
+    """Limits of every login; the same on every host."""
+    return ManagedFile(
+        "/etc/security/limits.d/60-cluster.conf",
+        f"# Managed by cluster. Ray holds a socket for each worker and each object transfer.\n"
+        f"* soft nofile {OPEN_FILES}\n* hard nofile {OPEN_FILES}\n",
+        owner="root",
+    )
 
 
 def hosts_text(settings: Settings) -> str:
