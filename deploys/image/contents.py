@@ -37,6 +37,9 @@ BASE_PACKAGES = (
     "zstd",
 )
 
+# What makes the initrd, and what runs in it; see initramfs/.
+BOOT_PACKAGES = ("busybox", "initramfs-tools")
+
 # What no node reads. Copyright files stay: the licences ask for them, and their dates give the image its own.
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
 KEPT = ("/usr/share/doc/*/copyright",)

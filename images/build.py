@@ -1,0 +1,201 @@
+"""Build an image into a store, or find the one that is there. Linux and root. Seconds.
+
+The build runs in a private mount and process namespace (images.construct) and in a directory of its own, which is
+renamed when it is whole. So an interrupted build leaves no mount and no process, only a directory, which the next build
+removes. One build at a time in a store: another one waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploys.image import contents
+from images.request import REPOSITORY, Request, inputs
+from images.store import BUILD_PREFIX, Image, ImageError, made_from, read
+from lab.apt import host_apt_options, host_mirrors
+from lab.processes import wait_until
+from lab.system import Progress, command_environment, last_line, write_whole
+
+DEADLINE_SECONDS = 3600.0
+NEEDED_BYTES = 3_000_000_000
+REMOVE_SECONDS = 10.0
+POLL_SECONDS = 0.2
+# The tool, and the Debian package that has it.
+TOOLS = (
+    ("mmdebstrap", "mmdebstrap"),
+    ("mksquashfs", "squashfs-tools"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+)
+
+
+def build(request: Request, store: Path, progress: Progress, *, renew: bool = False) -> Image:
+    """The image of that request: the store's when it has one, else a new one. ImageError when it cannot be built.
+
+    renew builds in any case, from the packages of today: the same image when none of them changed, else another one
+    beside the old.
+    """
+    wanted = inputs(request)
+    there = None if renew else made_from(store, wanted)
+    if there:
+        progress("image", f"using {there.name}")
+        return there
+    _refuse_impossible(store)
+    with _alone(store, request.variant, progress):
+        # Another process may have built it while this one waited.
+        there = None if renew else made_from(store, wanted)
+        if there:
+            progress("image", f"using {there.name}")
+            return there
+        for left in store.glob(f"{BUILD_PREFIX}*"):
+            progress("image", "removing what an interrupted build left")
+            _remove(left)
+        return _build(request, wanted, store, progress)
+
+
+def _refuse_impossible(store: Path) -> None:
+    if os.geteuid() != 0:
+        raise ImageError("not root: an image is built with mounts and another root; run the command with sudo")
+    search = command_environment()["PATH"]
+    missing = [(tool, package) for tool, package in TOOLS if shutil.which(tool, path=search) is None]
+    if missing:
+        packages = " ".join(sorted({package for _, package in missing}))
+        raise ImageError(f"{', '.join(tool for tool, _ in missing)} not found; run: apt-get install --yes {packages}")
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(store).free
+    except OSError as error:
+        raise ImageError(f"{store}: {error.strerror}; set CLUSTER_CACHE to another place") from None
+    if free < NEEDED_BYTES:
+        raise ImageError(
+            f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f} GB; free some, or set CLUSTER_CACHE"
+        )
+
+
+@contextmanager
+def _alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Hold the store's lock; the kernel frees it when this process ends."""
+    with (store / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            progress("image", f"waiting for {lock.read().strip() or 'another process'}, which builds in this store")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()} (image {what})")
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Progress) -> Image:
+    directory = Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=store))
+    package_cache = store / ".packages"
+    package_cache.mkdir(exist_ok=True)
+    specification = {
+        "build": str(directory),
+        "events": str(directory / "events"),
+        "inputs": wanted,
+        "package_cache": str(package_cache),
+        "sources": _sources(request),
+        "apt_options": list(host_apt_options()),
+    }
+    write_whole(directory / "specification.json", json.dumps(specification))
+    log = store / "build.log"
+    try:
+        _construct(directory, log, progress)
+        manifest = json.loads((directory / "image" / "manifest.json").read_text())
+        final = store / str(manifest["name"])
+        if final.exists():
+            shutil.rmtree(final)
+        (directory / "image").chmod(0o755)
+        (directory / "image").rename(final)
+        os.sync()
+        return read(final)
+    finally:
+        _remove(directory)
+
+
+def _construct(directory: Path, log: Path, progress: Progress) -> None:
+    # The first command ends the build when this process ends, however it does; the second one's end takes all of the
+    # build's processes and mounts along.
+    arguments = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
+    arguments += ["--pid", "--fork", "--kill-child", "--mount-proc"]
+    arguments += [sys.executable, "-m", "images.construct", str(directory / "specification.json")]
+    environment = {**command_environment(), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    with log.open("w", encoding="utf-8") as stream:
+        # Its own session: a Ctrl-C reaches this process alone, which then ends the build in its own way.
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            _follow(process, directory / "events", log, progress)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        raise ImageError(f"image: {_reason(log, process.returncode)}; see {log}")
+
+
+def _follow(process: subprocess.Popen[bytes], events: Path, log: Path, progress: Progress) -> None:
+    deadline, told = time.monotonic() + DEADLINE_SECONDS, 0
+    while True:
+        ended = process.poll() is not None
+        lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+        for line in lines[told:]:
+            phase, detail = json.loads(line)
+            progress(phase, detail)
+        told = len(lines)
+        if ended:
+            return
+        if time.monotonic() > deadline:
+            raise ImageError(f"image: not built after {DEADLINE_SECONDS:g} s; see {log}")
+        time.sleep(POLL_SECONDS)
+
+
+def _reason(log: Path, status: int) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if "No space left on device" in text:
+        return f"no space left on {log.parent}; free some, or set CLUSTER_CACHE"
+    errors = [line for line in text.splitlines() if line.startswith("E:")]
+    return errors[0] if errors else last_line(text) or f"exit status {status}"
+
+
+def _sources(request: Request) -> list[str]:
+    """Sources of the build: this machine's for the suite, and the kernel's suite from the same archive."""
+    suite, kernel = contents.SUITE, contents.KERNELS[request.variant]
+    lines = list(host_mirrors(suite)) or contents.APT_SOURCES.format(suite=suite).splitlines()
+    if kernel.suite != suite:
+        base = next(line for line in lines if line.split()[-2] == suite)
+        lines.append(base.replace(f" {suite} main", f" {kernel.suite} {' '.join(kernel.components)}"))
+    return lines
+
+
+def _remove(directory: Path) -> None:
+    def removed() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    # The interrupted build's last process may be ending this moment, and have a file left to write.
+    if not wait_until(removed, REMOVE_SECONDS):
+        raise ImageError(f"{directory}: left by an interrupted build, and something still writes there; remove it")

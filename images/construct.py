@@ -1,0 +1,155 @@
+"""Makes one image, inside a mount and process namespace of its own: when its first process ends, nothing is left mounted.
+
+Started by images.build as `python -m images.construct SPECIFICATION`, and by mmdebstrap, at the point where the tree is
+whole and mounted, as `python -m images.construct --dress SPECIFICATION ROOT`. What happens is told as a line of JSON
+for each phase in the specification's `events` file; everything that tools say goes to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploys.image import contents
+from images.request import REPOSITORY, key
+from images.scrub import date_of, scrub, settle_times
+from images.store import FILES, file_entry
+from lab.system import write_whole
+
+DEPLOY = "deploys/image/tree.py"
+COMPRESSION_LEVEL = 3
+INITRAMFS = Path("etc/initramfs-tools")
+# Made anew by each boot, or carried beside the squashfs.
+NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")
+
+
+def main(arguments: list[str]) -> int:
+    """Build, or dress the tree of a build under way; the exit status of the first tool that failed."""
+    specification = json.loads(Path(arguments[-1 if arguments[0] != "--dress" else 1]).read_text())
+    try:
+        if arguments[0] == "--dress":
+            _dress(specification, Path(arguments[2]))
+        else:
+            _construct(specification)
+    except subprocess.CalledProcessError as error:
+        print(f"E: {error.cmd[0]} ended with status {error.returncode}", flush=True)
+        return 1
+    except OSError as error:
+        print(f"E: {error.filename or 'image'}: {error.strerror}", flush=True)
+        return 1
+    return 0
+
+
+def _construct(specification: dict[str, Any]) -> None:
+    build = Path(specification["build"])
+    root, target = build / "root", build / "image"
+    _say(specification, "base", f"Debian {contents.SUITE} by mmdebstrap")
+    _run(*_mmdebstrap(specification, root))
+    found = json.loads((build / "tree.json").read_text())
+    _say(specification, "clean", "what differs between builds")
+    scrub(root)
+    settle_times(root, found["date"])
+    _say(specification, "pack", f"squashfs, zstd level {COMPRESSION_LEVEL}")
+    date = str(found["date"])
+    options = ["-comp", "zstd", "-Xcompression-level", str(COMPRESSION_LEVEL), "-mkfs-time", date]
+    options += ["-noappend", "-no-progress", "-wildcards", "-e", *NOT_PACKED]
+    _run("mksquashfs", str(root), str(target / "root.squashfs"), *options)
+    _say(specification, "manifest", "hashes of the files")
+    write_whole(target / "manifest.json", _manifest(specification["inputs"], found, target))
+
+
+def _manifest(inputs: dict[str, Any], found: dict[str, Any], target: Path) -> str:
+    image_key = key(inputs, found["packages"])
+    manifest = {
+        "name": f"{inputs['variant']}-{image_key}",
+        "variant": inputs["variant"],
+        "key": image_key,
+        "suite": inputs["suite"],
+        "kernel": found["kernel"],
+        "kernel_arguments": inputs["kernel_arguments"],
+        "roles": inputs["roles"],
+        "date": found["date"],
+        "files": {name: file_entry(target / name) for name in FILES},
+        "packages": found["packages"],
+        "inputs": inputs,
+    }
+    return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+
+
+def _mmdebstrap(specification: dict[str, Any], root: Path) -> list[str]:
+    cache = specification["package_cache"]
+    # What an earlier build downloaded is linked in, and what this one downloads is kept; apt compares sizes and dpkg
+    # reads each archive's own checksums.
+    fill = f'mkdir -p "$1/var/cache/apt/archives" && find {cache} -name "*.deb" -exec cp -l -t "$1/var/cache/apt/archives" {{}} +'
+    dress = f'{sys.executable} -m images.construct --dress {specification["build"]}/specification.json "$1"'
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        f"--include={','.join(contents.BASE_PACKAGES)}",
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in contents.LEFT_OUT),
+        *(f"--dpkgopt=path-include={pattern}" for pattern in contents.KEPT),
+        *(f"--aptopt={option}" for option in specification["apt_options"]),
+        "--skip=download/empty,essential/unlink,cleanup/apt/cache",
+        f"--setup-hook={fill}",
+        f"--customize-hook={dress}",
+        contents.SUITE,
+        str(root),
+        *specification["sources"],
+    ]
+
+
+def _dress(specification: dict[str, Any], root: Path) -> None:
+    """Roles, kernel and initrd; mmdebstrap has /proc, /sys and /dev mounted in the tree and keeps services from starting."""
+    build, inputs = Path(specification["build"]), specification["inputs"]
+    _say(specification, "roles", ", ".join(inputs["roles"]))
+    tree = {name: inputs[name] for name in ("variant", "login_user", "service_user", "state_directory")}
+    inventory = build / "inventory.py"
+    inventory.write_text(f"tree = [({f'@chroot/{root}'!r}, {{'tree': {tree!r}}})]\n")
+    _run(sys.executable, "-m", "pyinfra", "-y", str(inventory), DEPLOY)
+    for archive in (root / "var/cache/apt/archives").glob("*.deb"):
+        kept = Path(specification["package_cache"]) / archive.name
+        if not kept.exists():
+            os.link(archive, kept)
+    _say(specification, "initrd", "what finds the root at boot")
+    date = date_of(root)
+    kernels = sorted(path.name for path in (root / "lib/modules").iterdir())
+    kernel = kernels[-1]
+    if contents.INITRAMFS_DIRECTORY.is_dir():
+        shutil.copytree(contents.INITRAMFS_DIRECTORY, root / INITRAMFS, dirs_exist_ok=True)
+    (root / INITRAMFS / "cluster-drivers").write_text("".join(f"{name}\n" for name in inputs["network_drivers"]))
+    # Its files' dates are the image's own, so that it is the same every time.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(date)}
+    _run("chroot", str(root), "mkinitramfs", "-o", "/boot/cluster-initrd", kernel, environment=environment)
+    target = build / "image"
+    target.mkdir()
+    shutil.copyfile(root / "boot/cluster-initrd", target / "initrd.img")
+    shutil.copyfile(root / f"boot/vmlinuz-{kernel}", target / "vmlinuz")
+    listed = subprocess.run(
+        ["chroot", str(root), "dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    packages = dict(line.split("\t") for line in listed.splitlines())
+    write_whole(build / "tree.json", json.dumps({"kernel": kernel, "packages": packages, "date": date}))
+
+
+def _run(*command: str, environment: dict[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL)
+
+
+def _say(specification: dict[str, Any], phase: str, detail: str) -> None:
+    with Path(specification["events"]).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps([phase, detail]) + "\n")
+    print(f"== {phase}: {detail}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
