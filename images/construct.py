@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,8 +86,10 @@ def _mmdebstrap(specification: dict[str, Any], root: Path) -> list[str]:
     cache = specification["package_cache"]
     # What an earlier build downloaded is linked in, and what this one downloads is kept; apt compares sizes and dpkg
     # reads each archive's own checksums.
-    fill = f'mkdir -p "$1/var/cache/apt/archives" && find {cache} -name "*.deb" -exec cp -l -t "$1/var/cache/apt/archives" {{}} +'
-    dress = f'{sys.executable} -m images.construct --dress {specification["build"]}/specification.json "$1"'
+    archives = '"$1/var/cache/apt/archives"'
+    fill = f"mkdir -p {archives} && find {shlex.quote(cache)} -name '*.deb' -exec cp -l -t {archives} {{}} +"
+    specified = f"{specification['build']}/specification.json"
+    dress = f'{shlex.join([sys.executable, "-m", "images.construct", "--dress", specified])} "$1"'
     return [
         "mmdebstrap",
         "--mode=root",

@@ -25,7 +25,7 @@ REMOVED = (
     "etc/hostname",
     "etc/resolv.conf",
     "etc/ssh/ssh_host_*",
-    "root/.*",
+    "root/.cache",
     "var/cache/apt/*",
     "var/cache/debconf/*-old",
     "var/cache/ldconfig/aux-cache",
@@ -34,10 +34,11 @@ REMOVED = (
     "var/lib/dbus/machine-id",
     "var/lib/dpkg/*-old",
     "var/lib/systemd/random-seed",
-    "var/log/*",
     "boot/*",
-    "tmp/*",
+    "initrd.img*",
     "run/*",
+    "tmp/*",
+    "vmlinuz*",
 )
 # A file of a package says when it was made; these are in every package and never excluded.
 _DATED = "usr/share/doc/*/copyright"
@@ -53,12 +54,13 @@ def scrub(root: Path) -> None:
     """Remove keys, identities, logs, caches and how this machine reaches its mirrors."""
     for pattern in REMOVED:
         for path in root.glob(pattern):
-            if path.name in (".", ".."):
-                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+    for log in (root / "var/log").rglob("*"):
+        if not log.is_dir():
+            log.unlink()  # the directories stay: programs want theirs
     (root / "etc/machine-id").write_text("")
     (root / "etc/apt/sources.list").write_text(contents.APT_SOURCES.format(suite=contents.SUITE))
     for source in (root / "etc/apt/sources.list.d").glob("0000*"):

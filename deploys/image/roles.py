@@ -42,6 +42,7 @@ def login(tree: Tree) -> None:
         uid=contents.LOGIN_UID,
         shell="/bin/bash",
         create_home=True,
+        password="*",  # none that could be typed, and no locked account either: PAM lets keys in
     )
     managed.write_files(
         name="Write the image's own files",
