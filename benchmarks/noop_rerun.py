@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import images
 import lab
 from benchmarks import common, tools
 from benchmarks.common import GIB, PROJECT, BenchmarkError
@@ -68,7 +69,7 @@ def _measure(options: argparse.Namespace) -> int:
     whole = True
     for nodes in sorted(set(options.sizes)):
         check_memory(nodes)
-        state = lab.up(nodes, _show)
+        state = lab.up(nodes, _show, images.lab_image(_show))
         result["versions"].update(lab_versions(state))
         size = measure_size(state, playbook, options.runs, options.leave_out)
         result["sizes"].append(size)

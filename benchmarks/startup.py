@@ -17,6 +17,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+import images
 import lab
 from benchmarks import common, laptop
 from benchmarks.common import MIB, PROJECT, BenchmarkError
@@ -85,7 +86,7 @@ def refuse_what_is_in_use(options: argparse.Namespace) -> None:
 
 def measure_lab(runs: int) -> dict[str, Any]:
     """Seconds of `up` and of `down`, alternating; the first `up` is not counted, because it may build the image."""
-    lab.up(LAB_COMPUTE_HOSTS, _show)
+    lab.up(LAB_COMPUTE_HOSTS, _show, images.lab_image(_show))
     up: list[float] = []
     down: list[float] = []
     for _ in range(runs):
@@ -93,7 +94,7 @@ def measure_lab(runs: int) -> dict[str, Any]:
         lab.down(_show)
         down.append(time.monotonic() - started)
         started = time.monotonic()
-        lab.up(LAB_COMPUTE_HOSTS, _show)
+        lab.up(LAB_COMPUTE_HOSTS, _show, images.lab_image(_show))
         up.append(time.monotonic() - started)
         states = lab.host_states()
         _show("lab", f"up in {up[-1]:.2f} s: {', '.join(f'{name} {state}' for name, state in states.items())}")

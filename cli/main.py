@@ -27,6 +27,7 @@ _COMMANDS = (
     "nodes",
     "doctor",
     "lab",
+    "image",
     "control",
     "doc",
     "completion",

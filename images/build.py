@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from deploys.image import contents
+from images.mounts import remove
 from images.request import REPOSITORY, Request, inputs
-from images.store import BUILD_PREFIX, Image, ImageError, made_from, read
+from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, read
 from lab.apt import host_apt_options, host_mirrors
-from lab.processes import wait_until
+from lab.plan import LOGIN_USER
 from lab.system import Progress, command_environment, last_line, write_whole
 
 DEADLINE_SECONDS = 3600.0
 NEEDED_BYTES = 3_000_000_000
-REMOVE_SECONDS = 10.0
 POLL_SECONDS = 0.2
 # The tool, and the Debian package that has it.
 TOOLS = (
@@ -52,7 +52,7 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
         progress("image", f"using {there.name}")
         return there
     _refuse_impossible(store)
-    with _alone(store, request.variant, progress):
+    with alone(store, request.variant, progress):
         # Another process may have built it while this one waited.
         there = None if renew else made_from(store, wanted)
         if there:
@@ -60,7 +60,7 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
             return there
         for left in store.glob(f"{BUILD_PREFIX}*"):
             progress("image", "removing what an interrupted build left")
-            _remove(left)
+            remove(left)
         return _build(request, wanted, store, progress)
 
 
@@ -79,12 +79,12 @@ def _refuse_impossible(store: Path) -> None:
         raise ImageError(f"{store}: {error.strerror}; set CLUSTER_CACHE to another place") from None
     if free < NEEDED_BYTES:
         raise ImageError(
-            f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f} GB; free some, or set CLUSTER_CACHE"
+            f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f}; free some, or set CLUSTER_CACHE"
         )
 
 
 @contextmanager
-def _alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
+def alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold the store's lock; the kernel frees it when this process ends."""
     with (store / ".lock").open("a+") as lock:
         try:
@@ -103,7 +103,7 @@ def _alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
 
 def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Progress) -> Image:
     directory = Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=store))
-    package_cache = store / ".packages"
+    package_cache = store / PACKAGE_CACHE
     package_cache.mkdir(exist_ok=True)
     specification = {
         "build": str(directory),
@@ -120,13 +120,13 @@ def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Prog
         manifest = json.loads((directory / "image" / "manifest.json").read_text())
         final = store / str(manifest["name"])
         if final.exists():
-            shutil.rmtree(final)
+            remove(final)
         (directory / "image").chmod(0o755)
         (directory / "image").rename(final)
         os.sync()
         return read(final)
     finally:
-        _remove(directory)
+        remove(directory)
 
 
 def _construct(directory: Path, log: Path, progress: Progress) -> None:
@@ -135,7 +135,12 @@ def _construct(directory: Path, log: Path, progress: Progress) -> None:
     arguments = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
     arguments += ["--pid", "--fork", "--kill-child", "--mount-proc"]
     arguments += [sys.executable, "-m", "images.construct", str(directory / "specification.json")]
-    environment = {**command_environment(), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {
+        **command_environment(),
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
     with log.open("w", encoding="utf-8") as stream:
         # Its own session: a Ctrl-C reaches this process alone, which then ends the build in its own way.
         process = subprocess.Popen(
@@ -191,11 +196,6 @@ def _sources(request: Request) -> list[str]:
     return lines
 
 
-def _remove(directory: Path) -> None:
-    def removed() -> bool:
-        shutil.rmtree(directory, ignore_errors=True)
-        return not directory.exists()
-
-    # The interrupted build's last process may be ending this moment, and have a file left to write.
-    if not wait_until(removed, REMOVE_SECONDS):
-        raise ImageError(f"{directory}: left by an interrupted build, and something still writes there; remove it")
+def lab_image(progress: Progress, store: Path | None = None) -> Path:
+    """Directory of the image that the lab boots, built when the store has none."""
+    return build(Request("none", login_user=LOGIN_USER), store or default_store(), progress).directory

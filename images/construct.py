@@ -1,4 +1,4 @@
-"""Makes one image, inside a mount and process namespace of its own: when its first process ends, nothing is left mounted.
+"""Makes one image, in a mount and process namespace of its own: when its first process ends, nothing is left mounted.
 
 Started by images.build as `python -m images.construct SPECIFICATION`, and by mmdebstrap, at the point where the tree is
 whole and mounted, as `python -m images.construct --dress SPECIFICATION ROOT`. What happens is told as a line of JSON
@@ -72,6 +72,7 @@ def _manifest(inputs: dict[str, Any], found: dict[str, Any], target: Path) -> st
         "key": image_key,
         "suite": inputs["suite"],
         "kernel": found["kernel"],
+        "login": {"user": inputs["login_user"], "uid": contents.LOGIN_UID},
         "kernel_arguments": inputs["kernel_arguments"],
         "roles": inputs["roles"],
         "date": found["date"],
@@ -109,7 +110,7 @@ def _mmdebstrap(specification: dict[str, Any], root: Path) -> list[str]:
 
 
 def _dress(specification: dict[str, Any], root: Path) -> None:
-    """Roles, kernel and initrd; mmdebstrap has /proc, /sys and /dev mounted in the tree and keeps services from starting."""
+    """Roles, kernel and initrd; mmdebstrap has /proc, /sys and /dev mounted in the tree and lets no service start."""
     build, inputs = Path(specification["build"]), specification["inputs"]
     _say(specification, "roles", ", ".join(inputs["roles"]))
     tree = {name: inputs[name] for name in ("variant", "login_user", "service_user", "state_directory")}

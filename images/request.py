@@ -78,7 +78,7 @@ def key(declared: Mapping[str, Any], packages: Mapping[str, str]) -> str:
 
 
 def digest_of_sources(root: Path, names: Iterable[str]) -> str:
-    """Hex digest over files and directories below root: names, executable bits and contents. A missing one counts too."""
+    """Hex digest over files and directories below root: names, executable bits, contents."""
     found = hashlib.sha256()
     for name in sorted(names):
         place = root / name

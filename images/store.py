@@ -17,6 +17,8 @@ from inventories.operator import cache_directory
 FILES = ("vmlinuz", "initrd.img", "root.squashfs")
 MANIFEST = "manifest.json"
 BUILD_PREFIX = ".build-"
+# Archives that builds downloaded, for the next one.
+PACKAGE_CACHE = ".packages"
 
 
 class ImageError(Exception):
@@ -68,7 +70,9 @@ def read(directory: Path) -> Image:
         if whole and manifest["inputs"] and manifest["packages"]:
             return Image(directory, manifest)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ImageError(f"{directory}: no image ({type(error).__name__}: {error}); remove it and build again") from None
+        raise ImageError(
+            f"{directory}: no image ({type(error).__name__}: {error}); remove it and build again"
+        ) from None
     raise ImageError(f"{directory}: its manifest is of another image; remove it and build again")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import lab
 
@@ -17,6 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="bring up control and N compute hosts")
     up.add_argument("nodes", type=int, metavar="N")
+    up.add_argument("image", type=Path, metavar="IMAGE", help="directory of an image")
     down = commands.add_parser("down", help="power all hosts off and remove them")
     down.add_argument("--keep-disks", action="store_true", help="keep what the hosts wrote for the next up")
     commands.add_parser("status", help="show each host's state")
@@ -34,7 +36,7 @@ def _show(phase: str, detail: str) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "up":
         started = time.monotonic()
-        state = lab.up(options.nodes, _show)
+        state = lab.up(options.nodes, _show, options.image.absolute())
         _show("up", f"{len(state.hosts)} hosts in {time.monotonic() - started:.1f} s")
     elif options.command == "down":
         lab.down(_show, keep_disks=options.keep_disks)

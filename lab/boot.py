@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab import processes
 from lab.disks import prepare_disk, write_known_hosts
+from lab.image import LabImage
 from lab.network import plug_in
 from lab.paths import LabPaths
 from lab.plan import LOGIN_USER, LabHost
@@ -57,7 +58,7 @@ def last_words(console_text: str) -> str:
     return " ".join(said[-2:]) or "nothing on its console"
 
 
-def start(host: LabHost, paths: LabPaths, image: str) -> None:
+def start(host: LabHost, paths: LabPaths, image: LabImage) -> None:
     """Boot one host that does not run, with a fresh cable; returns when its supervisor lives."""
     processes.kill(host.name)
     processes.remove_group(host.name)
@@ -100,7 +101,7 @@ class _Booting:
 
 
 def boot(
-    hosts: tuple[LabHost, ...], known: tuple[LabHost, ...], paths: LabPaths, image: str, progress: Progress
+    hosts: tuple[LabHost, ...], known: tuple[LabHost, ...], paths: LabPaths, image: LabImage, progress: Progress
 ) -> None:
     """Boot hosts and return when all of them are ready.
 

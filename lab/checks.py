@@ -19,7 +19,7 @@ MINIMUM_FREE_BYTES = 2_000_000_000
 # The tool, and the Debian package that has it.
 TOOLS = (
     ("systemd-nspawn", "systemd-container"),
-    ("mmdebstrap", "mmdebstrap"),
+    ("losetup", "mount"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("ssh", "openssh-client"),

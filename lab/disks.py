@@ -14,8 +14,7 @@ import uuid
 from pathlib import Path
 
 from lab.folders import binds, login_environment, package_folders
-from lab.image import image_root
-from lab.image_setup import LOGIN_UID
+from lab.image import MASKED_UNITS, LabImage, additions
 from lab.network import NAMESPACES, addressing, host_namespace, resolver_text
 from lab.paths import LabPaths
 from lab.plan import LOGIN_USER, LabHost
@@ -64,18 +63,18 @@ def make_shared(paths: LabPaths) -> None:
     make_key(paths.ssh_key, "cluster lab")
 
 
-def prepare_disk(host: LabHost, paths: LabPaths, image: str) -> None:
+def prepare_disk(host: LabHost, paths: LabPaths, image: LabImage) -> None:
     """Bring the host's upper layer and its supervisor's description to what a boot needs.
 
     The host must not run.
     """
     directory = paths.host(host.name)
     description = directory / "host.json"
-    if directory.exists() and (read_json(description) or {}).get("image") != image:
+    if directory.exists() and image_of(host.name, paths) != image.directory:
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
     upper = directory / "upper"
-    for name in ("upper", "work", "root"):
+    for name in ("upper", "work", "lower", "root"):
         make_folder(directory / name)
     put(upper, "etc/hostname", f"{host.name}\n")
     put(upper, "etc/resolv.conf", resolver_text())
@@ -84,33 +83,44 @@ def prepare_disk(host: LabHost, paths: LabPaths, image: str) -> None:
     put(upper, "etc/environment", environment)
     defaults = " ".join(line for line in environment.splitlines() if '"' not in line)
     put(upper, "etc/systemd/system.conf.d/10-cluster-lab.conf", f"[Manager]\nDefaultEnvironment={defaults}\n")
+    for path, text in additions(image).items():
+        put(upper, path, text)
+    mask(upper)
     if not (upper / "etc/machine-id").exists():
         put(upper, "etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     if not (upper / HOST_KEY).exists():
         make_folder(upper / HOST_KEY.parent)
         make_key(upper / HOST_KEY, host.name)
-    _authorize(upper, Path(f"{paths.ssh_key}.pub").read_text())
+    _authorize(upper, Path(f"{paths.ssh_key}.pub").read_text(), image.login_uid)
     write_whole(
         description,
-        json.dumps({"image": image, **specification(host, paths, image, folders)}, indent=2) + "\n",
+        json.dumps({"image": str(image.directory), **specification(host, paths, image, folders)}, indent=2) + "\n",
     )
 
 
-def _authorize(upper: Path, public_key: str) -> None:
+def mask(upper: Path) -> None:
+    """Mask the units that a host of the lab has no use for, as `systemctl mask` does."""
+    folder = upper / "etc/systemd/system"
+    for unit in MASKED_UNITS:
+        if not (folder / unit).is_symlink():
+            (folder / unit).symlink_to("/dev/null")
+
+
+def _authorize(upper: Path, public_key: str, login_uid: int) -> None:
     make_folder(upper / "home")
     home = upper / "home" / LOGIN_USER
     fresh = not home.exists()
-    make_folder(home, 0o755, LOGIN_UID)
-    make_folder(home / ".ssh", 0o700, LOGIN_UID)
+    make_folder(home, 0o755, login_uid)
+    make_folder(home / ".ssh", 0o700, login_uid)
     keys = home / ".ssh" / "authorized_keys"
     # A key that the person or a deploy added stays.
     known = "" if fresh or not keys.exists() else keys.read_text()
     if public_key.strip() not in known:
         write_whole(keys, known + public_key, 0o600)
-        os.chown(keys, LOGIN_UID, LOGIN_UID)
+        os.chown(keys, login_uid, login_uid)
 
 
-def specification(host: LabHost, paths: LabPaths, image: str, folders: tuple[Path, ...]) -> dict[str, object]:
+def specification(host: LabHost, paths: LabPaths, image: LabImage, folders: tuple[Path, ...]) -> dict[str, object]:
     """What the supervisor needs to know.
 
     Mounts, cgroup, the container's command, what to mend before a reboot.
@@ -144,7 +154,9 @@ def specification(host: LabHost, paths: LabPaths, image: str, folders: tuple[Pat
     return {
         "name": host.name,
         "group": f"{GROUP}/{host.name}",
-        "overlay": f"lowerdir={image_root(paths, image)},upperdir={upper},workdir={work}",
+        "image_root": str(image.root),
+        "lower": str(directory / "lower"),
+        "overlay": f"lowerdir={directory / 'lower'},upperdir={upper},workdir={work}",
         "root": str(directory / "root"),
         "supervisor_file": str(directory / "supervisor.json"),
         "command": command,
@@ -161,10 +173,10 @@ def specification(host: LabHost, paths: LabPaths, image: str, folders: tuple[Pat
     }
 
 
-def image_of(name: str, paths: LabPaths) -> str | None:
-    """The key of the image that the host's disk was made on; None without a disk."""
+def image_of(name: str, paths: LabPaths) -> Path | None:
+    """The directory of the image that the host's disk was made on; None without a disk."""
     image = (read_json(paths.host(name) / "host.json") or {}).get("image")
-    return image if isinstance(image, str) else None
+    return Path(image) if isinstance(image, str) else None
 
 
 def write_known_hosts(hosts: tuple[LabHost, ...], paths: LabPaths) -> None:

@@ -7,11 +7,13 @@ again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from lab import processes
 from lab.boot import boot
 from lab.disks import image_of
+from lab.image import read_image
 from lab.lock import check_owner, exclusive
 from lab.network import cabled_hosts, cables_up, namespaces, set_cable
 from lab.paths import LabPaths
@@ -75,6 +77,7 @@ def _on_living(kind: str, name: str) -> None:
         set_cable(name, up=kind == "join")
 
 
-def _boot_again(target: LabHost, hosts: tuple[LabHost, ...], paths: LabPaths, image: str) -> None:
+def _boot_again(target: LabHost, hosts: tuple[LabHost, ...], paths: LabPaths, image: Path) -> None:
     # The disk decides: a host crashed on one image must not come back as another.
-    boot((target,), hosts, paths, image_of(target.name, paths) or image, lambda _phase, _detail: None)
+    booted = read_image(image_of(target.name, paths) or image)
+    boot((target,), hosts, paths, booted, lambda _phase, _detail: None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from pathlib import Path
 
 from lab import processes
 from lab.boot import boot, wait_ready
 from lab.checks import preflight
 from lab.disks import image_of, make_shared, write_known_hosts
-from lab.image import ensure_image
+from lab.image import LabImage, read_image
 from lab.lock import check_owner, claim, exclusive, release
 from lab.network import (
     build_switch,
@@ -41,9 +42,10 @@ def present_hosts(paths: LabPaths) -> tuple[str, ...]:
     return tuple(sorted({*disks, *cabled_hosts(), *processes.grouped_hosts()}))
 
 
-def up(nodes: int, progress: Progress, paths: LabPaths | None = None) -> LabState:
+def up(nodes: int, progress: Progress, image: Path, paths: LabPaths | None = None) -> LabState:
     """Bring up control and `nodes` compute hosts (1 to 64) and return when all are ready.
 
+    They boot the image in that directory (see lab.image).
     Running hosts are left alone, frozen and cut ones are mended, dead ones booted on their own disk, surplus
     ones removed. ValueError for a bad number; LabError with one line for anything that stands in the way.
     """
@@ -55,7 +57,7 @@ def up(nodes: int, progress: Progress, paths: LabPaths | None = None) -> LabStat
     with exclusive(places):
         check_owner(places, bool(namespaces()))
         claim(places)
-        image = ensure_image(places, progress)
+        booted = read_image(image)
         make_shared(places)
         hosts = plan_hosts(nodes)
         wanted = {host.name for host in hosts}
@@ -63,15 +65,15 @@ def up(nodes: int, progress: Progress, paths: LabPaths | None = None) -> LabStat
         borrow(places)
         build_switch()
         connect_machine()
-        dead = _mend(hosts, places, image, progress)
-        boot(dead, hosts, places, image, progress)
+        dead = _mend(hosts, places, booted, progress)
+        boot(dead, hosts, places, booted, progress)
         write_known_hosts(hosts, places)
         # An interrupted `up` leaves hosts that live but were never seen ready.
         wait_ready(tuple(host for host in hosts if host not in dead), places)
-        return write_state(places, hosts, image)
+        return write_state(places, hosts, booted.directory)
 
 
-def _mend(hosts: tuple[LabHost, ...], paths: LabPaths, image: str, progress: Progress) -> tuple[LabHost, ...]:
+def _mend(hosts: tuple[LabHost, ...], paths: LabPaths, image: LabImage, progress: Progress) -> tuple[LabHost, ...]:
     """Thaw and join what a fault experiment left; returns the hosts that have to be booted."""
     joined, cabled = cables_up(), frozenset(cabled_hosts())
     dead = []
@@ -79,8 +81,8 @@ def _mend(hosts: tuple[LabHost, ...], paths: LabPaths, image: str, progress: Pro
         if processes.supervisor_pid(paths, host.name) is None or host.name not in cabled:
             dead.append(host)
             continue
-        if image_of(host.name, paths) != image:
-            progress("mend", f"{host.name} runs on an older image; `cluster lab down` and `up` renew it")
+        if image_of(host.name, paths) != image.directory:
+            progress("mend", f"{host.name} runs on another image; `cluster lab down` and `up` renew it")
         if processes.is_frozen(host.name):
             processes.freeze(host.name, frozen=False)
             progress("mend", f"{host.name} thawed")

@@ -1,7 +1,7 @@
 """Where the lab keeps its files. Pure; nothing here touches the disk.
 
 Two places: `home` holds the lab that runs now (host disks, keys, lab.json), `cache` holds what is slow to
-make and worth keeping (the image, the shared runtime, model weights). `runtime` is machine-wide: namespaces
+make and worth keeping (the shared runtime, model weights). `runtime` is machine-wide: namespaces
 and addresses exist once on a machine, so the lock and the owner's mark live outside any one person's home.
 """
 
@@ -94,11 +94,6 @@ class LabPaths:
     def owner_file(self) -> Path:
         """The home of the lab that has the machine's namespaces now."""
         return self.runtime / "home"
-
-    @property
-    def images(self) -> Path:
-        """One directory an image, named by its key."""
-        return self.cache / "images"
 
     @property
     def shared_runtime(self) -> Path:

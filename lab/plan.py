@@ -36,7 +36,7 @@ class LabHost:
 
 @dataclass(frozen=True)
 class LabState:
-    """A lab whose hosts were all up when this was written. The same shape is in lab.json."""
+    """A lab whose hosts were all up when this was written. The same shape is in lab.json; `image` is a directory."""
 
     version: int
     hosts: tuple[LabHost, ...]
@@ -44,7 +44,7 @@ class LabState:
     login_user: str
     ssh_key: Path
     known_hosts: Path
-    image: str
+    image: Path
 
     def host(self, name: str) -> LabHost:
         """The host of that name; LabError names the choices."""
@@ -71,7 +71,8 @@ def plan_hosts(nodes: int) -> tuple[LabHost, ...]:
 def to_text(state: LabState) -> str:
     """lab.json as text."""
     value = asdict(state)
-    value["ssh_key"], value["known_hosts"] = str(state.ssh_key), str(state.known_hosts)
+    for name in ("ssh_key", "known_hosts", "image"):
+        value[name] = str(value[name])
     return json.dumps(value, indent=2) + "\n"
 
 
@@ -94,7 +95,7 @@ def from_value(value: dict[str, object]) -> LabState:
         login_user=_text(value, "login_user"),
         ssh_key=Path(_text(value, "ssh_key")),
         known_hosts=Path(_text(value, "known_hosts")),
-        image=_text(value, "image"),
+        image=Path(_text(value, "image")),
     )
 
 
@@ -123,7 +124,7 @@ def state(paths: LabPaths | None = None) -> LabState | None:
         raise LabError(f"{path}: {error}; run `cluster lab down`, then `cluster lab up`") from error
 
 
-def write_state(paths: LabPaths, hosts: tuple[LabHost, ...], image: str) -> LabState:
+def write_state(paths: LabPaths, hosts: tuple[LabHost, ...], image: Path) -> LabState:
     """Write lab.json in one step and return what it says."""
     written = LabState(STATE_VERSION, hosts, INTERFACE, LOGIN_USER, paths.ssh_key, paths.known_hosts, image)
     write_whole(paths.state_file, to_text(written))

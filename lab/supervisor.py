@@ -107,6 +107,12 @@ def prepare(specification: dict[str, Any]) -> Path:
     # The container's runtime directory must be a tmpfs of this host's own, whatever /run is here.
     CONTAINER_RUNTIME.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(CONTAINER_RUNTIME)], check=True)
+    # All hosts of an image share one loop device, and with it one superblock and its cache: mount finds the device.
+    # The mount is this host's own and goes with its last process, like the others.
+    subprocess.run(
+        ["mount", "-t", "squashfs", "-o", "loop,ro", specification["image_root"], specification["lower"]],
+        check=True,
+    )
     subprocess.run(
         ["mount", "-t", "overlay", "overlay", "-o", specification["overlay"], specification["root"]],
         check=True,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+import images
 import lab
 from cli import display
 from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
@@ -21,7 +22,7 @@ def _refusals(function: Callable[..., None]) -> Callable[..., None]:
     def guarded(*arguments: Any, **options: Any) -> None:
         try:
             function(*arguments, **options)
-        except lab.LabError as error:
+        except (lab.LabError, images.ImageError) as error:
             raise OperatorError(str(error)) from None
 
     return guarded
@@ -39,7 +40,8 @@ def command() -> None:
 def up(nodes: int, as_json: bool) -> None:
     """Bring the lab to --nodes compute hosts. What runs is left alone, what is broken is mended."""
     with display.progress() as progress:
-        state = lab.up(nodes, _listener(progress))
+        hear = display.phases(progress)
+        state = lab.up(nodes, hear, images.lab_image(hear))
     rows = [{"name": host.name, "role": host.role, "address": host.address} for host in state.hosts]
     if as_json:
         display.emit({"hosts": rows, "interface": state.interface})
@@ -54,7 +56,7 @@ def up(nodes: int, as_json: bool) -> None:
 def down(keep_disks: bool) -> None:
     """Power the hosts off and take the lab away; the image stays."""
     with display.progress() as progress:
-        lab.down(_listener(progress), keep_disks=keep_disks)
+        lab.down(display.phases(progress), keep_disks=keep_disks)
 
 
 @command.command("status")
@@ -91,15 +93,3 @@ def fault(kind: str, host: str) -> None:
 def _host_names(typed: str) -> list[str]:
     state = lab.state()
     return [host.name for host in (state.hosts if state else ()) if host.name.startswith(typed)]
-
-
-def _listener(progress: display.Progress) -> lab.Progress:
-    last = [""]
-
-    def hear(phase: str, detail: str) -> None:
-        if phase != last[0]:
-            progress.phase(f"lab {phase}")
-            last[0] = phase
-        progress.note(detail)
-
-    return hear

@@ -185,7 +185,10 @@ def _grow(cluster: ClusterInventory, present: Members, more: int, progress: disp
         members.write(record, replace(present, count=declared + more))
     elif record == "lab":
         try:
-            lab.up(declared + more, lambda phase, detail: progress.note(f"{phase} {detail}"))
+            state = lab.state()
+            if state is None:
+                raise OperatorError("no lab is up; run `cluster lab up`")
+            lab.up(declared + more, lambda phase, detail: progress.note(f"{phase} {detail}"), state.image)
         except lab.LabError as error:
             raise OperatorError(str(error)) from None
     else:

@@ -12,6 +12,7 @@ from deploys.compute_base.system import firewall_chain
 from deploys.operations import directories, managed, runtime, service, shared_memory
 from deploys.services import service_file
 
+
 @deploy("Base of every node")
 def compute_base() -> None:
     """Packages, user, time, driver, directories, managed files, firewall, boot menu, secrets, in this order."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyinfra import host
-from pyinfra.api import deploy
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt
 
@@ -35,7 +34,6 @@ class Shared:
         return cls(here.node, here.service_user, here.directories.state, kind if needs_driver else "none")  # type: ignore[arg-type]
 
 
-@deploy("Base that all nodes of a kind share")
 def shared_base(part: Shared) -> None:
     """Packages, service user, time, driver packages. Nothing here may need a running system."""
     # A node that booted from an image has them, and its lists are as old as the image: no index is fetched then.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyinfra.api import deploy
 from pyinfra.operations import apt, server
 
 from deploys import shell
@@ -33,7 +32,6 @@ def compute_base(tree: Tree) -> None:
     managed.write_files(name="Write limits on the image", files=(limits_file(),))
 
 
-@deploy("Login by key alone")
 def login(tree: Tree) -> None:
     """The user that deploys log in as, without a password, and sshd; the authorized key comes with each boot."""
     server.user(  # noqa: S604 (the user's login shell; no subprocess)
@@ -42,7 +40,7 @@ def login(tree: Tree) -> None:
         uid=contents.LOGIN_UID,
         shell="/bin/bash",
         create_home=True,
-        password="*",  # none that could be typed, and no locked account either: PAM lets keys in
+        password="*",  # noqa: S106 (none that could be typed, and no locked account either: PAM lets keys in)
     )
     managed.write_files(
         name="Write the image's own files",
@@ -52,7 +50,6 @@ def login(tree: Tree) -> None:
     )
 
 
-@deploy("Boot without a disk")
 def boot(tree: Tree) -> None:
     """Kernel and what makes its initrd, and no unit that wants a disk. Units by shell: no systemd runs in a tree."""
     kernel = contents.KERNELS[tree.variant]

@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lab.image_setup import MASKED_UNITS, setup_script
 
 from lab.apt import host_mirrors, parse_deb822, parse_list, passed_options, sources_of_suite
 from lab.boot import last_words
 from lab.folders import Bind, binds, find_links_of, local_folders, login_environment, package_folders
 from lab.image import PACKAGES, image_is_whole, image_key
-from lab.image_setup import MASKED_UNITS, setup_script
 from lab.paths import LabPaths
 
 DEB822 = """\

@@ -20,11 +20,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facts": {"hardware", "facts"},
     "deploys": {"hardware", "facts", "deploys"},
     "lab": {"lab"},
+    "images": {"hardware", "inventories", "facts", "deploys", "lab", "images"},
     "containers": {"hardware", "inventories", "facts", "deploys", "containers"},
     "experiments": {"hardware", "facts", "deploys", "experiments"},
-    "cli": {"hardware", "inventories", "facts", "deploys", "lab", "experiments", "cli"},
+    "cli": {"hardware", "inventories", "facts", "deploys", "lab", "images", "experiments", "cli"},
 }
-SHIPPED = ("hardware", "inventories", "facts", "deploys", "containers", "lab", "cli")
+SHIPPED = ("hardware", "inventories", "facts", "deploys", "containers", "lab", "images", "cli")
 STANDARD_LIBRARY_ONLY = {"hardware", "lab"}
 MODULE_LINES = 400
 
