@@ -5,7 +5,7 @@ manifest.json. What is in it is said in deploys/image; how it is made is here. L
 building; reading needs none of them.
 """
 
-from images.build import build, lab_image
+from images.builder import build, lab_image
 from images.request import Request
 from images.store import Image, ImageError, default_store
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.build import alone
+from images.builder import alone
 from images.mounts import remove
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, images
 from inventories.operator import cluster_directory, home_directory

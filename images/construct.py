@@ -1,6 +1,6 @@
 """Makes one image, in a mount and process namespace of its own: when its first process ends, nothing is left mounted.
 
-Started by images.build as `python -m images.construct SPECIFICATION`, and by mmdebstrap, at the point where the tree is
+Started by images.builder as `python -m images.construct SPECIFICATION`, and by mmdebstrap, at the point where the tree is
 whole and mounted, as `python -m images.construct --dress SPECIFICATION ROOT`. What happens is told as a line of JSON
 for each phase in the specification's `events` file; everything that tools say goes to standard output.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.image import contents
-from images.request import REPOSITORY, key
+from images.request import REPOSITORY, kernel_version, key
 from images.scrub import date_of, scrub, settle_times
 from images.store import FILES, file_entry
 from lab.system import write_whole
@@ -27,6 +27,10 @@ COMPRESSION_LEVEL = 3
 INITRAMFS = Path("etc/initramfs-tools")
 # Made anew by each boot, or carried beside the squashfs.
 NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")
+
+
+class TooOldError(Exception):
+    """The suite's kernel is older than the hardware needs."""
 
 
 def main(arguments: list[str]) -> int:
@@ -39,6 +43,9 @@ def main(arguments: list[str]) -> int:
             _construct(specification)
     except subprocess.CalledProcessError as error:
         print(f"E: {error.cmd[0]} ended with status {error.returncode}", flush=True)
+        return 1
+    except TooOldError as error:
+        print(f"E: {error}; name another suite in deploys/image/contents.py", flush=True)
         return 1
     except OSError as error:
         print(f"E: {error.filename or 'image'}: {error.strerror}", flush=True)
@@ -123,8 +130,10 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
             os.link(archive, kept)
     _say(specification, "initrd", "what finds the root at boot")
     date = date_of(root)
-    kernels = sorted(path.name for path in (root / "lib/modules").iterdir())
-    kernel = kernels[-1]
+    kernels = [path.name for path in (root / "lib/modules").iterdir()]
+    kernel = max(kernels, key=kernel_version)
+    if kernel_version(kernel) < kernel_version(inputs["minimum_kernel"]):
+        raise TooOldError(f"kernel {kernel} is older than {inputs['minimum_kernel']}, which the accelerators need")
     if contents.INITRAMFS_DIRECTORY.is_dir():
         shutil.copytree(contents.INITRAMFS_DIRECTORY, root / INITRAMFS, dirs_exist_ok=True)
     (root / INITRAMFS / "cluster-drivers").write_text("".join(f"{name}\n" for name in inputs["network_drivers"]))

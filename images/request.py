@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -75,6 +76,17 @@ def key(declared: Mapping[str, Any], packages: Mapping[str, str]) -> str:
     """Sixteen hexadecimal digits over the inputs and the versions of the packages; their order does not matter."""
     text = json.dumps({"inputs": declared, "packages": packages}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+def kernel_version(release: str) -> tuple[int, ...]:
+    """The numbers that a kernel release begins with: 6.12.95+deb12-amd64 is (6, 12, 95)."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    return tuple(int(number) for number in found.group().split(".")) if found else ()
+
+
+def newest(releases: Iterable[str]) -> str:
+    """The highest of kernel versions; empty when there is none."""
+    return max(releases, key=kernel_version, default="")
 
 
 def digest_of_sources(root: Path, names: Iterable[str]) -> str:

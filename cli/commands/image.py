@@ -13,9 +13,10 @@ import images
 from cli import clusters, display
 from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 from deploys.image.contents import VARIANT_OF_RUNTIME, VARIANTS
+from hardware.planner.catalogue import ACCELERATORS
 from images import clean as cleaning
 from images import store as storing
-from images.request import Request
+from images.request import Request, newest
 from lab.system import LabError
 
 
@@ -51,7 +52,7 @@ def build(name: str, variant: str | None, renew: bool, as_json: bool) -> None:
     """Build the image of the cluster's compute nodes (root; minutes), or find the one that was built from the same."""
     request = request_of(name, variant)
     with display.progress() as progress:
-        built = images.build(request, images.default_store(), display.phases(progress), renew=renew)
+        built = images.builder(request, images.default_store(), display.phases(progress), renew=renew)
     if as_json:
         display.emit(_row(built, cleaning.in_use()))
     else:
@@ -91,7 +92,7 @@ def list_images(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_refusals
 def verify(names: tuple[str, ...], as_json: bool) -> None:
-    """Read every file of the images (or of those NAMEd) again and compare with the manifest; exit 1 names what differs."""
+    """Read every file of the images (or of those NAMEd) again, compare with the manifest; exit 1 names what differs."""
     store = images.default_store()
     chosen = [storing.read(store / name) for name in names] if names else storing.images(store)
     if not chosen:
@@ -147,12 +148,14 @@ def request_of(name: str, variant: str | None) -> Request:
             "leave --variant out"
         )
     arguments = {argument: None for host in inventory.compute for argument in host.settings.kernel_arguments}
+    parts = {part for host in inventory.compute for part in host.settings.accelerators}
     return Request(
         kind,
         login_user=first.login_user,
         service_user=first.service_user,
         state_directory=first.directories.state,
         kernel_arguments=tuple(arguments),
+        minimum_kernel=newest(ACCELERATORS[part].minimum_kernel for part in parts if part in ACCELERATORS),
     )
 
 

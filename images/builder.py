@@ -79,7 +79,7 @@ def _refuse_impossible(store: Path) -> None:
         raise ImageError(f"{store}: {error.strerror}; set CLUSTER_CACHE to another place") from None
     if free < NEEDED_BYTES:
         raise ImageError(
-            f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f}; free some, or set CLUSTER_CACHE"
+            f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f}; free some or set CLUSTER_CACHE"
         )
 
 
