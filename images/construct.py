@@ -1,8 +1,8 @@
 """Makes one image, in a mount and process namespace of its own: when its first process ends, nothing is left mounted.
 
-Started by images.builder as `python -m images.construct SPECIFICATION`, and by mmdebstrap, at the point where the tree is
-whole and mounted, as `python -m images.construct --dress SPECIFICATION ROOT`. What happens is told as a line of JSON
-for each phase in the specification's `events` file; everything that tools say goes to standard output.
+Started by images.builder as `python -m images.construct SPECIFICATION`, and by mmdebstrap, where the tree is whole and
+mounted, as `python -m images.construct --dress SPECIFICATION ROOT`. Each phase is told as a line of JSON in the
+specification's `events` file; everything that tools say goes to standard output.
 """
 
 from __future__ import annotations

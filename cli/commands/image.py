@@ -52,7 +52,7 @@ def build(name: str, variant: str | None, renew: bool, as_json: bool) -> None:
     """Build the image of the cluster's compute nodes (root; minutes), or find the one that was built from the same."""
     request = request_of(name, variant)
     with display.progress() as progress:
-        built = images.builder(request, images.default_store(), display.phases(progress), renew=renew)
+        built = images.build(request, images.default_store(), display.phases(progress), renew=renew)
     if as_json:
         display.emit(_row(built, cleaning.in_use()))
     else:
