@@ -121,6 +121,8 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     build, inputs = Path(specification["build"]), specification["inputs"]
     _say(specification, "roles", ", ".join(inputs["roles"]))
     tree = {name: inputs[name] for name in ("variant", "login_user", "service_user", "state_directory")}
+    # mmdebstrap fetched the lists a moment ago.
+    write_whole(root / "var/lib/apt/periodic/update-success-stamp", "")
     inventory = build / "inventory.py"
     inventory.write_text(f"tree = [({f'@chroot/{root}'!r}, {{'tree': {tree!r}}})]\n")
     _run(sys.executable, "-m", "pyinfra", "-y", str(inventory), DEPLOY)

@@ -37,12 +37,18 @@ def make_folder(path: Path, mode: int = 0o755, owner: int = 0) -> None:
 
 def put(upper: Path, relative: str, text: str, mode: int = 0o644) -> None:
     """Write one of root's files into the upper layer, its directories as the image has them."""
+    make_folders(upper, Path(relative).parent)
+    write_whole(upper / relative, text, mode)
+
+
+def make_folders(upper: Path, relative: Path) -> Path:
+    """Root's directory of that path in the upper layer, with the ones above it."""
     folder = upper
-    for part in Path(relative).parent.parts:
+    for part in relative.parts:
         folder = folder / part
         if not folder.exists():
             make_folder(folder)
-    write_whole(upper / relative, text, mode)
+    return folder
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -100,7 +106,7 @@ def prepare_disk(host: LabHost, paths: LabPaths, image: LabImage) -> None:
 
 def mask(upper: Path) -> None:
     """Mask the units that a host of the lab has no use for, as `systemctl mask` does."""
-    folder = upper / "etc/systemd/system"
+    folder = make_folders(upper, Path("etc/systemd/system"))
     for unit in MASKED_UNITS:
         if not (folder / unit).is_symlink():
             (folder / unit).symlink_to("/dev/null")

@@ -33,6 +33,7 @@ def main() -> int:
             "tests/facts",
             "tests/operations",
             "tests/page",
+            "tests/image",
             "tests/lab",
             "tests/laptop",
             "tests/runtime",

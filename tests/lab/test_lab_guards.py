@@ -98,7 +98,7 @@ def test_missing_tools_come_with_one_command(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("lab.checks.command_environment", lambda: {"PATH": str(tmp_path)})
     (problem,) = missing_tools()
     assert all(tool in problem for tool, _ in TOOLS)
-    assert "apt-get install --yes iproute2 mmdebstrap nftables openssh-client systemd-container util-linux" in problem
+    assert "apt-get install --yes iproute2 mount nftables openssh-client systemd-container util-linux" in problem
 
 
 def test_every_problem_is_one_line_with_a_fix(monkeypatch: pytest.MonkeyPatch, paths: lab.LabPaths) -> None:
@@ -109,7 +109,7 @@ def test_every_problem_is_one_line_with_a_fix(monkeypatch: pytest.MonkeyPatch, p
     assert sum("free some or set CLUSTER_" in problem for problem in problems) == 2
     assert all("\n" not in problem and ";" in problem for problem in problems)
     with pytest.raises(LabError, match="not root"):
-        lab.up(1, lambda _phase, _detail: None, paths)
+        lab.up(1, lambda _phase, _detail: None, paths.cache, paths)
 
 
 def test_faults_are_refused_with_the_choices(paths: lab.LabPaths) -> None:
@@ -142,7 +142,7 @@ def test_the_development_command_tells_bad_usage_from_no_lab(
 ) -> None:
     monkeypatch.setenv("CLUSTER_HOME", str(tmp_path))
     monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path))
-    assert main(["up", "0"]) == 2
+    assert main(["up", "0", str(tmp_path)]) == 2
     assert "1 to 64" in capsys.readouterr().err
     assert main(["status"]) == 1
     assert capsys.readouterr().out == "no lab is up\n"

@@ -1,21 +1,23 @@
-"""The image's key, its setup steps, apt's sources and the shared folders.
+"""The image that hosts boot and what they add to it, apt's sources and the shared folders.
 
 Source files are in the forms of sources.list(5).
 """
 
 from __future__ import annotations
 
-import subprocess
+import json
 from pathlib import Path
 
 import pytest
-from lab.image_setup import MASKED_UNITS, setup_script
 
 from lab.apt import host_mirrors, parse_deb822, parse_list, passed_options, sources_of_suite
 from lab.boot import last_words
+from lab.disks import mask
 from lab.folders import Bind, binds, find_links_of, local_folders, login_environment, package_folders
-from lab.image import PACKAGES, image_is_whole, image_key
+from lab.image import MASKED_UNITS, additions, read_image
 from lab.paths import LabPaths
+from lab.plan import LOGIN_USER
+from lab.system import LabError
 
 DEB822 = """\
 Types: deb
@@ -47,39 +49,45 @@ Components: main
 """
 
 
-def test_the_key_is_stable_and_covers_every_part() -> None:
-    base = image_key(machine="x86_64")
-    assert base == image_key(machine="x86_64", packages=tuple(reversed(PACKAGES)))
-    others = {
-        image_key(machine="aarch64"),
-        image_key(machine="x86_64", suite="trixie"),
-        image_key(machine="x86_64", packages=(*PACKAGES, "curl")),
-        image_key(machine="x86_64", steps=setup_script() + "true\n"),
-    }
-    assert len(others | {base}) == 5
-    assert len(base) == 16
-    assert int(base, 16) >= 0
+def image_directory(place: Path, **changes: object) -> Path:
+    """A directory as `cluster image build` leaves one, as far as the lab reads it."""
+    directory = place / "none-0123456789abcdef"
+    directory.mkdir(parents=True)
+    manifest = {"suite": "bookworm", "login": {"user": LOGIN_USER, "uid": 1000}, **changes}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "root.squashfs").write_bytes(b"hsqs")
+    return directory
 
 
-def test_an_image_is_whole_only_with_its_note_and_its_files(tmp_path: Path) -> None:
-    paths = LabPaths(tmp_path / "home", tmp_path / "cache")
-    directory = paths.images / "abc"
-    (directory / "rootfs/usr/lib/systemd").mkdir(parents=True)
-    (directory / "rootfs/usr/lib/systemd/systemd").touch()
-    assert not image_is_whole(paths, "abc")
-    (directory / "image.json").write_text('{"key": "abc"}')
-    assert image_is_whole(paths, "abc")
-    (directory / "rootfs/usr/lib/systemd/systemd").unlink()
-    assert not image_is_whole(paths, "abc")
+def test_an_image_is_read_from_its_manifest(tmp_path: Path) -> None:
+    directory = image_directory(tmp_path)
+    image = read_image(directory)
+    assert (image.name, image.suite, image.login_uid) == ("none-0123456789abcdef", "bookworm", 1000)
+    assert image.root == directory / "root.squashfs"
 
 
-def test_the_setup_script_is_valid_shell_and_leaves_no_secret() -> None:
-    script = setup_script()
-    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
-    assert "ssh_host_*" in script
-    assert "PasswordAuthentication no" in script
-    assert "PermitRootLogin no" in script
-    assert all(unit in script for unit in MASKED_UNITS)
+def test_what_the_lab_cannot_boot_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="no image; run `cluster image build --variant none`"):
+        read_image(tmp_path / "missing")
+    with pytest.raises(LabError, match="an image for the login user 'other', the lab's is 'compute'"):
+        read_image(image_directory(tmp_path, login={"user": "other", "uid": 1000}))
+
+
+def test_a_host_adds_its_own_files_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.image.host_mirrors", lambda suite: (f"deb http://mirror.example/debian {suite} main",))
+    monkeypatch.setattr("lab.image.host_apt_options", lambda: ('Acquire::Check-Valid-Until "false"',))
+    files = additions(read_image(image_directory(tmp_path)))
+    assert files["etc/apt/sources.list"] == "deb http://mirror.example/debian bookworm main\n"
+    assert files["etc/apt/apt.conf.d/90cluster-lab"] == 'Acquire::Check-Valid-Until "false";\n'
+    assert "MaxStartups 100:30:200" in files["etc/ssh/sshd_config.d/20-cluster-lab.conf"]
+    monkeypatch.setattr("lab.image.host_mirrors", lambda suite: ())
+    assert "etc/apt/sources.list" not in additions(read_image(image_directory(tmp_path / "other")))
+
+
+def test_units_are_masked_in_the_hosts_own_layer(tmp_path: Path) -> None:
+    for _ in range(2):
+        mask(tmp_path)
+    assert all((tmp_path / "etc/systemd/system" / unit).readlink() == Path("/dev/null") for unit in MASKED_UNITS)
 
 
 def test_sources_of_both_forms() -> None:

@@ -38,7 +38,7 @@ def test_other_counts_are_refused(nodes: int) -> None:
 def test_up_refuses_a_bad_count_before_it_touches_anything(tmp_path: Path) -> None:
     paths = lab.LabPaths(tmp_path / "home", tmp_path / "cache", tmp_path / "run")
     with pytest.raises(ValueError, match="0"):
-        lab.up(0, lambda _phase, _detail: None, paths)
+        lab.up(0, lambda _phase, _detail: None, tmp_path, paths)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,7 +48,7 @@ def test_hardware_addresses_are_local_and_stay() -> None:
 
 def test_the_state_file_has_the_shape_that_others_read(tmp_path: Path) -> None:
     paths = lab.LabPaths(tmp_path / "home", tmp_path / "cache")
-    written = write_state(paths, plan_hosts(1), "0123456789abcdef")
+    written = write_state(paths, plan_hosts(1), Path("/cache/images/none-0123456789abcdef"))
     assert json.loads((tmp_path / "home" / "lab.json").read_text()) == {
         "version": 1,
         "hosts": [
@@ -59,7 +59,7 @@ def test_the_state_file_has_the_shape_that_others_read(tmp_path: Path) -> None:
         "login_user": "compute",
         "ssh_key": str(tmp_path / "home" / "ssh" / "id_ed25519"),
         "known_hosts": str(tmp_path / "home" / "ssh" / "known_hosts"),
-        "image": "0123456789abcdef",
+        "image": "/cache/images/none-0123456789abcdef",
     }
     assert lab.state(paths) == written
     assert from_value(json.loads(to_text(written))) == written

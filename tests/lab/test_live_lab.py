@@ -6,6 +6,7 @@ comes from this person's cache (built there when missing), so a second run takes
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import images
 import lab
 from lab.boot import ssh_command
 from lab.network import namespaces, resolver_text
@@ -54,13 +56,18 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.LabPaths]:
 
 
 @pytest.fixture(scope="module")
+def image(paths: lab.LabPaths) -> Path:
+    return images.lab_image(quiet)
+
+
+@pytest.fixture(scope="module")
 def before(paths: lab.LabPaths) -> dict[str, str]:
     return {"routes": machine("ip", "route"), "rules": machine("nft", "list", "ruleset"), **kernel_settings()}
 
 
 @pytest.fixture(scope="module")
-def up(paths: lab.LabPaths, before: dict[str, str]) -> lab.LabState:
-    return lab.up(2, quiet, paths)
+def up(paths: lab.LabPaths, image: Path, before: dict[str, str]) -> lab.LabState:
+    return lab.up(2, quiet, image, paths)
 
 
 @pytest.fixture
@@ -111,6 +118,19 @@ def test_only_the_key_of_the_login_user_opens_a_host(up: lab.LabState, on: Calla
         assert wanted in settings
 
 
+def test_all_hosts_boot_the_one_image_and_share_its_device(
+    up: lab.LabState, image: Path, on: Callable[[str, str], str]
+) -> None:
+    assert up.image == image
+    devices = json.loads(machine("losetup", "--json", "--list"))["loopdevices"]
+    assert len([device for device in devices if device["back-file"] == str(image / "root.squashfs")]) == 1
+    manifest = json.loads((image / "manifest.json").read_text())
+    for host in up.hosts:
+        installed = on(host.name, "dpkg-query --show --showformat '${Package}\\t${Version}\\n'").splitlines()
+        assert dict(line.split("\t") for line in installed) == manifest["packages"]
+        assert on(host.name, "findmnt --noheadings --output FSTYPE /") == "overlay"
+
+
 def test_hosts_reach_each_other(on: Callable[[str, str], str]) -> None:
     assert "SSH-2.0" in on("compute0", "bash -c 'exec 3<>/dev/tcp/10.77.0.1/22; head -1 <&3'")
 
@@ -147,19 +167,19 @@ def test_the_rules_let_out_web_and_names_only(up: lab.LabState) -> None:
 
 
 def test_up_again_leaves_running_hosts_alone(
-    up: lab.LabState, paths: lab.LabPaths, on: Callable[[str, str], str]
+    up: lab.LabState, paths: lab.LabPaths, image: Path, on: Callable[[str, str], str]
 ) -> None:
     ids = [on(host.name, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/utmp") for host in up.hosts]
     phases: list[str] = []
-    assert lab.up(2, lambda phase, _detail: phases.append(phase), paths) == up
+    assert lab.up(2, lambda phase, _detail: phases.append(phase), image, paths) == up
     assert "boot" not in phases
     assert ids == [on(host.name, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/utmp") for host in up.hosts]
 
 
-def test_a_second_home_is_told_of_the_first(up: lab.LabState, paths: lab.LabPaths, tmp_path: Path) -> None:
+def test_a_second_home_is_told_of_the_first(up: lab.LabState, paths: lab.LabPaths, image: Path, tmp_path: Path) -> None:
     other = lab.LabPaths(tmp_path / "other", paths.cache)
     with pytest.raises(lab.LabError, match="is up on this machine"):
-        lab.up(1, quiet, other)
+        lab.up(1, quiet, image, other)
     with pytest.raises(lab.LabError, match="is up on this machine"):
         lab.down(quiet, other)
 
@@ -219,14 +239,14 @@ def test_a_cut_host_is_alone_until_it_is_joined(up: lab.LabState, paths: lab.Lab
     assert answers_in_time(up.host("compute1"), paths)
 
 
-def test_up_mends_faults_and_follows_the_number(paths: lab.LabPaths, up: lab.LabState) -> None:
+def test_up_mends_faults_and_follows_the_number(paths: lab.LabPaths, image: Path, up: lab.LabState) -> None:
     lab.fault("freeze", "compute0", paths)
     lab.fault("crash", "control", paths)
     lab.fault("cut", "compute1", paths)
     assert list(lab.host_states(paths).values()) == ["dead", "frozen", "cut"]
-    assert len(lab.up(3, quiet, paths).hosts) == 4
+    assert len(lab.up(3, quiet, image, paths).hosts) == 4
     assert set(lab.host_states(paths).values()) == {"running"}
-    assert [host.name for host in lab.up(1, quiet, paths).hosts] == ["control", "compute0"]
+    assert [host.name for host in lab.up(1, quiet, image, paths).hosts] == ["control", "compute0"]
     assert list(lab.host_states(paths)) == ["control", "compute0"]
     assert not paths.host("compute1").exists()
 
@@ -240,6 +260,7 @@ def test_down_leaves_nothing(paths: lab.LabPaths, before: dict[str, str], up: la
     assert machine("ip", "route") == before["routes"]
     assert "lab0" not in machine("ip", "link")
     assert str(paths.home) not in Path("/proc/self/mountinfo").read_text()
+    assert str(up.image) not in machine("losetup", "--list")
     assert not group_directory().exists()
     assert kernel_settings() == {name: before[name] for name in NEEDED}
     assert not paths.home.exists()

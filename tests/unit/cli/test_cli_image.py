@@ -49,7 +49,7 @@ def test_the_clusters_hardware_says_which_image() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_another_variant_than_the_hardwares_is_refused() -> None:
-    with pytest.raises(OperatorError, match="v0_2: .* rocm accelerators, so their image is amd, not nvidia"):
+    with pytest.raises(OperatorError, match=r"v0_2: .* rocm accelerators, so their image is amd, not nvidia"):
         request_of("v0_2", "nvidia")
 
 
