@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from images.store import FILES, file_entry
 from lab.system import write_whole
 
 DEPLOY = "deploys/image/tree.py"
-COMPRESSION_LEVEL = 3
+UNUSED_SECONDS = 30 * 86400
 INITRAMFS = Path("etc/initramfs-tools")
 # Made anew by each boot, or carried beside the squashfs.
 NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")
@@ -62,9 +63,9 @@ def _construct(specification: dict[str, Any]) -> None:
     _say(specification, "clean", "what differs between builds")
     scrub(root)
     settle_times(root, found["date"])
-    _say(specification, "pack", f"squashfs, zstd level {COMPRESSION_LEVEL}")
+    _say(specification, "pack", f"squashfs, zstd level {contents.COMPRESSION_LEVEL}")
     date = str(found["date"])
-    options = ["-comp", "zstd", "-Xcompression-level", str(COMPRESSION_LEVEL), "-mkfs-time", date]
+    options = ["-comp", "zstd", "-Xcompression-level", str(contents.COMPRESSION_LEVEL), "-mkfs-time", date]
     options += ["-noappend", "-no-progress", "-wildcards", "-e", *NOT_PACKED]
     _run("mksquashfs", str(root), str(target / "root.squashfs"), *options)
     _say(specification, "manifest", "hashes of the files")
@@ -126,10 +127,6 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     inventory = build / "inventory.py"
     inventory.write_text(f"tree = [({f'@chroot/{root}'!r}, {{'tree': {tree!r}}})]\n")
     _run(sys.executable, "-m", "pyinfra", "-y", str(inventory), DEPLOY)
-    for archive in (root / "var/cache/apt/archives").glob("*.deb"):
-        kept = Path(specification["package_cache"]) / archive.name
-        if not kept.exists():
-            os.link(archive, kept)
     _say(specification, "initrd", "what finds the root at boot")
     date = date_of(root)
     kernels = [path.name for path in (root / "lib/modules").iterdir()]
@@ -153,7 +150,23 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
         check=True,
     ).stdout
     packages = dict(line.split("\t") for line in listed.splitlines())
+    _keep_packages(root / "var/cache/apt/archives", Path(specification["package_cache"]), packages)
     write_whole(build / "tree.json", json.dumps({"kernel": kernel, "packages": packages, "date": date}))
+
+
+def _keep_packages(archives: Path, cache: Path, installed: dict[str, str]) -> None:
+    """What was downloaded is kept for the next build; what no build installed for a month goes."""
+    used = {f"{name}_{version.replace(':', '%3a')}" for name, version in installed.items()}
+    for archive in archives.glob("*.deb"):
+        kept = cache / archive.name
+        if not kept.exists():
+            os.link(archive, kept)
+            os.utime(kept)
+        elif archive.name.rpartition("_")[0] in used:
+            os.utime(kept)
+    for kept in cache.glob("*.deb"):
+        if kept.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            kept.unlink()
 
 
 def _run(*command: str, environment: dict[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from deploys.settings import Settings
 _CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
 
 
-def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: str) -> None:
+def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: str, firmware_suite: str) -> None:
     """Operations for the driver of a kind of accelerator; none for `none`."""
     if kind == "cuda":
         apt.deb(name=f"Add NVIDIA's repository on {node}", src=_CUDA_KEYRING, _timeout=300)
@@ -33,7 +33,7 @@ def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: st
         apt.packages(
             name=f"Install AMD GPU firmware on {node}",
             packages=["firmware-amd-graphics"],
-            extra_install_args="-t bookworm-backports",
+            extra_install_args=f"-t {firmware_suite}",
             _timeout=900,
         )
         account.ensure(

@@ -19,12 +19,16 @@ PACKAGES = ["ca-certificates", "iproute2", "libnuma1", "nftables", "procps", "py
 
 @dataclass(frozen=True)
 class Shared:
-    """What the shared part depends on. `accelerators`: the kind of runtime whose driver the node needs, or none."""
+    """What the shared part depends on.
+
+    `accelerators`: the kind of runtime whose driver the node needs, or none. `firmware_suite`: where AMD's firmware is.
+    """
 
     node: str
     service_user: str
     state_directory: str
     accelerators: Literal["cuda", "rocm", "none"]
+    firmware_suite: str = "bookworm-backports"
 
     @classmethod
     def of(cls, here: Settings) -> Shared:
@@ -53,4 +57,6 @@ def shared_base(part: Shared) -> None:
         shell="/usr/sbin/nologin",
     )
     time.synchronise(name=f"Keep the clock of {part.node} synchronised")
-    accelerator.driver(part.accelerators, node=part.node, service_user=part.service_user)
+    accelerator.driver(
+        part.accelerators, node=part.node, service_user=part.service_user, firmware_suite=part.firmware_suite
+    )

@@ -62,6 +62,9 @@ KERNELS: dict[Variant, Kernel] = {
     "none": Kernel("linux-image-cloud-amd64", SUITE),
 }
 
+# Of zstd, in the squashfs. 15, mksquashfs' own, takes a seventh less and half a minute more for each hundred megabytes.
+COMPRESSION_LEVEL = 3
+
 # Each of these only costs time, or writes, on a host whose root is in memory.
 MASKED_UNITS = (
     "apt-daily.service",

@@ -28,7 +28,8 @@ class Tree:
 def compute_base(tree: Tree) -> None:
     """The part of compute_base that all nodes share."""
     kind = {"amd": "rocm", "nvidia": "cuda", "none": "none"}[tree.variant]
-    shared_base(Shared("the image", tree.service_user, tree.state_directory, kind))  # type: ignore[arg-type]
+    kernel = contents.KERNELS[tree.variant]
+    shared_base(Shared("the image", tree.service_user, tree.state_directory, kind, kernel.suite))  # type: ignore[arg-type]
     managed.write_files(name="Write limits on the image", files=(limits_file(),))
 
 
