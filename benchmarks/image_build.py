@@ -1,0 +1,142 @@
+"""How long an image takes to build and how large it is: cold (nothing downloaded), warm, and found again; by phase.
+
+`python -m benchmarks.image_build` builds the variant `none` in a store of its own, as root; the operator's store is not
+touched. Also the root at other levels of compression. Exit 0 measured, 1 two builds are not the same image, 2 could not
+measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import images
+from benchmarks import common
+from benchmarks.common import PROJECT
+from deploys.image import contents
+from images.request import Request
+from images.store import FILES, MANIFEST, Image
+
+DEFAULT_LEVELS = [1, contents.COMPRESSION_LEVEL, 9, 15, 19]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build twice, pack at each level; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.image_build", description=__doc__)
+    parser.add_argument("--levels", type=int, nargs="*", default=DEFAULT_LEVELS, help="levels of zstd to pack at")
+    options = parser.parse_args(arguments)
+    path = common.result_path("image_build")
+    result: dict[str, Any] = {
+        "benchmark": "image_build",
+        "started": common.now(),
+        "machine": common.machine(),
+        "load_before": common.load_average(),
+    }
+    try:
+        with tempfile.TemporaryDirectory(prefix="image-build-", dir=_parent()) as place:
+            _measure(Path(place), options.levels, result)
+    except (images.ImageError, subprocess.CalledProcessError) as error:
+        print(f"image_build: {error}", file=sys.stderr)
+        return 2
+    result["load_after"] = common.load_average()
+    common.write_results(path, result, report(result))
+    print(report(result))
+    print(f"written: {path.relative_to(PROJECT)}")
+    return 0 if result["same_manifest"] else 1
+
+
+def _parent() -> Path:
+    # Where images are built by the command: /tmp may be memory.
+    parent = images.default_store().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent
+
+
+def _measure(store: Path, levels: list[int], result: dict[str, Any]) -> None:
+    cold, result["cold"] = _timed(store, renew=False)
+    first = (cold.directory / MANIFEST).read_bytes()
+    warm, result["warm"] = _timed(store, renew=True)
+    result["same_manifest"] = first == (warm.directory / MANIFEST).read_bytes()
+    _, result["found"] = _timed(store, renew=False)
+    result["image"] = {
+        "name": warm.name,
+        "kernel": warm.manifest["kernel"],
+        "packages": len(warm.manifest["packages"]),
+        "bytes": {name: warm.manifest["files"][name]["bytes"] for name in FILES},
+    }
+    result["levels"] = _levels(warm, store, levels)
+
+
+def _timed(store: Path, *, renew: bool) -> tuple[Image, dict[str, Any]]:
+    """A build, with the seconds of its phases."""
+    started = time.monotonic()
+    marks: list[tuple[str, float]] = []
+
+    def hear(phase: str, _detail: str) -> None:
+        if phase != "image":
+            marks.append((phase, time.monotonic()))
+
+    image = images.build(Request("none"), store, hear, renew=renew)
+    ended = time.monotonic()
+    ends = [*(at for _, at in marks[1:]), ended]
+    phases = {phase: round(end - at, 1) for (phase, at), end in zip(marks, ends, strict=True)} if marks else {}
+    return image, {"seconds": round(ended - started, 1), "phases": phases}
+
+
+def _levels(image: Image, store: Path, levels: list[int]) -> list[dict[str, Any]]:
+    """Seconds and bytes of the image's own root, packed again; read from a mount, so from the file cache."""
+    found = []
+    point, target = store / "point", store / "packed"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "squashfs", "-o", "loop,ro", str(image.root), str(point)], check=True)
+    try:
+        for level in sorted(set(levels)):
+            started = time.monotonic()
+            command = ["mksquashfs", str(point), str(target), "-comp", "zstd", "-Xcompression-level", str(level)]
+            subprocess.run([*command, "-noappend", "-no-progress", "-quiet"], check=True, stdout=subprocess.DEVNULL)
+            seconds = time.monotonic() - started
+            found.append({"level": level, "seconds": round(seconds, 1), "bytes": target.stat().st_size})
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+    return found
+
+
+def report(result: dict[str, Any]) -> str:
+    """The Markdown of a result."""
+    image = result["image"]
+    phases = list(result["cold"]["phases"])
+    rows = [
+        [
+            name,
+            *(common.shown(result[name]["phases"].get(phase)) for phase in phases),
+            common.shown(result[name]["seconds"]),
+        ]
+        for name in ("cold", "warm", "found")
+    ]
+    sizes = [[name, f"{size / 1e6:.1f}"] for name, size in image["bytes"].items()]
+    levels = [
+        [str(entry["level"]), common.shown(entry["seconds"]), f"{entry['bytes'] / 1e6:.1f}"]
+        for entry in result["levels"]
+    ]
+    same = "the same manifest" if result["same_manifest"] else "**another manifest**"
+    return "\n\n".join(
+        [
+            "# Building an image",
+            common.about(result["machine"], {"Linux in the image": image["kernel"]}, result["started"]),
+            f"Load average before {result['load_before']}, after {result['load_after']} (a build alone makes about 1).",
+            f"{image['name']}, {image['packages']} packages. Seconds; the second build gave {same} as the first.",
+            common.markdown_table(["build", *phases, "all"], rows),
+            common.markdown_table(["file", "MB"], sizes),
+            "The root packed at other levels of zstd:",
+            common.markdown_table(["level", "seconds", "MB"], levels),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
