@@ -35,7 +35,7 @@ def preflight(paths: LabPaths | None = None) -> list[str]:
     problems = [*_not_root(), *missing_tools(), *_no_cgroup2(), *_little_space(places)]
     if not problems:
         # These need the tools and the rights that the checks above found.
-        problems = [*_no_overlay(places), *_taken_network()]
+        problems = [*_no_squashfs(), *_no_overlay(places), *_taken_network()]
     return problems
 
 
@@ -76,6 +76,15 @@ def _little_space(paths: LabPaths) -> list[str]:
             fix = f"free some or set {variable} elsewhere"
             problems.append(f"{place}: {free / 1e9:.1f} GB free, the lab needs {need}; {fix}")
     return problems
+
+
+def _no_squashfs(known: Path = Path("/proc/filesystems")) -> list[str]:
+    if "squashfs" not in known.read_text().split():
+        try:
+            run(["modprobe", "squashfs"])
+        except LabError as error:
+            return [f"this kernel mounts no squashfs, which the hosts' image is ({error}); take a kernel that does"]
+    return []
 
 
 def _no_overlay(paths: LabPaths) -> list[str]:

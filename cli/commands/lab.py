@@ -41,6 +41,9 @@ def up(nodes: int, as_json: bool) -> None:
     """Bring the lab to --nodes compute hosts. What runs is left alone, what is broken is mended."""
     with display.progress() as progress:
         hear = display.phases(progress)
+        # Before an image is built, which takes minutes.
+        for problem in lab.preflight():
+            raise OperatorError(problem)
         state = lab.up(nodes, hear, images.lab_image(hear))
     rows = [{"name": host.name, "role": host.role, "address": host.address} for host in state.hosts]
     if as_json:

@@ -15,7 +15,7 @@ import pytest
 
 import lab
 from lab.__main__ import main
-from lab.checks import TOOLS, missing_tools
+from lab.checks import TOOLS, _no_squashfs, missing_tools
 from lab.lock import check_owner, claim, exclusive, release
 from lab.processes import supervisor_pid
 from lab.settings import borrow, give_back
@@ -146,3 +146,17 @@ def test_the_development_command_tells_bad_usage_from_no_lab(
     assert "1 to 64" in capsys.readouterr().err
     assert main(["status"]) == 1
     assert capsys.readouterr().out == "no lab is up\n"
+
+
+def test_a_kernel_without_squashfs_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = tmp_path / "filesystems"
+    known.write_text("nodev\tproc\n\text4\n\tsquashfs\n")
+    assert _no_squashfs(known) == []
+
+    def no_module(_arguments: list[str]) -> None:
+        raise LabError("modprobe: module not found")
+
+    monkeypatch.setattr("lab.checks.run", no_module)
+    known.write_text("\text4\n")
+    (problem,) = _no_squashfs(known)
+    assert problem.startswith("this kernel mounts no squashfs")
