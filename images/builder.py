@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,10 @@ from typing import Any
 from deploys.image import contents
 from images.mounts import remove
 from images.request import REPOSITORY, Request, inputs
-from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, read
+from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, problems, read
 from lab.apt import host_apt_options, host_mirrors
 from lab.plan import LOGIN_USER
-from lab.system import Progress, command_environment, last_line, write_whole
+from lab.system import SEARCH_PATH, Progress, command_environment, last_line, write_whole
 
 DEADLINE_SECONDS = 3600.0
 NEEDED_BYTES = 3_000_000_000
@@ -86,7 +87,11 @@ def _refuse_impossible(store: Path) -> None:
 @contextmanager
 def alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold the store's lock; the kernel frees it when this process ends."""
-    with (store / ".lock").open("a+") as lock:
+    try:
+        opened = (store / ".lock").open("a+")
+    except OSError as error:
+        raise ImageError(f"{store}: {error.strerror}; the store is of the user who built in it") from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -97,8 +102,10 @@ def alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
         lock.truncate()
         lock.write(f"process {os.getpid()} (image {what})")
         lock.flush()
-        yield
-        lock.truncate(0)
+        try:
+            yield
+        finally:
+            lock.truncate(0)
 
 
 def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Progress) -> Image:
@@ -120,6 +127,14 @@ def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Prog
         manifest = json.loads((directory / "image" / "manifest.json").read_text())
         final = store / str(manifest["name"])
         if final.exists():
+            there = _whole(final)
+            if there:
+                # What nodes boot is not replaced under them.
+                other = (
+                    "" if there.manifest == manifest else ", but its files differ from what was built now; it is kept"
+                )
+                progress("image", f"{there.name} is there already{other}")
+                return there
             remove(final)
         (directory / "image").chmod(0o755)
         (directory / "image").rename(final)
@@ -129,18 +144,28 @@ def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Prog
         remove(directory)
 
 
+def _whole(directory: Path) -> Image | None:
+    try:
+        image = read(directory)
+    except ImageError:
+        return None
+    return None if problems(image) else image
+
+
+def _environment() -> dict[str, str]:
+    """What reaches the build of this process's environment: how to get to the mirrors. The rest could change the image."""
+    kept = ("HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    passed = {name: value for name, value in os.environ.items() if name in kept or name.lower().endswith("_proxy")}
+    fixed = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    return {**passed, **fixed, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _construct(directory: Path, log: Path, progress: Progress) -> None:
     # The first command ends the build when this process ends, however it does; the second one's end takes all of the
     # build's processes and mounts along.
     arguments = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
     arguments += ["--pid", "--fork", "--kill-child", "--mount-proc"]
     arguments += [sys.executable, "-m", "images.construct", str(directory / "specification.json")]
-    environment = {
-        **command_environment(),
-        "PYTHONUNBUFFERED": "1",
-        "NO_COLOR": "1",
-        "DEBIAN_FRONTEND": "noninteractive",
-    }
     with log.open("w", encoding="utf-8") as stream:
         # Its own session: a Ctrl-C reaches this process alone, which then ends the build in its own way.
         process = subprocess.Popen(
@@ -149,7 +174,7 @@ def _construct(directory: Path, log: Path, progress: Progress) -> None:
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
-            env=environment,
+            env=_environment(),
             start_new_session=True,
         )
         try:
@@ -182,8 +207,9 @@ def _reason(log: Path, status: int) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     if "No space left on device" in text:
         return f"no space left on {log.parent}; free some, or set CLUSTER_CACHE"
-    errors = [line for line in text.splitlines() if line.startswith("E:")]
-    return errors[0] if errors else last_line(text) or f"exit status {status}"
+    # apt's and mmdebstrap's errors; pyinfra puts the host before them.
+    errors = re.findall(r"^(?:\s*\[[^\]]*\] )?(E: .*)$", text, re.MULTILINE)
+    return str(errors[0]) if errors else last_line(text) or f"exit status {status}"
 
 
 def _sources(request: Request) -> list[str]:
