@@ -130,9 +130,7 @@ def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Prog
             there = _whole(final)
             if there:
                 # What nodes boot is not replaced under them.
-                other = (
-                    "" if there.manifest == manifest else ", but its files differ from what was built now; it is kept"
-                )
+                other = "" if there.manifest == manifest else ", but has other bytes than this build; it is kept"
                 progress("image", f"{there.name} is there already{other}")
                 return there
             remove(final)
@@ -153,7 +151,7 @@ def _whole(directory: Path) -> Image | None:
 
 
 def _environment() -> dict[str, str]:
-    """What reaches the build of this process's environment: how to get to the mirrors. The rest could change the image."""
+    """What the build gets of this process's environment: the way to the mirrors. The rest could change the image."""
     kept = ("HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
     passed = {name: value for name, value in os.environ.items() if name in kept or name.lower().endswith("_proxy")}
     fixed = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "DEBIAN_FRONTEND": "noninteractive"}

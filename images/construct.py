@@ -36,6 +36,7 @@ class TooOldError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Build, or dress the tree of a build under way; the exit status of the first tool that failed."""
+    os.umask(0o022)
     specification = json.loads(Path(arguments[-1 if arguments[0] != "--dress" else 1]).read_text())
     try:
         if arguments[0] == "--dress":
@@ -43,7 +44,8 @@ def main(arguments: list[str]) -> int:
         else:
             _construct(specification)
     except subprocess.CalledProcessError as error:
-        print(f"E: {error.cmd[0]} ended with status {error.returncode}", flush=True)
+        program = "pyinfra" if "pyinfra" in error.cmd else Path(error.cmd[0]).name
+        print(f"E: {program} ended with status {error.returncode}", flush=True)
         return 1
     except TooOldError as error:
         print(f"E: {error}; name another suite in deploys/image/contents.py", flush=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.compute_base.shared import PACKAGES
+from deploys.compute_base.system import limits_file
 from deploys.image import contents
 from deploys.image.roles import ROLES
 
@@ -67,6 +68,7 @@ def inputs(request: Request) -> dict[str, Any]:
         "kernel_suite": kernel.suite,
         "packages": sorted({*contents.BASE_PACKAGES, *contents.BOOT_PACKAGES, *PACKAGES}),
         "roles": [name for name, _ in ROLES],
+        "limits": limits_file().sha256,
         "pyinfra": version("pyinfra"),
         "sources": digest_of_sources(REPOSITORY, _SOURCES),
     }

@@ -107,4 +107,5 @@ def problems(image: Image, *, hashes: bool = True) -> list[str]:
             found.append(f"{name} has {path.stat().st_size} bytes, the manifest says {entry['bytes']}")
         elif hashes and file_entry(path)["sha256"] != entry["sha256"]:
             found.append(f"{name} has another content than the manifest says (sha256 differs)")
-    return found
+    strangers = sorted({path.name for path in image.directory.iterdir()} - {*FILES, MANIFEST})
+    return [*found, *(f"{name} does not belong to it" for name in strangers)]

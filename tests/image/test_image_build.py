@@ -24,7 +24,7 @@ from images import clean, store
 from images.mounts import mounted_below
 from images.request import Request
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image
-from lab.apt import host_apt_options
+from lab.apt import host_apt_options, host_mirrors
 from lab.plan import LOGIN_USER
 
 pytestmark = pytest.mark.lab
@@ -150,7 +150,7 @@ def test_nothing_of_this_machine_is_in_the_image(tree: Path) -> None:
     assert {path.name for path in (tree / "etc/apt/apt.conf.d").iterdir()} == {"01autoremove", "70debconf"}
     assert list((tree / "usr/local/share/ca-certificates").glob("*")) == []
     words = {option.split('"')[1] for option in host_apt_options() if option.count('"') == 2}
-    words |= {line.split()[1] for line in images.builder.host_mirrors(contents.SUITE)}
+    words |= {line.split()[1] for line in host_mirrors(contents.SUITE)}
     # Words that are in every Debian, such as true, say nothing of a machine.
     words = {word for word in words if "://" in word and "debian.org" not in word}
     for path in (tree / "etc").rglob("*"):

@@ -77,6 +77,12 @@ def test_verification_names_the_file_and_what_is_wrong_with_it(made: Made) -> No
     ]
 
 
+def test_a_file_that_the_manifest_does_not_name_is_told(made: Made) -> None:
+    image = made("none-a")
+    (image.directory / "core").touch()
+    assert problems(image) == ["core does not belong to it"]
+
+
 def test_what_a_node_boots_and_the_newest_of_a_variant_stay(made: Made) -> None:
     for name, age in (("none-1", 30), ("none-2", 20), ("none-3", 10), ("amd-1", 15), ("amd-2", 5)):
         made(name, age=age)
