@@ -31,6 +31,7 @@ from lab.system import SEARCH_PATH, Progress, command_environment, last_line, wr
 
 DEADLINE_SECONDS = 3600.0
 NEEDED_BYTES = 3_000_000_000
+FULL_BYTES = 1_000_000
 POLL_SECONDS = 0.2
 # The tool, and the Debian package that has it.
 TOOLS = (
@@ -62,7 +63,10 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
         for left in store.glob(f"{BUILD_PREFIX}*"):
             progress("image", "removing what an interrupted build left")
             remove(left)
-        return _build(request, wanted, store, progress)
+        try:
+            return _build(request, wanted, store, progress)
+        except OSError as error:
+            raise ImageError(f"{error.filename or store}: {error.strerror}; nothing was built") from None
 
 
 def _refuse_impossible(store: Path) -> None:
@@ -135,11 +139,22 @@ def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Prog
                 return there
             remove(final)
         (directory / "image").chmod(0o755)
+        for path in (*(directory / "image").iterdir(), directory / "image"):
+            _settle(path)
         (directory / "image").rename(final)
-        os.sync()
+        _settle(store)
         return read(final)
     finally:
         remove(directory)
+
+
+def _settle(path: Path) -> None:
+    """Return when a file or a directory is on the disk: an image that has its name is whole after a power loss too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _whole(directory: Path) -> Image | None:
@@ -176,17 +191,21 @@ def _construct(directory: Path, log: Path, progress: Progress) -> None:
             start_new_session=True,
         )
         try:
-            _follow(process, directory / "events", log, progress)
+            least_free = _follow(process, directory / "events", log, progress)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
     if process.returncode != 0:
+        # apt looks before it downloads; whoever does not look fails when nothing is left.
+        if least_free < FULL_BYTES or "enough free space" in log.read_text(errors="replace"):
+            raise ImageError(f"image: no space left on {log.parent} while building; free some or set CLUSTER_CACHE")
         raise ImageError(f"image: {_reason(log, process.returncode)}; see {log}")
 
 
-def _follow(process: subprocess.Popen[bytes], events: Path, log: Path, progress: Progress) -> None:
-    deadline, told = time.monotonic() + DEADLINE_SECONDS, 0
+def _follow(process: subprocess.Popen[bytes], events: Path, log: Path, progress: Progress) -> int:
+    """Tell of the phases until the process ends; returns the least bytes that were free on the disk meanwhile."""
+    deadline, told, least_free = time.monotonic() + DEADLINE_SECONDS, 0, sys.maxsize
     while True:
         ended = process.poll() is not None
         lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
@@ -194,8 +213,10 @@ def _follow(process: subprocess.Popen[bytes], events: Path, log: Path, progress:
             phase, detail = json.loads(line)
             progress(phase, detail)
         told = len(lines)
+        # What could not be written cannot be found in the log either, when that is on the same disk.
+        least_free = min(least_free, shutil.disk_usage(log.parent).free)
         if ended:
-            return
+            return least_free
         if time.monotonic() > deadline:
             raise ImageError(f"image: not built after {DEADLINE_SECONDS:g} s; see {log}")
         time.sleep(POLL_SECONDS)
@@ -203,8 +224,6 @@ def _follow(process: subprocess.Popen[bytes], events: Path, log: Path, progress:
 
 def _reason(log: Path, status: int) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
-    if "No space left on device" in text:
-        return f"no space left on {log.parent}; free some, or set CLUSTER_CACHE"
     # apt's and mmdebstrap's errors; pyinfra puts the host before them.
     errors = re.findall(r"^(?:\s*\[[^\]]*\] )?(E: .*)$", text, re.MULTILINE)
     return str(errors[0]) if errors else last_line(text) or f"exit status {status}"

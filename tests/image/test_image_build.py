@@ -253,7 +253,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_done(
     try:
         with pytest.raises(images.ImageError) as refused:
             images.build(REQUEST, small, quiet)
-        assert str(refused.value).startswith(f"image: no space left on {small}; free some")
+        assert str(refused.value).startswith(f"image: no space left on {small} while building; free some")
         assert "\n" not in str(refused.value)
         assert store.images(small) == []
         assert list(small.glob(f"{BUILD_PREFIX}*")) == []
