@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import click
 
 from cli import clusters, display, measuring, planning
 from cli.errors import COULD_NOT_TELL, HOLDS, OperatorError
+from cli.measuring import Measured
 from hardware.model import Node
-from hardware.planner import collectives, explain, plot, points, proofs, rates
+from hardware.planner import explain, plot, points, proofs, rates
 from hardware.planner.calibration import Calibration
 from hardware.planner.catalogue import ACCELERATORS
-from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
 from hardware.planner.explain import Finding
-from hardware.planner.placement import Hardware, hardware_of, link_name, link_path, peer_path
-from hardware.planner.points import Point, Run
+from hardware.planner.placement import Hardware, hardware_of
+from hardware.planner.points import Run
 from hardware.planner.proofs import Proof
 from hardware.planner.rates import Device, Rates
 
@@ -51,13 +52,15 @@ def command(
     hardware, engine = _where(name, accelerator)
     device = hardware.device
     where = str(run) if run is not None else f"{name}'s service"
-    points_found, sharing = (_read(run).points, {}) if run is not None else _live(name, hardware)
+    live = () if run is not None else _live(name, hardware)
+    points_found = _read(run).points if run is not None else tuple(one.point for one in live)
+    sharing = {one.point: one.sharing for one in live}
     try:
         calibration = planning.load_calibration(file, device.name, engine)
         chosen = [point for point in points_found if only in point.name]
         if not chosen:
             raise OperatorError(f"{where}: no points" + (f" with {only!r} in their names" if only else ""))
-        known = paths(hardware, calibration)
+        known = measuring.paths(hardware, calibration)
         curves = calibration.curves if calibration else ()
         found = []
         for point in chosen:
@@ -67,6 +70,12 @@ def command(
     except PlanError as error:
         raise OperatorError(f"{where}: {error}") from None
     proved = proofs.prove(found)
+    if live and calibration is not None:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        calibration = calibration.with_outcomes(measuring.compare(live, calibration, hardware, when))
+        if file is None:
+            planning.keep_calibration(calibration, planning.calibration_path(device.name, engine))
+    past = calibration.past_error() if calibration else None
     if picture is not None:
         _draw(picture, found, device, rates.rates(device, calibration, found[0].point.model.dtype, "likely"), where)
     if as_json:
@@ -75,11 +84,14 @@ def command(
                 "run": where,
                 "device": device.name,
                 "findings": [_plain(finding) for finding in found],
+                "past_error": asdict(past) if past else None,
                 "proofs": [{**asdict(proof), "held": proof.held} for proof in proved],
             }
         )
     else:
         _show(found, calibration, proved)
+        if past:
+            display.results().print(f"predictions so far on this hardware: {past.sentence()}", markup=False)
     sys.exit(HOLDS if found else COULD_NOT_TELL)
 
 
@@ -94,19 +106,19 @@ def _read(run: Path) -> Run:
         raise OperatorError(str(error)) from None
 
 
-def _live(name: str, hardware: Hardware) -> tuple[tuple[Point, ...], dict[Point, int]]:
-    """Points of the running service, and how many engines shared a machine for each."""
+def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
+    """Points of the running service that differ in the batch, and two that differ in the context: counter-tests."""
     cluster = clusters.load(name)
     if not measuring.serves(cluster):
         raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
     replicas = cluster.control.settings.serving.replicas
     with display.progress() as progress:
         progress.phase("timing steps of the running service")
-        measured = measuring.steps(cluster, [1, replicas * 4, replicas * 8])
+        short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
+        loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
+        measured = measuring.steps(cluster, loads)
     found = planning.declared(name)
-    pairs = measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas)
-    sharing = {point: engines if hardware.one_machine else 1 for point, engines in pairs}
-    return tuple(point for point, _ in pairs), sharing
+    return tuple(measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas))
 
 
 def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
@@ -124,14 +136,6 @@ def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
     node = Node("node", "compute", "any", "any", accelerators=(wanted[0],))
     kind = replace(found.cluster, compute=(node,), links=())
     return replace(hardware, device=rates.device_of(node, wanted[0]), links=()), planning.engine_version(kind)
-
-
-def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link]:
-    """Paths by the names that points give: the profile's links, between cards of a node, and what was measured."""
-    found = {link_name(link): link_path(link, "likely") for link in hardware.links}
-    if hardware.device.peer_bytes_per_second is not None:
-        found["peer"] = peer_path(hardware, calibration, "likely")
-    return found | collectives.measured_paths(calibration.curves if calibration else ())
 
 
 def _draw(picture: Path, found: list[Finding], device: Device, reached: Rates, where: str) -> None:
@@ -176,6 +180,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "limit": finding.limit,
         "limit_share": finding.timing.binding[1],
         "ideal_seconds": finding.ideal_seconds,
+        "ideal_source": finding.ideal_source,
         "distance": finding.distance,
         "unexplained_seconds": finding.unexplained_seconds,
         "intensity_flops_per_byte": finding.intensity_flops_per_byte,
