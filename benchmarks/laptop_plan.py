@@ -195,7 +195,8 @@ def compare(result: dict[str, Any]) -> None:
             }
             rows.append(row)
             if abs(row["error"]) > AIM:
-                result["misses"].append(f"{printed} of {row['users']} users: predicted {row['error']:+.0%} of measured")
+                side = f"{abs(row['error']):.0%} {'above' if row['error'] > 0 else 'below'} what was measured"
+                result["misses"].append(f"{printed} of {row['users']} users: predicted {side}")
     result["comparisons"] = rows
     result["median_error"] = statistics.median(abs(row["error"]) for row in rows) if rows else None
     result["inside"] = sum(row["inside"] for row in rows)
