@@ -35,6 +35,8 @@ DEVICE_SECONDS = 180
 COLLECTIVE_SECONDS = 240
 # Above the port blocks of RAY_PORTS, below what Linux hands out to clients.
 MEETING_PORT = 29400
+# Load for each processor above which a measurement is not the hardware's.
+BUSY = 0.3
 # Words of a prompt when its length does not matter, and of one whose length is to be felt.
 SHORT_WORDS, LONG_WORDS = 64, 256
 _REMOTE = REPOSITORY / "facts" / "remote"

@@ -19,9 +19,6 @@ from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.errors import PlanError
 from hardware.planner.placement import Hardware, hardware_of, link_name
 
-# Load for each processor above which a measurement is not the hardware's.
-_BUSY = 0.3
-
 
 @click.command("calibrate")
 @click.option("--no-service", is_flag=True, help="Leave out the running service; measure the hardware only.")
@@ -83,7 +80,7 @@ def _hardware(
     measured = measuring.device(hosts)
     for host, records in measured.items():
         for record in records:
-            if record.get("name") == "load" and record["average"] > _BUSY * record["processors"]:
+            if record.get("name") == "load" and record["average"] > measuring.BUSY * record["processors"]:
                 load = f"load {record['average']:.1f} on {record['processors']} processors"
                 said = f"{host} had other work ({load}): rates are too low; run it again when the host is idle"
                 display.words().print(said, style="yellow", markup=False)

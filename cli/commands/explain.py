@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -112,6 +113,10 @@ def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
     if not measuring.serves(cluster):
         raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
     replicas = cluster.control.settings.serving.replicas
+    average = os.getloadavg()[0]
+    if hardware.one_machine and average > measuring.BUSY * len(os.sched_getaffinity(0)):
+        said = f"this machine has other work (load {average:.1f}): what it takes away is not explained"
+        display.words().print(said, style="yellow", markup=False)
     with display.progress() as progress:
         progress.phase("timing steps of the running service")
         short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
@@ -157,14 +162,21 @@ def _show(found: list[Finding], calibration: Calibration | None, proved: tuple[P
             for part in sorted(finding.timing.parts, key=lambda part: -part.seconds)
         )
         console.print(f"  split: {shares}", markup=False)
+        console.print("  if that is right, then with", markup=False)
         for test in finding.tests:
-            console.print(f"  {test.name}: {test.seconds * 1e3:.2f} ms ({test.change:+.0%}); {test.how}", markup=False)
+            console.print(
+                f"    {test.name}: {test.seconds * 1e3:.2f} ms ({test.change:+.0%}); {test.how}", markup=False
+            )
+    if proved:
+        console.print("counter-tests that this run has made:")
     for proof in proved:
         said = "as predicted" if proof.held else "NOT as predicted"
         factors = f"predicted x {proof.predicted_factor:.2f}, measured x {proof.measured_factor:.2f}"
-        console.print(f"{proof.start}; {proof.what}: {factors}: {said}", markup=False)
+        console.print(f"  {proof.start}; {proof.what}: {factors}: {said}", markup=False)
     if proved:
         console.print(f"{sum(proof.held for proof in proved)} of {len(proved)} changes were as predicted", markup=False)
+    if not all(proof.held for proof in proved):
+        console.print("what moved otherwise is not explained: calibrate when nothing else runs, then explain again")
     limits: dict[str, int] = {}
     for finding in found:
         limits[finding.limit] = limits.get(finding.limit, 0) + 1

@@ -22,6 +22,7 @@ from hardware.planner.timing import Limit, Part, Timing, stage_timing
 
 # A share of the measured time below which a remainder is the noise of measuring.
 NOISE = 0.10
+HALF_PROCESSOR = "keep the processor at half its clock (cpupower frequency-set)"
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ class Finding:
             f"would take by {self.ideal_source}"
         )
         rest = self.unexplained_seconds / self.point.seconds
-        if abs(rest) > NOISE:
-            said += f"; {rest:+.0%} is not explained by the calibration"
+        if rest > NOISE:
+            said += f"; {rest:.0%} of it is not explained by the calibration"
+        elif rest < -NOISE:
+            said += f"; the calibration expects {-rest:.0%} more time than that"
         return said
 
 
@@ -144,7 +147,8 @@ def _tests(
         attention_flops_per_second=rates.attention_flops_per_second / 2,
         kernel_seconds=rates.kernel_seconds * 2,
     )
-    add("half the core clock", "lock the cores' clock at half (nvidia-smi -lgc, amd-smi set)", with_rates(slower))
+    clock = "lock the cores' clock at half (nvidia-smi -lgc, amd-smi set)" if beside else HALF_PROCESSOR
+    add("half the core clock", clock, with_rates(slower))
     if beside:
         busier = replace(
             rates,
@@ -153,7 +157,7 @@ def _tests(
             launch_seconds=rates.launch_seconds * 2,
             step_seconds=rates.step_seconds * 2,
         )
-        add("half the host", "keep the processor at half its clock (cpupower frequency-set)", with_rates(busier))
+        add("half the host", HALF_PROCESSOR, with_rates(busier))
     if groups:
         capped = {name: replace(path, bytes_per_second=path.bytes_per_second / 2) for name, path in groups.items()}
         late = {name: replace(path, latency_seconds=path.latency_seconds + 1e-4) for name, path in groups.items()}
