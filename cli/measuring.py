@@ -122,7 +122,9 @@ def points_of(
     for entry in measured:
         engines = min(replicas, int(entry["users"]))
         step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
-        point = Point(model.name, served, sharding, options, step, path, float(entry["seconds"]))
+        # Several engines on one machine: what is timed is one of them, and two numbers of them are two things.
+        beside = f", one of {engines} engines" if hardware.one_machine and engines > 1 else ""
+        point = Point(model.name + beside, served, sharding, options, step, path, float(entry["seconds"]))
         result.append(Measured(point, engines if hardware.one_machine else 1))
     return result
 
@@ -136,8 +138,7 @@ def compare(
         reached = rates.rates(hardware.device, calibration, one.point.model.dtype, "likely").shared_by(one.sharing)
         beside = hardware.device.runtime_kind != "cpu"
         predicted = fit.predict_point(one.point, reached, known, calibration.curves, host_beside=beside)
-        engines = f", {one.sharing} engines" if one.sharing > 1 else ""
-        found.append(Outcome(one.point.name + engines, predicted, one.point.seconds, when=when))
+        found.append(Outcome(one.point.name, predicted, one.point.seconds, when=when))
     return tuple(found)
 
 
@@ -175,7 +176,9 @@ def _run(host: Host, order: Mapping[str, Any], seconds: float) -> list[dict[str,
         raise OperatorError(f"{host.name}: not measured within {seconds:.0f} s; is it busy?") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        if "out of memory" in done.stderr.lower():
+        if done.returncode == 255 and "ssh_user" in host.data:
+            said = f"cannot log in: {said}; see `cluster doctor`"
+        elif "out of memory" in done.stderr.lower():
             said += "; a running engine has the memory: --no-hardware times it alone, with --no-service before `up`"
         elif "No such file" in done.stderr or done.returncode == 127:
             said = f"no runtime at {python}; `cluster up` builds it"
