@@ -70,7 +70,7 @@ def point_paths(point: Point, paths: Mapping[str, Path]) -> dict[str, Path]:
     if point.path not in paths:
         known = ", ".join(paths) or "none"
         raise PlanError(
-            f"{point.name}: path {point.path!r} was not measured; known are {known}; give a calibration that has it, or "
+            f"{point.name}: path {point.path!r} was not measured; known are {known}; give a calibration that has it or "
             "leave such points out"
         )
     path = paths[point.path]
