@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--users", nargs="+", type=int, default=[1, 4, 8, 16])
     parser.add_argument("--prompt", type=int, default=128, help="tokens of every prompt")
     parser.add_argument("--output", type=int, default=64, help="tokens of every answer")
-    parser.add_argument("--requests", type=int, default=3, help="of each user; the first does not count")
+    parser.add_argument("--requests", type=int, default=4, help="of each user; the first does not count")
     options = parser.parse_args(arguments)
     head = laptop.nodes()[0]
     try:
@@ -57,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise BenchmarkError(
                 f"--requests {options.requests}: the first of each user does not count; give 2 or more"
             )
+        if max(options.users) > head.serving.replicas * head.serving.engine.get("max_num_seqs", 1):
+            raise BenchmarkError(f"--users {max(options.users)}: more than the engines take; queues are not measured")
         if not laptop.ask(head):
             raise BenchmarkError(f"{head.endpoint}: no right answer; bring the laptop cluster up first")
         path = common.result_path("laptop_plan")
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         result["measured"] = [asyncio.run(measure(head, users, options, result)) for users in options.users]
         compare(result)
         common.write_results(path, result, report(result))
-    except (BenchmarkError, httpx.HTTPError) as error:
+    except BenchmarkError as error:
         print(f"laptop_plan: {error}", file=sys.stderr)
         return 2
     print(report(result))
@@ -118,13 +120,16 @@ async def measure(head: Settings, users: int, options: argparse.Namespace, resul
     expected = next(entry for entry in result["predicted"] if entry["concurrency"] == users)
     whole = users * options.output / expected["tokens_per_second"]["likely"]
     before = common.load_average()
-    async with load.client(users) as session:
-        asked = [
-            user(session, head, options, seed=1000 * users + index, wait=whole * index / users)
-            for index in range(users)
-        ]
-        each = await asyncio.gather(*asked)
-    counted = [request for requests in each for request in requests[1:]]
+    each: list[list[Request]] = [[] for _ in range(users)]
+    try:
+        async with load.client(users) as session, asyncio.TaskGroup() as group:
+            for index, mine in enumerate(each):
+                wait = whole * index / users
+                group.create_task(user(session, head, options, mine, each, seed=1000 * users + index, wait=wait))
+    except* (BenchmarkError, httpx.HTTPError, TimeoutError) as several:
+        first = several.exceptions[0]
+        raise BenchmarkError(f"load of {users} users: {type(first).__name__} {first}") from None
+    counted = [request for requests in each for request in requests[1 : options.requests]]
     mean = statistics.mean(request.whole for request in counted)
     gaps = [(request.whole - request.ttft) / (request.tokens - 1) for request in counted]
     return {
@@ -139,16 +144,24 @@ async def measure(head: Settings, users: int, options: argparse.Namespace, resul
 
 
 async def user(
-    session: httpx.AsyncClient, head: Settings, options: argparse.Namespace, *, seed: int, wait: float
-) -> list[Request]:
-    """One user's requests, one after the other, each with a prompt of tokens drawn anew: none is cached."""
+    session: httpx.AsyncClient,
+    head: Settings,
+    options: argparse.Namespace,
+    mine: list[Request],
+    every: list[list[Request]],
+    *,
+    seed: int,
+    wait: float,
+) -> None:
+    """One user's requests, one after the other, until every user has enough: nobody's are counted in a thinner load.
+
+    Each prompt is of tokens drawn anew, so that none is cached.
+    """
     draw = random.Random(seed)  # noqa: S311 (load, not secrets)
     await asyncio.sleep(wait)
-    found = []
-    for _ in range(options.requests):
+    while min(len(requests) for requests in every) < options.requests:
         prompt = [draw.randrange(1000, 40000) for _ in range(options.prompt)]
-        found.append(await ask(session, head, prompt, options.output))
-    return found
+        mine.append(await ask(session, head, prompt, options.output))
 
 
 async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], output: int) -> Request:

@@ -38,7 +38,7 @@ MEETING_PORT = 29400
 # Load for each processor above which a measurement is not the hardware's.
 BUSY = 0.3
 # Words of a prompt when its length does not matter, and of one whose length is to be felt.
-SHORT_WORDS, LONG_WORDS = 64, 256
+SHORT_WORDS, PROMPT_WORDS, LONG_WORDS = 64, 128, 256
 _REMOTE = REPOSITORY / "facts" / "remote"
 
 
@@ -66,8 +66,10 @@ def collectives(hosts: Sequence[Host], path: str) -> list[dict[str, Any]]:
     return _all(orders, COLLECTIVE_SECONDS)[0]
 
 
-def steps(cluster: ClusterInventory, loads: Sequence[tuple[int, int]], rounds: int = 3) -> list[Mapping[str, Any]]:
-    """Decode steps of the running service under loads of (users, words of their prompts).
+def steps(
+    cluster: ClusterInventory, loads: Sequence[tuple[int, int]], prompts: Sequence[int] = (), rounds: int = 3
+) -> list[Mapping[str, Any]]:
+    """Decode steps of the running service under loads of (users, words of their prompts), then prompts of one user.
 
     Asked from here or, where the API cannot be reached, on the control node.
     """
@@ -77,6 +79,7 @@ def steps(cluster: ClusterInventory, loads: Sequence[tuple[int, int]], rounds: i
         "key": api.api_key(cluster) or "",
         "model": settings.model.name,
         "loads": [list(load) for load in loads],
+        "prompts": list(prompts),
         "short": 8,
         "long": 40,
         "rounds": rounds,
@@ -121,7 +124,8 @@ def points_of(
     result = []
     for entry in measured:
         engines = min(replicas, int(entry["users"]))
-        step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
+        each, prefill = max(1, round(int(entry["users"]) / engines)), bool(entry.get("prefill"))
+        step = Step(each, float(entry["context_tokens"]), prefill=prefill)
         # Several engines on one machine: what is timed is one of them, and two numbers of them are two things.
         beside = f", one of {engines} engines" if hardware.one_machine and engines > 1 else ""
         point = Point(model.name + beside, served, sharding, options, step, path, float(entry["seconds"]))

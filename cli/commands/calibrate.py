@@ -27,11 +27,11 @@ from hardware.planner.placement import Hardware, hardware_of, link_name
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON.")
 @click.pass_obj
 def command(name: str, no_service: bool, no_hardware: bool, target: Path | None, as_json: bool) -> None:
-    """Measure memory, matrices and collectives on the hosts, and decode steps of the service if one runs.
+    """Measure memory, matrices and collectives on the hosts, and steps of the service if one runs.
 
-    The engine's overheads are fitted to the step of one user alone; steps of more users are predicted first and
-    compared, so the calibration knows its own error. What the last calibration predicted is compared too, and the
-    errors so far are kept. Takes about five minutes and changes nothing on the hosts.
+    The engine's overheads are fitted to one user's step and prompt; steps of more users and a longer prompt are
+    predicted first and compared, so the calibration knows its own error. What the last calibration predicted is
+    compared too, and the errors so far are kept. Takes about five minutes and changes nothing on the hosts.
 
     A running engine has its accelerator's memory: there, --no-service before `up`, --no-hardware after it.
     """
@@ -101,23 +101,28 @@ def _hardware(
 def _service(
     cluster: ClusterInventory, hardware: Hardware, found: Declared, made: Calibration, kept: Calibration | None
 ) -> Calibration:
-    """Fit the overheads to one user's step, then predict steps of more users and note how that went.
+    """Fit the overheads to one user's step and prompt, then predict more users and a longer prompt, and compare.
 
     What the kept calibration says of the same steps was predicted before too, and is noted as well.
     """
     replicas = cluster.control.settings.serving.replicas
     loads = [(users, measuring.SHORT_WORDS) for users in (1, *(replicas * each for each in (2, 4, 8)))]
-    measured = measuring.steps(cluster, loads)
+    measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, measuring.LONG_WORDS))
     model = planning.load_model(found.model_name)
-    alone, *more = measuring.points_of(measured, model, found, hardware, replicas)
+    alone, *more, prompt, longer = measuring.points_of(measured, model, found, hardware, replicas)
+    more.append(longer)
     precision = alone.point.model.dtype
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    before = measuring.compare([alone, *more], kept, hardware, when) if kept and kept.step_seconds is not None else ()
+    before = (
+        measuring.compare([alone, prompt, *more], kept, hardware, when)
+        if kept and kept.step_seconds is not None
+        else ()
+    )
     prior = rates.rates(hardware.device, made, precision, "likely")
     held = microbenchmarks.measured_names(made, precision)
     beside = hardware.device.runtime_kind != "cpu"
     known = measuring.paths(hardware, made)
-    fitted = fit.fit([alone.point], prior, held, known, made.curves, host_beside=beside)
+    fitted = fit.fit([alone.point, prompt.point], prior, held, known, made.curves, host_beside=beside)
     result = fit.calibrated(replace(made, outcomes=(*_history(kept), *before)), fitted, precision)
     return result.with_outcomes(measuring.compare(more, result, hardware, when))
 

@@ -1,8 +1,8 @@
-"""Time decode steps of a running service over its API. The order comes as JSON on standard input, one answer goes out.
+"""Time steps of a running service over its API. The order comes as JSON on standard input, one answer goes out.
 
-Order: {"url", "key", "model", "loads": [[users, words of the prompt], ...], "short", "long", "rounds", "seconds"}. A
-step's time is the difference of two rounds that differ only in how many tokens they ask for, so queue, prefill and
-network cancel out.
+Order: {"url", "key", "model", "loads": [[users, words of the prompt], ...], "prompts": [words, ...], "short", "long",
+"rounds", "seconds"}. A decode step's time is the difference of two rounds that differ only in how many tokens they ask
+for, so queue, prefill and network cancel out. A prompt's time is that of a request for one token, with all of them.
 Only the standard library: it runs on the control node, or wherever the API can be reached.
 """
 
@@ -59,7 +59,7 @@ def timed(order: dict[str, Any], users: int, words: int, tokens: int, start: int
 
 
 def main() -> dict[str, Any]:
-    """A list of points: users, context tokens and seconds of a step."""
+    """A list of points, decodes before prefills: users, context tokens and seconds of a step."""
     order = json.load(sys.stdin)
     number, points = 0, []
     for users, words in order["loads"]:
@@ -72,6 +72,15 @@ def main() -> dict[str, Any]:
             times.append((long - short) / (order["long"] - order["short"]))
         middle = prompt + (order["short"] + order["long"]) / 2
         points.append({"users": users, "context_tokens": middle, "seconds": statistics.median(times)})
+    for words in order["prompts"]:
+        times = []
+        for _ in range(order["rounds"]):
+            seconds, prompt = timed(order, 1, words, 1, number)
+            number += 1
+            times.append(seconds)
+        points.append(
+            {"users": 1, "context_tokens": float(prompt), "seconds": statistics.median(times), "prefill": True}
+        )
     return {"points": points}
 
 

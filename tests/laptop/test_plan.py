@@ -36,8 +36,9 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
 
     made = read(laptop, "calibrate")
     honest = [outcome for outcome in made["outcomes"] if not outcome["fitted"]]
-    (fitted,) = [outcome for outcome in made["outcomes"] if outcome["fitted"]]
-    assert len(honest) == 3
+    alone_fitted, prompt = [outcome for outcome in made["outcomes"] if outcome["fitted"]]
+    assert len(honest) == 4
+    assert "prefill" in prompt["what"]
     assert made["memory_bytes_per_second"] > 1e9
     for outcome in made["outcomes"]:
         assert 1 / FACTOR < outcome["measured"] / outcome["predicted"] < FACTOR, outcome
@@ -45,11 +46,11 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     # The plan has that calibration: it says so, with its error, and one user's token takes about what was measured.
     planned = read(laptop, "plan", "--prompt", "64", "--output", "40", "--concurrency", "1")
     assert planned["calibrated"]
-    assert planned["past_error"]["comparisons"] == 3
+    assert planned["past_error"]["comparisons"] == 4
     (both,) = [entry for entry in planned["placements"] if entry["name"] == planned["recommended"]]
     (alone,) = both["predictions"]
     assert alone["itl_seconds"]["low"] <= alone["itl_seconds"]["likely"] <= alone["itl_seconds"]["high"]
-    assert alone["itl_seconds"]["likely"] == pytest.approx(fitted["predicted"], rel=0.1)
+    assert alone["itl_seconds"]["likely"] == pytest.approx(alone_fitted["predicted"], rel=0.1)
 
     # The explanation names a limit for each point, splits the time, and holds its counter-tests against the run.
     picture = tmp_path / "explained.svg"
@@ -64,5 +65,5 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     assert changed == {"sequences", "tokens"}, found["proofs"]
     drawn = ElementTree.fromstring(picture.read_text())  # noqa: S314 (our own picture)
     assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 4
-    assert found["past_error"]["comparisons"] == 7
-    assert read(laptop, "plan")["past_error"]["comparisons"] == 7
+    assert found["past_error"]["comparisons"] == 8
+    assert read(laptop, "plan")["past_error"]["comparisons"] == 8

@@ -241,8 +241,15 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, loads: [
-            {"users": count, "context_tokens": 36.0 + words, "seconds": 0.105 + 0.01 * count} for count, words in loads
+        lambda cluster, loads, prompts: [
+            *(
+                {"users": count, "context_tokens": 36.0 + words, "seconds": 0.105 + 0.01 * count}
+                for count, words in loads
+            ),
+            *(
+                {"users": 1, "context_tokens": 5.0 + words, "seconds": 0.04 + 0.002 * words, "prefill": True}
+                for words in prompts
+            ),
         ],
     )
     status, out, err = typed("calibrate")
@@ -252,13 +259,15 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     found = planning.declared("laptop")
     kept = planning.load_calibration(None, "processor of this machine", found.engine_version)
     assert kept is not None
-    assert [outcome.fitted for outcome in kept.outcomes] == [True, False, False, False]
+    assert [outcome.fitted for outcome in kept.outcomes] == [True, True, False, False, False, False]
     assert kept.outcomes[0].ratio == pytest.approx(1.0, abs=0.1)
+    assert kept.outcomes[1].what.endswith("prefill of 1 x 133 tokens")
+    assert kept.outcomes[1].ratio == pytest.approx(1.0, abs=0.1)
     status, out, _ = typed("plan", "--prompt", "64", "--output", "64")
     assert status == 0
-    assert "compared with 3 measurements only" in out
+    assert "compared with 4 measurements only" in out
     assert "predictions so far on this hardware: median error" in out
-    assert "in 3 comparisons" in out
+    assert "in 4 comparisons" in out
 
     # The next calibration compares what the first one predicted, and forgets nothing.
     status, out, _ = typed("calibrate", "--no-hardware")
@@ -266,13 +275,13 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     assert "predictions so far: median error" in out
     kept = planning.load_calibration(None, "processor of this machine", found.engine_version)
     assert kept is not None
-    assert [outcome.fitted for outcome in kept.outcomes].count(False) == 3 + 4 + 3
+    assert [outcome.fitted for outcome in kept.outcomes].count(False) == 4 + 6 + 4
     # So does an explanation of the running service.
     status, out, _ = typed("explain", "--json")
     assert status == 0
-    assert json.loads(out)["past_error"]["comparisons"] == 14
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 4
     status, out, _ = typed("plan", "--prompt", "64", "--output", "64", "--json")
-    assert json.loads(out)["past_error"]["comparisons"] == 14
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 4
     assert json.loads(out)["interval_source"].startswith("calibrated: measured over predicted was")
 
 
