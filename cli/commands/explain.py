@@ -108,7 +108,7 @@ def _read(run: Path) -> Run:
 
 
 def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
-    """Points of the running service that differ in the batch, and two that differ in the context: counter-tests."""
+    """Points of the running service: pairs that differ in the batch, the context or the prompt are counter-tests."""
     cluster = clusters.load(name)
     if not measuring.serves(cluster):
         raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
@@ -121,7 +121,7 @@ def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
         progress.phase("timing steps of the running service")
         short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
         loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
-        measured = measuring.steps(cluster, loads)
+        measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, long))
     found = planning.declared(name)
     return tuple(measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas))
 

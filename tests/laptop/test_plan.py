@@ -55,7 +55,7 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     # The explanation names a limit for each point, splits the time, and holds its counter-tests against the run.
     picture = tmp_path / "explained.svg"
     found = read(laptop, "explain", "--plot", str(picture))
-    assert len(found["findings"]) == 4
+    assert len(found["findings"]) == 6
     for finding in found["findings"]:
         assert finding["limit"] in get_args(Limit)
         assert finding["distance"] > 1
@@ -64,6 +64,6 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     changed = {proof["what"].split(" ")[1] for proof in found["proofs"]}
     assert changed == {"sequences", "tokens"}, found["proofs"]
     drawn = ElementTree.fromstring(picture.read_text())  # noqa: S314 (our own picture)
-    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 4
-    assert found["past_error"]["comparisons"] == 8
-    assert read(laptop, "plan")["past_error"]["comparisons"] == 8
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 6
+    assert found["past_error"]["comparisons"] == 10
+    assert read(laptop, "plan")["past_error"]["comparisons"] == 10

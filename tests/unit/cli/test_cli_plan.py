@@ -279,9 +279,9 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     # So does an explanation of the running service.
     status, out, _ = typed("explain", "--json")
     assert status == 0
-    assert json.loads(out)["past_error"]["comparisons"] == 14 + 4
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 6
     status, out, _ = typed("plan", "--prompt", "64", "--output", "64", "--json")
-    assert json.loads(out)["past_error"]["comparisons"] == 14 + 4
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 6
     assert json.loads(out)["interval_source"].startswith("calibrated: measured over predicted was")
 
 
@@ -323,7 +323,7 @@ def test_a_live_service_is_explained(typed: Typed, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, loads: [
+        lambda cluster, loads, prompts: [
             {"users": count, "context_tokens": 36.0 + words, "seconds": 0.1 + 0.01 * count} for count, words in loads
         ],
     )
