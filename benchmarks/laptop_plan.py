@@ -209,7 +209,7 @@ def compare(result: dict[str, Any]) -> None:
             rows.append(row)
             if abs(row["error"]) > AIM:
                 side = f"{abs(row['error']):.0%} {'above' if row['error'] > 0 else 'below'} what was measured"
-                result["misses"].append(f"{printed} of {row['users']} users: predicted {side}")
+                result["misses"].append(f"{printed} of {_users(row['users'])}: predicted {side}")
     result["comparisons"] = rows
     result["median_error"] = statistics.median(abs(row["error"]) for row in rows) if rows else None
     result["inside"] = sum(row["inside"] for row in rows)
@@ -224,7 +224,7 @@ def report(result: dict[str, Any]) -> str:
         predicted = f"{likely:.1f} ({low:.1f} to {high:.1f})"
         inside = "yes" if row["inside"] else "no"
         rows.append(
-            (f"{row['figure']}, {row['users']} users", predicted, f"{value:.1f}", f"{row['error']:+.0%}", inside)
+            (f"{row['figure']}, {_users(row['users'])}", predicted, f"{value:.1f}", f"{row['error']:+.0%}", inside)
         )
     head = ("figure", "predicted (interval)", "measured", "error", "inside")
     loads = ", ".join(f"{entry['load_before']}" for entry in result["measured"])
@@ -247,6 +247,10 @@ def report(result: dict[str, Any]) -> str:
             common.listed_misses(result["misses"]),
         ]
     )
+
+
+def _users(number: int) -> str:
+    return "1 user" if number == 1 else f"{number} users"
 
 
 if __name__ == "__main__":
