@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cli import api, planning
@@ -21,8 +21,12 @@ from cli.errors import OperatorError
 from cli.planning import Declared
 from cli.ssh import ssh_command
 from deploys import runtime_lock
+from hardware.planner import collectives as ways
+from hardware.planner import fit, rates
 from hardware.planner.architecture import Model
-from hardware.planner.placement import Hardware, link_name
+from hardware.planner.calibration import Calibration, Outcome
+from hardware.planner.collectives import Path as Link
+from hardware.planner.placement import Hardware, link_name, link_path, peer_path
 from hardware.planner.points import Point
 from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
@@ -31,6 +35,10 @@ DEVICE_SECONDS = 180
 COLLECTIVE_SECONDS = 240
 # Above the port blocks of RAY_PORTS, below what Linux hands out to clients.
 MEETING_PORT = 29400
+# Load for each processor above which a measurement is not the hardware's.
+BUSY = 0.3
+# Words of a prompt when its length does not matter, and of one whose length is to be felt.
+SHORT_WORDS, PROMPT_WORDS, LONG_WORDS = 64, 128, 256
 _REMOTE = REPOSITORY / "facts" / "remote"
 
 
@@ -58,15 +66,20 @@ def collectives(hosts: Sequence[Host], path: str) -> list[dict[str, Any]]:
     return _all(orders, COLLECTIVE_SECONDS)[0]
 
 
-def steps(cluster: ClusterInventory, users: Sequence[int], rounds: int = 3) -> list[Mapping[str, Any]]:
-    """Decode steps of the running service, asked from here or, where the API cannot be reached, on the control node."""
+def steps(
+    cluster: ClusterInventory, loads: Sequence[tuple[int, int]], prompts: Sequence[int] = (), rounds: int = 3
+) -> list[Mapping[str, Any]]:
+    """Decode steps of the running service under loads of (users, words of their prompts), then prompts of one user.
+
+    Asked from here or, where the API cannot be reached, on the control node.
+    """
     settings = cluster.control.settings
     order = {
         "url": settings.endpoint,
         "key": api.api_key(cluster) or "",
         "model": settings.model.name,
-        "users": list(users),
-        "prompt_words": 64,
+        "loads": [list(load) for load in loads],
+        "prompts": list(prompts),
         "short": 8,
         "long": 40,
         "rounds": rounds,
@@ -90,10 +103,18 @@ def steps(cluster: ClusterInventory, users: Sequence[int], rounds: int = 3) -> l
     return list(answer["points"])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A point of one engine, and how many engines worked at the same time on its machine."""
+
+    point: Point
+    sharing: int
+
+
 def points_of(
     measured: Sequence[Mapping[str, Any]], model: Model, found: Declared, hardware: Hardware, replicas: int
-) -> list[tuple[Point, int]]:
-    """(a point of one engine, engines that work at the same time) for each measurement of the service."""
+) -> list[Measured]:
+    """A point for each measurement of the service."""
     options = planning.options(found, found.model_name, None)
     served = replace(model, dtype=options.dtype or model.dtype)
     serving = found.serving
@@ -103,9 +124,34 @@ def points_of(
     result = []
     for entry in measured:
         engines = min(replicas, int(entry["users"]))
-        step = Step(max(1, round(int(entry["users"]) / engines)), float(entry["context_tokens"]))
-        result.append((Point(model.name, served, sharding, options, step, path, float(entry["seconds"])), engines))
+        each, prefill = max(1, round(int(entry["users"]) / engines)), bool(entry.get("prefill"))
+        step = Step(each, float(entry["context_tokens"]), prefill=prefill)
+        # Several engines on one machine: what is timed is one of them, and two numbers of them are two things.
+        beside = f", one of {engines} engines" if hardware.one_machine and engines > 1 else ""
+        point = Point(model.name + beside, served, sharding, options, step, path, float(entry["seconds"]))
+        result.append(Measured(point, engines if hardware.one_machine else 1))
     return result
+
+
+def compare(
+    measured: Sequence[Measured], calibration: Calibration, hardware: Hardware, when: str
+) -> tuple[Outcome, ...]:
+    """What a calibration predicts for each point, beside what was measured."""
+    known, found = paths(hardware, calibration), []
+    for one in measured:
+        reached = rates.rates(hardware.device, calibration, one.point.model.dtype, "likely").shared_by(one.sharing)
+        beside = hardware.device.runtime_kind != "cpu"
+        predicted = fit.predict_point(one.point, reached, known, calibration.curves, host_beside=beside)
+        found.append(Outcome(one.point.name, predicted, one.point.seconds, when=when))
+    return tuple(found)
+
+
+def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link]:
+    """Paths by the names that points give: the profile's links, between cards of a node, and what was measured."""
+    found = {link_name(link): link_path(link, "likely") for link in hardware.links}
+    if hardware.device.peer_bytes_per_second is not None:
+        found["peer"] = peer_path(hardware, calibration, "likely")
+    return found | ways.measured_paths(calibration.curves if calibration else ())
 
 
 def serves(cluster: ClusterInventory) -> bool:
@@ -134,8 +180,10 @@ def _run(host: Host, order: Mapping[str, Any], seconds: float) -> list[dict[str,
         raise OperatorError(f"{host.name}: not measured within {seconds:.0f} s; is it busy?") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        if "out of memory" in done.stderr.lower():
-            said += "; a running engine has the memory: `cluster down` first"
+        if done.returncode == 255 and "ssh_user" in host.data:
+            said = f"cannot log in: {said}; see `cluster doctor`"
+        elif "out of memory" in done.stderr.lower():
+            said += "; a running engine has the memory: --no-hardware times it alone, with --no-service before `up`"
         elif "No such file" in done.stderr or done.returncode == 127:
             said = f"no runtime at {python}; `cluster up` builds it"
         raise OperatorError(f"{host.name}: {said}")

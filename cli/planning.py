@@ -187,8 +187,23 @@ def load_calibration(given: Path | None, hardware: str, engine: str) -> Calibrat
     if given is None and not path.is_file():
         return None
     try:
-        return calibrations.from_json(path.read_text(), str(path))
-    except OSError as error:
-        raise OperatorError(f"{path}: {error.strerror}; give a calibration that can be read") from None
+        found = calibrations.from_json(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "not text"
+        raise OperatorError(f"{path}: {said}; give a calibration that can be read") from None
     except PlanError as error:
         raise OperatorError(str(error)) from None
+    if found.hardware != hardware:
+        raise OperatorError(f"{path}: measured on {found.hardware}, not on {hardware}; give a calibration of that")
+    return found
+
+
+def keep_calibration(made: Calibration, path: Path) -> None:
+    """Write a calibration; a reader sees the old one or the new one, never half of it."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(calibrations.to_json(made))
+        partial.replace(path)
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}; give another place with --to") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ import click
 
 from cli import clusters, display, measuring, planning
 from cli.errors import COULD_NOT_TELL, HOLDS, OperatorError
+from cli.measuring import Measured
 from hardware.model import Node
-from hardware.planner import collectives, explain, plot, points, proofs, rates
+from hardware.planner import explain, plot, points, proofs, rates
 from hardware.planner.calibration import Calibration
 from hardware.planner.catalogue import ACCELERATORS
-from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
 from hardware.planner.explain import Finding
-from hardware.planner.placement import Hardware, hardware_of, link_name, link_path, peer_path
-from hardware.planner.points import Point, Run
+from hardware.planner.placement import Hardware, hardware_of
+from hardware.planner.points import Run
 from hardware.planner.proofs import Proof
 from hardware.planner.rates import Device, Rates
 
@@ -51,13 +53,15 @@ def command(
     hardware, engine = _where(name, accelerator)
     device = hardware.device
     where = str(run) if run is not None else f"{name}'s service"
-    points_found, sharing = (_read(run).points, {}) if run is not None else _live(name, hardware)
+    live = () if run is not None else _live(name, hardware)
+    points_found = _read(run).points if run is not None else tuple(one.point for one in live)
+    sharing = {one.point: one.sharing for one in live}
     try:
         calibration = planning.load_calibration(file, device.name, engine)
         chosen = [point for point in points_found if only in point.name]
         if not chosen:
             raise OperatorError(f"{where}: no points" + (f" with {only!r} in their names" if only else ""))
-        known = paths(hardware, calibration)
+        known = measuring.paths(hardware, calibration)
         curves = calibration.curves if calibration else ()
         found = []
         for point in chosen:
@@ -67,6 +71,12 @@ def command(
     except PlanError as error:
         raise OperatorError(f"{where}: {error}") from None
     proved = proofs.prove(found)
+    if live and calibration is not None:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        calibration = calibration.with_outcomes(measuring.compare(live, calibration, hardware, when))
+        if file is None:
+            planning.keep_calibration(calibration, planning.calibration_path(device.name, engine))
+    past = calibration.past_error() if calibration else None
     if picture is not None:
         _draw(picture, found, device, rates.rates(device, calibration, found[0].point.model.dtype, "likely"), where)
     if as_json:
@@ -75,11 +85,14 @@ def command(
                 "run": where,
                 "device": device.name,
                 "findings": [_plain(finding) for finding in found],
+                "past_error": asdict(past) if past else None,
                 "proofs": [{**asdict(proof), "held": proof.held} for proof in proved],
             }
         )
     else:
         _show(found, calibration, proved)
+        if past:
+            display.results().print(f"predictions so far on this hardware: {past.sentence()}", markup=False)
     sys.exit(HOLDS if found else COULD_NOT_TELL)
 
 
@@ -94,19 +107,23 @@ def _read(run: Path) -> Run:
         raise OperatorError(str(error)) from None
 
 
-def _live(name: str, hardware: Hardware) -> tuple[tuple[Point, ...], dict[Point, int]]:
-    """Points of the running service, and how many engines shared a machine for each."""
+def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
+    """Points of the running service: pairs that differ in the batch, the context or the prompt are counter-tests."""
     cluster = clusters.load(name)
     if not measuring.serves(cluster):
         raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
     replicas = cluster.control.settings.serving.replicas
+    average = os.getloadavg()[0]
+    if hardware.one_machine and average > measuring.BUSY * len(os.sched_getaffinity(0)):
+        said = f"this machine has other work (load {average:.1f}): what it takes away is not explained"
+        display.words().print(said, style="yellow", markup=False)
     with display.progress() as progress:
         progress.phase("timing steps of the running service")
-        measured = measuring.steps(cluster, [1, replicas * 4, replicas * 8])
+        short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
+        loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
+        measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, long))
     found = planning.declared(name)
-    pairs = measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas)
-    sharing = {point: engines if hardware.one_machine else 1 for point, engines in pairs}
-    return tuple(point for point, _ in pairs), sharing
+    return tuple(measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas))
 
 
 def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
@@ -124,14 +141,6 @@ def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
     node = Node("node", "compute", "any", "any", accelerators=(wanted[0],))
     kind = replace(found.cluster, compute=(node,), links=())
     return replace(hardware, device=rates.device_of(node, wanted[0]), links=()), planning.engine_version(kind)
-
-
-def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link]:
-    """Paths by the names that points give: the profile's links, between cards of a node, and what was measured."""
-    found = {link_name(link): link_path(link, "likely") for link in hardware.links}
-    if hardware.device.peer_bytes_per_second is not None:
-        found["peer"] = peer_path(hardware, calibration, "likely")
-    return found | collectives.measured_paths(calibration.curves if calibration else ())
 
 
 def _draw(picture: Path, found: list[Finding], device: Device, reached: Rates, where: str) -> None:
@@ -153,14 +162,21 @@ def _show(found: list[Finding], calibration: Calibration | None, proved: tuple[P
             for part in sorted(finding.timing.parts, key=lambda part: -part.seconds)
         )
         console.print(f"  split: {shares}", markup=False)
+        console.print("  if that is right, then with", markup=False)
         for test in finding.tests:
-            console.print(f"  {test.name}: {test.seconds * 1e3:.2f} ms ({test.change:+.0%}); {test.how}", markup=False)
+            console.print(
+                f"    {test.name}: {test.seconds * 1e3:.2f} ms ({test.change:+.0%}); {test.how}", markup=False
+            )
+    if proved:
+        console.print("counter-tests that this run has made:")
     for proof in proved:
         said = "as predicted" if proof.held else "NOT as predicted"
         factors = f"predicted x {proof.predicted_factor:.2f}, measured x {proof.measured_factor:.2f}"
-        console.print(f"{proof.start}; {proof.what}: {factors}: {said}", markup=False)
+        console.print(f"  {proof.start}; {proof.what}: {factors}: {said}", markup=False)
     if proved:
         console.print(f"{sum(proof.held for proof in proved)} of {len(proved)} changes were as predicted", markup=False)
+    if not all(proof.held for proof in proved):
+        console.print("what moved otherwise is not explained: calibrate when nothing else runs, then explain again")
     limits: dict[str, int] = {}
     for finding in found:
         limits[finding.limit] = limits.get(finding.limit, 0) + 1
@@ -176,6 +192,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "limit": finding.limit,
         "limit_share": finding.timing.binding[1],
         "ideal_seconds": finding.ideal_seconds,
+        "ideal_source": finding.ideal_source,
         "distance": finding.distance,
         "unexplained_seconds": finding.unexplained_seconds,
         "intensity_flops_per_byte": finding.intensity_flops_per_byte,

@@ -1,7 +1,8 @@
-"""Time decode steps of a running service over its API. The order comes as JSON on standard input, one answer goes out.
+"""Time steps of a running service over its API. The order comes as JSON on standard input, one answer goes out.
 
-Order: {"url", "key", "model", "users": [...], "prompt_words", "short", "long", "rounds", "seconds"}. A step's time is
-the difference of two rounds that differ only in how many tokens they ask for, so queue, prefill and network cancel out.
+Order: {"url", "key", "model", "loads": [[users, words of the prompt], ...], "prompts": [words, ...], "short", "long",
+"rounds", "seconds"}. A decode step's time is the difference of two rounds that differ only in how many tokens they ask
+for, so queue, prefill and network cancel out. A prompt's time is that of a request for one token, with all of them.
 Only the standard library: it runs on the control node, or wherever the API can be reached.
 """
 
@@ -15,12 +16,12 @@ import urllib.request
 from typing import Any
 
 
-def ask(order: dict[str, Any], number: int, tokens: int, answers: list[dict[str, Any]]) -> None:
+def ask(order: dict[str, Any], number: int, words: int, tokens: int, answers: list[dict[str, Any]]) -> None:
     """One request; its usage goes into `answers`."""
     body = {
         "model": order["model"],
-        # Another first word each time, so that no prompt is a cached one.
-        "prompt": f"{number} " + "word " * order["prompt_words"],
+        # Another first word each time, so that no prompt is a cached one; of one width, so that all are equally long.
+        "prompt": f"{number:04d} " + "word " * words,
         "max_tokens": tokens,
         "min_tokens": tokens,
         "ignore_eos": True,
@@ -37,10 +38,12 @@ def ask(order: dict[str, Any], number: int, tokens: int, answers: list[dict[str,
         answers.append({"error": f"{getattr(error, 'reason', None) or error}"})
 
 
-def timed(order: dict[str, Any], users: int, tokens: int, start: int) -> tuple[float, int]:
+def timed(order: dict[str, Any], users: int, words: int, tokens: int, start: int) -> tuple[float, int]:
     """Seconds of a round in which all users ask at once, and the length of the prompts as the server counts it."""
     answers: list[dict[str, Any]] = []
-    threads = [threading.Thread(target=ask, args=(order, start + user, tokens, answers)) for user in range(users)]
+    threads = [
+        threading.Thread(target=ask, args=(order, start + user, words, tokens, answers)) for user in range(users)
+    ]
     begun = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -56,19 +59,28 @@ def timed(order: dict[str, Any], users: int, tokens: int, start: int) -> tuple[f
 
 
 def main() -> dict[str, Any]:
-    """A list of points: users, context tokens and seconds of a step."""
+    """A list of points, decodes before prefills: users, context tokens and seconds of a step."""
     order = json.load(sys.stdin)
     number, points = 0, []
-    for users in order["users"]:
+    for users, words in order["loads"]:
         times = []
         for _ in range(order["rounds"]):
-            short, _ = timed(order, users, order["short"], number)
+            short, _ = timed(order, users, words, order["short"], number)
             number += users
-            long, prompt = timed(order, users, order["long"], number)
+            long, prompt = timed(order, users, words, order["long"], number)
             number += users
             times.append((long - short) / (order["long"] - order["short"]))
         middle = prompt + (order["short"] + order["long"]) / 2
         points.append({"users": users, "context_tokens": middle, "seconds": statistics.median(times)})
+    for words in order["prompts"]:
+        times = []
+        for _ in range(order["rounds"]):
+            seconds, prompt = timed(order, 1, words, 1, number)
+            number += 1
+            times.append(seconds)
+        points.append(
+            {"users": 1, "context_tokens": float(prompt), "seconds": statistics.median(times), "prefill": True}
+        )
     return {"points": points}
 
 

@@ -7,6 +7,7 @@ interval. `errors` are ratios measured / predicted of points that were not used 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -15,6 +16,8 @@ from hardware.planner.collectives import Curve
 from hardware.planner.errors import PlanError
 
 FORMAT = 1
+# Comparisons that are kept; older ones were made with other versions and by other hands.
+KEPT = 60
 _NUMBERS = (
     "memory_bytes",
     "memory_bytes_per_second",
@@ -41,17 +44,38 @@ _MAY_BE_ZERO = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """One comparison of a prediction with what was then measured."""
+    """One comparison of a prediction with what was then measured, in seconds. `when` is a date and time, or empty."""
 
     what: str
     predicted: float
     measured: float
     fitted: bool = False
+    when: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.predicted > 0 and self.measured > 0):
+            raise PlanError(f"comparison {self.what!r}: {self.predicted} against {self.measured} s; measure again")
 
     @property
     def ratio(self) -> float:
         """Measured over predicted: above 1, the prediction was too small."""
         return self.measured / self.predicted
+
+
+@dataclass(frozen=True)
+class PastError:
+    """How wrong predictions were: |predicted / measured - 1| over comparisons that no fit has seen."""
+
+    comparisons: int
+    median: float
+    largest: float
+
+    def sentence(self) -> str:
+        """For people."""
+        return (
+            f"median error {self.median:.0%}, largest {self.largest:.0%}, in {self.comparisons} comparisons of a "
+            "prediction with what was then measured"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,13 +130,18 @@ class Calibration:
         return dict(self.few_rows_flops_per_second).get(dtype)
 
     def with_outcomes(self, outcomes: tuple[Outcome, ...]) -> Calibration:
-        """The same, with more comparisons."""
-        return replace(self, outcomes=(*self.outcomes, *outcomes))
+        """The same, with more comparisons; the oldest make room."""
+        return replace(self, outcomes=(*self.outcomes, *outcomes)[-KEPT:])
 
     def ratios(self) -> tuple[float, ...]:
         """Measured over predicted of the points that were not used to fit, or of all when there are no others."""
         honest = tuple(outcome.ratio for outcome in self.outcomes if not outcome.fitted)
         return honest or tuple(outcome.ratio for outcome in self.outcomes)
+
+    def past_error(self) -> PastError | None:
+        """The error so far, None while nothing was predicted before it was measured."""
+        errors = [abs(1 / outcome.ratio - 1) for outcome in self.outcomes if not outcome.fitted]
+        return PastError(len(errors), statistics.median(errors), max(errors)) if errors else None
 
 
 def to_json(calibration: Calibration) -> str:
@@ -165,7 +194,13 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
             for entry in values.get("curves", ())
         ),
         "outcomes": tuple(
-            Outcome(str(entry["what"]), float(entry["predicted"]), float(entry["measured"]), bool(entry["fitted"]))
+            Outcome(
+                str(entry["what"]),
+                float(entry["predicted"]),
+                float(entry["measured"]),
+                bool(entry["fitted"]),
+                str(entry.get("when", "")),
+            )
             for entry in values.get("outcomes", ())
         ),
     }

@@ -2,8 +2,9 @@
 
 A step's time is split with calibrated rates; what the split does not account for is said, not spread over the parts.
 The limit is the physical one: bytes over the datasheet's bandwidth or FLOPs over its peak, whichever is longer, with
-nothing in between. A counter-test changes one thing and predicts the new time: if the measured time then moves
-otherwise, the explanation is wrong.
+nothing in between; where there is no datasheet (a processor), the same with the rates that were measured. A
+counter-test changes one thing and predicts the new time: if the measured time then moves otherwise, the explanation is
+wrong.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from hardware.planner.collectives import Curve, Path
 from hardware.planner.errors import PlanError
 from hardware.planner.fit import point_paths, stages
 from hardware.planner.points import Point
-from hardware.planner.rates import Device, Rates
+from hardware.planner.rates import Device, Rates, peak
 from hardware.planner.timing import Limit, Part, Timing, stage_timing
 
 # A share of the measured time below which a remainder is the noise of measuring.
 NOISE = 0.10
+HALF_PROCESSOR = "keep the processor at half its clock (cpupower frequency-set)"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class CounterTest:
 
 @dataclass(frozen=True)
 class Finding:
-    """One point, explained. `ideal_seconds` is None where the datasheet lacks a figure."""
+    """One point, explained. `ideal_source` says whose rates `ideal_seconds` are from."""
 
     point: Point
     timing: Timing
-    ideal_seconds: float | None
+    ideal_seconds: float
+    ideal_source: str
     intensity_flops_per_byte: float
     achieved_flops_per_second: float
     achieved_bytes_per_second: float
@@ -56,26 +59,24 @@ class Finding:
         return self.timing.binding[0]
 
     @property
-    def distance(self) -> float | None:
+    def distance(self) -> float:
         """How many times longer than physics asks for."""
-        return None if self.ideal_seconds is None else self.point.seconds / self.ideal_seconds
+        return self.point.seconds / self.ideal_seconds
 
     def sentence(self) -> str:
         """The finding in words, each with its figure."""
         limit, share = self.timing.binding
         said = f"{self.point.name}: {self.point.seconds * 1e3:.2f} ms, {share:.0%} of it {limit}"
-        if self.distance is not None:
-            said += (
-                f"; {self.distance:.1f} times the {self.ideal_seconds_or_zero() * 1e3:.2f} ms that the datasheet allows"
-            )
+        said += (
+            f"; {self.distance:.1f} times the {self.ideal_seconds * 1e3:.2f} ms that reading and multiplying alone "
+            f"would take by {self.ideal_source}"
+        )
         rest = self.unexplained_seconds / self.point.seconds
-        if abs(rest) > NOISE:
-            said += f"; {rest:+.0%} is not explained by the calibration"
+        if rest > NOISE:
+            said += f"; {rest:.0%} of it is not explained by the calibration"
+        elif rest < -NOISE:
+            said += f"; the calibration expects {-rest:.0%} more time than that"
         return said
-
-    def ideal_seconds_or_zero(self) -> float:
-        """`ideal_seconds`, 0 where it is not known."""
-        return self.ideal_seconds or 0.0
 
 
 def explain(
@@ -94,18 +95,15 @@ def explain(
     flops = sum(work.flops for stage in stages(point) for work in stage.work)
     if size <= 0:
         raise PlanError(f"{point.name}: moves no bytes; the point cannot be placed on a roofline")
-    peak = device.half_flops_per_second if precision in ("float16", "bfloat16") else device.eight_bit_flops_per_second
-    ideal = None
-    if device.memory_bytes_per_second is not None and peak is not None:
-        ideal = sum(
-            max(work.bytes / device.memory_bytes_per_second, work.flops / peak)
-            for stage in stages(point)
-            for work in stage.work
-        )
+    memory, most, source = device.memory_bytes_per_second, peak(device, precision), "the datasheet"
+    if memory is None or most is None:
+        memory, most, source = rates.memory_bytes_per_second, rates.flops_per_second, "the measured rates"
+    ideal = sum(max(work.bytes / memory, work.flops / most) for stage in stages(point) for work in stage.work)
     return Finding(
         point=point,
         timing=timing,
         ideal_seconds=ideal,
+        ideal_source=source,
         intensity_flops_per_byte=flops / size,
         achieved_flops_per_second=flops / point.seconds,
         achieved_bytes_per_second=size / point.seconds,
@@ -149,7 +147,8 @@ def _tests(
         attention_flops_per_second=rates.attention_flops_per_second / 2,
         kernel_seconds=rates.kernel_seconds * 2,
     )
-    add("half the core clock", "lock the cores' clock at half (nvidia-smi -lgc, amd-smi set)", with_rates(slower))
+    clock = "lock the cores' clock at half (nvidia-smi -lgc, amd-smi set)" if beside else HALF_PROCESSOR
+    add("half the core clock", clock, with_rates(slower))
     if beside:
         busier = replace(
             rates,
@@ -158,7 +157,7 @@ def _tests(
             launch_seconds=rates.launch_seconds * 2,
             step_seconds=rates.step_seconds * 2,
         )
-        add("half the host", "keep the processor at half its clock (cpupower frequency-set)", with_rates(busier))
+        add("half the host", HALF_PROCESSOR, with_rates(busier))
     if groups:
         capped = {name: replace(path, bytes_per_second=path.bytes_per_second / 2) for name, path in groups.items()}
         late = {name: replace(path, latency_seconds=path.latency_seconds + 1e-4) for name, path in groups.items()}

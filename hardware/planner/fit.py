@@ -68,7 +68,11 @@ def point_paths(point: Point, paths: Mapping[str, Path]) -> dict[str, Path]:
     if point.sharding.ranks == 1:
         return {}
     if point.path not in paths:
-        raise PlanError(f"{point.name}: path {point.path!r} was not measured; known are {', '.join(paths) or 'none'}")
+        known = ", ".join(paths) or "none"
+        raise PlanError(
+            f"{point.name}: path {point.path!r} was not measured; known are {known}; give a calibration that has it or "
+            "leave such points out"
+        )
     path = paths[point.path]
     return {"tensor": path, "expert": path, "pipeline": path}
 

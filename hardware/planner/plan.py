@@ -12,7 +12,7 @@ from typing import Any
 from hardware.model import GIB, Cluster
 from hardware.planner import kernels
 from hardware.planner.architecture import Model
-from hardware.planner.calibration import Calibration
+from hardware.planner.calibration import Calibration, PastError
 from hardware.planner.errors import MissingFigure, PlanError
 from hardware.planner.kernels import Support
 from hardware.planner.memory import RankMemory, rank_memory
@@ -62,6 +62,7 @@ class Plan:
     recommended: Candidate | None
     interval_source: str
     calibrated: bool
+    past_error: PastError | None = None
 
     @property
     def refusal(self) -> str:
@@ -126,6 +127,7 @@ def make(
         recommended=best,
         interval_source=spread(calibration)[2],
         calibrated=calibration is not None,
+        past_error=calibration.past_error() if calibration is not None else None,
     )
 
 
@@ -187,9 +189,10 @@ def _lost(candidate: Candidate, best: Candidate | None) -> str:
     if best is None:
         return ""
     mine, theirs = candidate.predictions[-1], best.predictions[-1]
+    users = "1 user" if mine.concurrency == 1 else f"{mine.concurrency} users"
     said = (
-        f"{mine.tokens_per_second.likely:.1f} tokens/s against {theirs.tokens_per_second.likely:.1f} at "
-        f"{mine.concurrency} users, next token {mine.itl_seconds.likely * 1e3:.1f} ms against "
+        f"{mine.tokens_per_second.likely:.1f} tokens/s against {theirs.tokens_per_second.likely:.1f} at {users}, "
+        f"next token {mine.itl_seconds.likely * 1e3:.1f} ms against "
         f"{theirs.itl_seconds.likely * 1e3:.1f}; {mine.limit} takes {mine.limit_share:.0%}"
     )
     if candidate.optional_link and _speed(candidate) > _speed(best):

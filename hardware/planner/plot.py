@@ -56,7 +56,14 @@ def _roofline(findings: Sequence[Finding], device: Device, rates: Rates) -> list
     top, bottom, left, right = 40.0, ROOF_HEIGHT - 40.0, 80.0, WIDTH - RIGHT
     xs = [finding.intensity_flops_per_byte for finding in findings]
     ys = [finding.achieved_flops_per_second for finding in findings]
-    roofs = [("achieved", rates.memory_bytes_per_second, rates.flops_per_second, "4 3")]
+    roofs = [
+        (
+            "measured rates" if device.half_flops_per_second is None else "achieved",
+            rates.memory_bytes_per_second,
+            rates.flops_per_second,
+            "4 3",
+        )
+    ]
     if device.memory_bytes_per_second is not None and device.half_flops_per_second is not None:
         roofs.append(("datasheet", device.memory_bytes_per_second, device.half_flops_per_second, ""))
     ridge = [flops / memory for _, memory, flops, _ in roofs]
@@ -83,7 +90,7 @@ def _roofline(findings: Sequence[Finding], device: Device, rates: Rates) -> list
         start = max(low_x, low_y / memory)
         points = f"{x(start):.1f},{y(start * memory):.1f} {x(corner):.1f},{y(flops):.1f} {x(high_x):.1f},{y(flops):.1f}"
         found.append(f'<polyline points="{points}" fill="none" stroke="#333333" stroke-dasharray="{dash}"/>')
-        found.append(_text(right - 150, y(flops) - 5, f"{name}: {_flops(flops)}"))
+        found.append(_text(right - 190, y(flops) - 5, f"{name}: {_flops(flops)}"))
     for finding in findings:
         colour = _COLOURS[finding.limit]
         cx, cy = x(finding.intensity_flops_per_byte), y(finding.achieved_flops_per_second)
@@ -94,7 +101,7 @@ def _roofline(findings: Sequence[Finding], device: Device, rates: Rates) -> list
 
 def _bars(findings: Sequence[Finding], top: float) -> tuple[list[str], int]:
     longest = max(max(finding.point.seconds, finding.timing.seconds) for finding in findings)
-    found = [_text(LEFT, top, "time of a step, ms, by what it went to")]
+    found = [_text(LEFT, top, "time of a step, ms, by what it went to; the black line is what was measured")]
     for number, finding in enumerate(findings):
         line = top + 12 + number * BAR
         found.append(_text(8, line + 14, finding.point.name, size=9))

@@ -33,6 +33,8 @@ from hardware.planner.timing import Limit, Part, Timing, overlapped, stage_timin
 from hardware.planner.work import Step, stage_work
 
 FEW = 5
+# More users than any engine schedules; a number above it is a slip of the hand.
+MOST_USERS = 100_000
 UNCHECKED = 1.25
 
 
@@ -50,6 +52,8 @@ class Workload:
                 raise PlanError(f"{name} is {value} tokens; it has to be at least 1")
         if not self.concurrencies or min(self.concurrencies) < 1:
             raise PlanError(f"concurrency is {list(self.concurrencies)}; give one or more numbers above 0")
+        if max(self.concurrencies) > MOST_USERS:
+            raise PlanError(f"concurrency is {max(self.concurrencies)}; at most {MOST_USERS} users can be planned for")
 
     @property
     def length_tokens(self) -> int:

@@ -51,7 +51,8 @@ def prove(findings: Sequence[Finding]) -> tuple[Proof, ...]:
         ]
         if batches:
             partner = max(batches, key=lambda other: other.point.step.sequences)
-            found.append(_proof(f"{partner.point.step.sequences} sequences instead", finding, partner))
+            fewer = partner.point.step.sequences
+            found.append(_proof(f"{fewer} sequence{'s' if fewer > 1 else ''} instead", finding, partner))
         if contexts:
             partner = max(contexts, key=lambda other: other.point.step.context_tokens)
             found.append(_proof(f"{partner.point.step.context_tokens:.0f} tokens instead", finding, partner))

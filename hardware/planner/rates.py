@@ -135,10 +135,10 @@ def rates(device: Device, calibration: Calibration | None, precision: str, level
         memory = device.memory_bytes_per_second * pick(assumptions.MEMORY_FRACTION, level)
     flops = known.flops(precision)
     if flops is None:
-        peak = _peak(device, precision)
-        if peak is None:
+        known_peak = peak(device, precision)
+        if known_peak is None:
             raise MissingFigure(_missing(device, f"FLOP/s in {precision}", "half_precision_dense_flops_per_second"))
-        flops = peak * pick(assumptions.COMPUTE_FRACTION, level)
+        flops = known_peak * pick(assumptions.COMPUTE_FRACTION, level)
     kernel = assumptions.PROCESSOR_KERNEL_SECONDS if device.runtime_kind == "cpu" else assumptions.KERNEL_SECONDS
     return Rates(
         memory_bytes_per_second=memory,
@@ -179,7 +179,8 @@ def memory_size(device: Device, calibration: Calibration | None) -> float:
     return device.memory_bytes
 
 
-def _peak(device: Device, precision: str) -> float | None:
+def peak(device: Device, precision: str) -> float | None:
+    """The datasheet's dense FLOP/s in a type, None where it has none."""
     if precision in ("float16", "bfloat16"):
         return device.half_flops_per_second
     if precision in ("fp8", "int8"):

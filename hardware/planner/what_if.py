@@ -17,6 +17,8 @@ from hardware.planner.errors import PlanError
 FORMS = "link=2.5Gb, link=usb4:10Gb, accelerator=NAME, nodes=+1, nodes=4, memory=24GiB, bandwidth=2x"
 _ASKED = "what if: not a figure of a real part"
 _MOST_NODES = 1024
+# A hundred times the largest parts of today; more is a slip of the hand.
+_MOST_BITS_PER_SECOND, _MOST_BYTES_PER_SECOND, _MOST_BYTES = 160e12, 2e15, 64 * 1024 * GIB
 
 _PartChange = Callable[[Accelerator], Accelerator]
 _NodeChange = Callable[[Node], Node]
@@ -44,6 +46,10 @@ def rate(text: str) -> float:
     value = float(found.group(1)) * {"M": 1e6, "G": 1e9, "T": 1e12}[found.group(2).upper()] if found else 0.0
     if value <= 0:
         raise PlanError(f"link rate {text!r} is no rate; write it as in 2.5Gb or 100Mb")
+    if value > _MOST_BITS_PER_SECOND:
+        raise PlanError(
+            f"link rate {text!r} is more than the {_MOST_BITS_PER_SECOND / 1e12:.0f}Tb that can be planned for"
+        )
     return value
 
 
@@ -100,9 +106,11 @@ def _accelerator(cluster: Cluster, value: str, parts: Mapping[str, Accelerator])
 
 
 def _memory(cluster: Cluster, value: str) -> Cluster:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)", value, re.IGNORECASE)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*GiB", value, re.IGNORECASE)
     if not found or float(found.group(1)) <= 0:
-        raise PlanError(f"--what-if memory={value}: write it as in 24GiB")
+        raise PlanError(f"--what-if memory={value}: write it as in 24GiB (a card that is sold as 24 GB has 24GiB)")
+    if float(found.group(1)) * GIB > _MOST_BYTES:
+        raise PlanError(f"--what-if memory={value}: more than the {_MOST_BYTES / GIB:.0f}GiB that can be planned for")
     size = Figure(float(found.group(1)) * GIB, _ASKED)
     return _each(cluster, lambda part: replace(part, memory_bytes=size), lambda node: replace(node, memory_bytes=size))
 
@@ -112,6 +120,10 @@ def _bandwidth(cluster: Cluster, value: str) -> Cluster:
     absolute = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GB/s|GBps)", value)
     if not (times or absolute) or float((times or absolute).group(1)) <= 0:  # type: ignore[union-attr]
         raise PlanError(f"--what-if bandwidth={value}: write 2x or 1000GB/s")
+    largest = 1000.0 if times else _MOST_BYTES_PER_SECOND / GIGA
+    if float((times or absolute).group(1)) > largest:  # type: ignore[union-attr]
+        unit = "x" if times else "GB/s"
+        raise PlanError(f"--what-if bandwidth={value}: more than the {largest:.0f}{unit} that can be planned for")
 
     def new(figure: Figure) -> Figure:
         if times:

@@ -14,7 +14,8 @@ from cli import main, measuring, planning
 from cli.commands import calibrate
 from hardware.model import GIB
 from hardware.planner import calibration
-from hardware.planner.calibration import Calibration
+from hardware.planner.calibration import Calibration, Outcome, PastError
+from hardware.planner.errors import PlanError
 
 CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
 
@@ -108,7 +109,7 @@ def test_what_if_there_were_other_cards(typed: Typed) -> None:
         "nodes=+2",
     )
     assert status == 0
-    assert "4 x 1 x NVIDIA H200" in out
+    assert "4 nodes with 1 x NVIDIA H200 each" in out
     assert "EP 4" in out
 
 
@@ -129,6 +130,14 @@ def test_a_calibration_changes_the_plan_and_says_so(typed: Typed, tmp_path: Path
     [
         (("plan", "--model", "none-such"), "model 'none-such' is not known; known are"),
         (("plan", "--model", "/no/such/config.json"), "no such file or directory"),
+        (("plan", "--model", ""), "--model is empty"),
+        (("plan", "--concurrency", "999999999"), "at most 100000 users"),
+        (("plan", "--what-if", "link=99999Tb"), "more than the 160Tb"),
+        (("plan", "--what-if", "memory=24GB"), "write it as in 24GiB"),
+        (("plan", "--what-if", "memory=99999999GiB"), "more than the 65536GiB"),
+        (("plan", "--what-if", "bandwidth=99999x"), "more than the 1000x"),
+        (("plan", "--what-if", "nodes=0"), "that makes 0 compute nodes"),
+        (("plan", "--what-if", "link"), "is no change; write one of"),
         (("plan", "--model", "/proc"), "no config.json in this directory"),
         (("plan", "--context", "0"), "max_model_len is 0"),
         (("plan", "--context", "100000"), "more than the 32768 tokens"),
@@ -179,6 +188,13 @@ def test_a_calibration_that_cannot_be_read(typed: Typed, tmp_path: Path, text: s
     assert "cluster calibrate" in err
 
 
+def test_a_calibration_of_other_hardware_is_refused(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "made.json").write_text(calibration.to_json(Calibration("NVIDIA H200", "vllm")))
+    status, out, err = typed("-c", "v0_1", "plan", "--calibration", str(tmp_path / "made.json"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "measured on NVIDIA H200, not on AMD Radeon RX 7600 XT" in err
+
+
 def run_of(seconds: float) -> str:
     record = {
         "kind": "point",
@@ -225,8 +241,15 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, users: [
-            {"users": count, "context_tokens": 100.0, "seconds": 0.105 + 0.01 * count} for count in users
+        lambda cluster, loads, prompts: [
+            *(
+                {"users": count, "context_tokens": 36.0 + words, "seconds": 0.105 + 0.01 * count}
+                for count, words in loads
+            ),
+            *(
+                {"users": 1, "context_tokens": 5.0 + words, "seconds": 0.04 + 0.002 * words, "prefill": True}
+                for words in prompts
+            ),
         ],
     )
     status, out, err = typed("calibrate")
@@ -236,16 +259,59 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     found = planning.declared("laptop")
     kept = planning.load_calibration(None, "processor of this machine", found.engine_version)
     assert kept is not None
-    assert [outcome.fitted for outcome in kept.outcomes] == [True, False, False, False]
+    assert [outcome.fitted for outcome in kept.outcomes] == [True, True, False, False, False, False]
     assert kept.outcomes[0].ratio == pytest.approx(1.0, abs=0.1)
+    assert kept.outcomes[1].what.endswith("prefill of 1 x 133 tokens")
+    assert kept.outcomes[1].ratio == pytest.approx(1.0, abs=0.1)
     status, out, _ = typed("plan", "--prompt", "64", "--output", "64")
     assert status == 0
-    assert "calibrated" in out
+    assert "compared with 4 measurements only" in out
+    assert "predictions so far on this hardware: median error" in out
+    assert "in 4 comparisons" in out
+
+    # The next calibration compares what the first one predicted, and forgets nothing.
+    status, out, _ = typed("calibrate", "--no-hardware")
+    assert status == 0
+    assert "predictions so far: median error" in out
+    kept = planning.load_calibration(None, "processor of this machine", found.engine_version)
+    assert kept is not None
+    assert [outcome.fitted for outcome in kept.outcomes].count(False) == 4 + 6 + 4
+    # So does an explanation of the running service.
+    status, out, _ = typed("explain", "--json")
+    assert status == 0
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 6
+    status, out, _ = typed("plan", "--prompt", "64", "--output", "64", "--json")
+    assert json.loads(out)["past_error"]["comparisons"] == 14 + 6
+    assert json.loads(out)["interval_source"].startswith("calibrated: measured over predicted was")
+
+
+def test_only_half_of_a_calibration(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "serves", lambda cluster: False)
+    for words, said in (
+        (("--no-hardware",), "no hardware was measured before"),
+        (("--no-hardware", "--no-service"), "leave nothing to measure"),
+    ):
+        status, out, err = typed("calibrate", *words)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+
+
+def test_past_errors_are_in_the_plan_and_the_oldest_make_room() -> None:
+    made = Calibration("card", "engine", outcomes=(Outcome("fitted", 1.0, 1.0, fitted=True),))
+    assert made.past_error() is None
+    assert made.with_outcomes((Outcome("a", 1.25, 1.0), Outcome("b", 1.0, 1.0))).past_error() == PastError(
+        2, 0.125, 0.25
+    )
+    many = made.with_outcomes(tuple(Outcome(str(number), 1.0, 1.0) for number in range(100)))
+    assert len(many.outcomes) == calibration.KEPT
+    assert many.outcomes[-1].what == "99"
+    with pytest.raises(PlanError, match="measure again"):
+        Outcome("never measured", 1.0, 0.0)
 
 
 def test_a_live_service_is_explained(typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = Calibration(
-        "processor",
+        "processor of this machine",
         "vllm",
         memory_bytes=24.0 * GIB,
         memory_bytes_per_second=31e9,
@@ -257,7 +323,9 @@ def test_a_live_service_is_explained(typed: Typed, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, users: [{"users": n, "context_tokens": 100.0, "seconds": 0.1 + 0.01 * n} for n in users],
+        lambda cluster, loads, prompts: [
+            {"users": count, "context_tokens": 36.0 + words, "seconds": 0.1 + 0.01 * count} for count, words in loads
+        ],
     )
     status, out, err = typed("explain", "--calibration", str(tmp_path / "made.json"))
     assert status == 0, err

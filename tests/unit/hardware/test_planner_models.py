@@ -1,13 +1,13 @@
 """Public models: parameter counts and cache sizes as published, and configurations that have to be refused.
 
-Counts are those that the Hugging Face API states for the repository (`safetensors.total` of
-https://huggingface.co/api/models/REPOSITORY), or the paper or card named in the row. The configurations are those in
+Published figures and where each was read are in fixtures/published_models.json; the configurations are those in
 inventories/model_configs, each with its own source.
 """
 
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +18,9 @@ from hardware.planner.architecture import Model
 from hardware.planner.errors import ConfigurationError
 
 CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
-API = "https://huggingface.co/api/models/"
-INSIGHTS = "DeepSeek-AI, Insights into DeepSeek-V3, 2025, table 1 (cache of one token in BF16)"
-META = "Grattafiori et al., The Llama 3 Herd of Models, 2024, table 3: layers, KV heads and head size"
-
-# name -> published parameters, where.
-PARAMETERS: dict[str, tuple[int, str]] = {
-    "smollm2-135m-instruct": (134_515_008, API + "HuggingFaceTB/SmolLM2-135M-Instruct"),
-    "tinyllama-1.1b": (1_100_048_384, API + "TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
-    "llama-2-7b": (6_738_415_616, API + "meta-llama/Llama-2-7b-hf less its 2048 stored rotary frequencies"),
-    "llama-3.2-1b": (1_235_814_400, API + "meta-llama/Llama-3.2-1B"),
-    "llama-3.1-8b": (8_030_261_248, API + "meta-llama/Llama-3.1-8B"),
-    "llama-3.1-70b": (70_553_706_496, API + "meta-llama/Llama-3.1-70B"),
-    "llama-3.1-405b": (405_853_388_800, API + "meta-llama/Llama-3.1-405B"),
-    "mistral-7b-v0.1": (7_241_732_096, API + "mistralai/Mistral-7B-v0.1"),
-    "mistral-small-2409": (22_247_282_688, API + "mistralai/Mistral-Small-Instruct-2409"),
-    "mixtral-8x7b-v0.1": (46_702_792_704, API + "mistralai/Mixtral-8x7B-v0.1"),
-    "qwen2.5-0.5b": (494_032_768, API + "Qwen/Qwen2.5-0.5B"),
-    "qwen2.5-7b-instruct-awq": (7_615_616_512, API + "Qwen/Qwen2.5-7B-Instruct, which it quantises"),
-    "qwen2.5-14b": (14_770_033_664, API + "Qwen/Qwen2.5-14B"),
-    "qwen2.5-72b": (72_706_203_648, API + "Qwen/Qwen2.5-72B"),
-    "qwen3-8b": (8_190_735_360, API + "Qwen/Qwen3-8B"),
-    "qwen3-30b-a3b": (30_532_122_624, API + "Qwen/Qwen3-30B-A3B"),
-    "qwen1.5-moe-a2.7b": (14_315_784_192, API + "Qwen/Qwen1.5-MoE-A2.7B"),
-    "deepseek-v2-lite": (15_706_484_224, API + "deepseek-ai/DeepSeek-V2-Lite"),
-    "olmoe-1b-7b": (6_919_161_856, API + "allenai/OLMoE-1B-7B-0924"),
-    "gemma-2-2b": (2_614_341_888, API + "google/gemma-2-2b"),
-    "phi-2": (2_779_683_840, API + "microsoft/phi-2"),
-    "phi-3-mini-4k": (3_821_079_552, API + "microsoft/Phi-3-mini-4k-instruct"),
-    "starcoder2-3b": (3_030_371_328, API + "bigcode/starcoder2-3b"),
-    "gpt2": (124_439_808, "Radford et al. 2019, 124 M; the count that transformers prints for openai-community/gpt2"),
-}
-
-# name -> published cache bytes of a token in 16 bits, where.
-CACHE: dict[str, tuple[int, str]] = {
-    "deepseek-v3": (70_272, INSIGHTS),
-    "qwen2.5-72b": (327_680, INSIGHTS),
-    "llama-3.1-405b": (516_096, INSIGHTS),
-    "llama-3.1-8b": (2 * 32 * 8 * 128 * 2, META),
-    "llama-3.1-70b": (2 * 80 * 8 * 128 * 2, META),
-}
+PUBLISHED = json.loads((Path(__file__).parent / "fixtures" / "published_models.json").read_text())
+MODELS: dict[str, dict[str, Any]] = PUBLISHED["models"]
+UNITS = {"": 1, "B": 10**9, "KB": 10**3, "GB": 10**9, "KiB": 2**10, "GiB": 2**30}
 
 # name -> published total and active parameters in billions, as their cards round them.
 ROUNDED = {
@@ -78,10 +41,59 @@ def model(name: str) -> Model:
     return configuration.read(config(name), name)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def with_a(part: str) -> list[str]:
+    return [name for name, entry in MODELS.items() if part in entry]
+
+
+def matches(value: float, part: dict[str, Any]) -> bool:
+    """Whether a value, rounded as the published figures are, is what they add up to."""
+    total, slack = Decimal(0), Decimal(0)
+    for printed in part["published"]:
+        number, _, unit = printed.partition(" ")
+        total += Decimal(number) * UNITS[unit]
+        slack += Decimal((0, (5,), int(Decimal(number).as_tuple().exponent) - 1)) * UNITS[unit]
+    return abs(Decimal(value) + part.get("stored_beside", 0) - total) <= slack
+
+
+def stored_bytes(whole: Model) -> float:
+    layers = (t for index in range(len(whole.layers)) for t in tensors.layer_tensors(whole, index))
+    return sum(
+        tensors.stored_bytes(t, whole)
+        for t in (*layers, *tensors.embedding_tensors(whole), *tensors.head_tensors(whole))
+    )
+
+
+@pytest.mark.parametrize("name", with_a("parameters"))
 def test_parameters_are_the_published_ones(name: str) -> None:
-    published, source = PARAMETERS[name]
-    assert tensors.parameter_count(model(name)) == published, source
+    assert matches(tensors.parameter_count(model(name)), MODELS[name]["parameters"])
+
+
+@pytest.mark.parametrize("name", with_a("stored"))
+def test_bytes_of_the_checkpoint_are_the_published_ones(name: str) -> None:
+    """Plain ones and those in AWQ and MXFP4: packed weights, scales, zero points, and what stays in 16 bits."""
+    assert matches(stored_bytes(model(name)), MODELS[name]["stored"])
+
+
+@pytest.mark.parametrize("name", with_a("cache"))
+def test_cache_is_the_published_one(name: str) -> None:
+    part = MODELS[name]["cache"]
+    assert matches(model(name).kv_cache_bytes_per_token(2) * part["tokens"], part)
+
+
+def test_twenty_models_have_both_figures_and_every_figure_has_its_source() -> None:
+    assert len(set(with_a("parameters")) & set(with_a("cache"))) >= 20
+    for name, entry in MODELS.items():
+        for part in ("parameters", "stored", "cache"):
+            if part in entry:
+                assert entry[part]["source"] in PUBLISHED["sources"], (name, part)
+    assert set(MODELS) == {path.stem for path in CONFIGS.glob("*.json")}, "a configuration without a published figure"
+
+
+def test_a_figure_that_differs_in_its_last_digit_is_not_the_published_one() -> None:
+    assert matches(70_272, {"published": ["70.272 KB"]})
+    assert not matches(70_273, {"published": ["70.272 KB"]})
+    assert matches(12_155_301_888, {"published": ["4.96 GB", "5.00 GB", "2.20 GB"]})
+    assert not matches(12_180_000_000, {"published": ["4.96 GB", "5.00 GB", "2.20 GB"]})
 
 
 @pytest.mark.parametrize("name", ROUNDED)
@@ -94,31 +106,10 @@ def test_totals_and_active_parameters_of_mixtures(name: str) -> None:
     assert min(abs(found - active), abs(found - outer - active)) <= 0.05 * active, (found, source)
 
 
-@pytest.mark.parametrize("name", CACHE)
-def test_cache_of_a_token_is_the_published_one(name: str) -> None:
-    published, source = CACHE[name]
-    assert model(name).kv_cache_bytes_per_token(2) == published, source
-
-
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.json")))
 def test_every_configuration_says_where_it_is_from(name: str) -> None:
     assert "https://" in config(name)["_source"]
     assert tensors.parameter_count(model(name)) > 1e8
-
-
-def test_weights_in_sixteen_bits_are_two_bytes_a_parameter() -> None:
-    """The index of Llama-3.1-8B's safetensors says total_size 16060522496."""
-    name = "llama-3.1-8b"
-    whole = model(name)
-    stored = sum(
-        tensors.stored_bytes(t, whole) for i in range(len(whole.layers)) for t in tensors.layer_tensors(whole, i)
-    )
-    stored += sum(
-        tensors.stored_bytes(t, whole)
-        for part in (tensors.embedding_tensors, tensors.head_tensors)
-        for t in part(whole)
-    )
-    assert stored == 16_060_522_496
 
 
 def test_awq_is_packed_weights_scales_and_zero_points() -> None:

@@ -1,0 +1,231 @@
+"""The plan as people read it, and as plain data for programs. No machine is touched."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.text import Text
+
+from cli import display
+from hardware.model import GIB
+from hardware.planner import plan
+from hardware.planner.kernels import describe
+from hardware.planner.links import LinkRow
+from hardware.planner.placement import Hardware
+from hardware.planner.plan import Candidate, Plan
+from hardware.planner.prediction import Interval, Prediction
+
+
+def show(made: Plan, over: tuple[LinkRow, ...], changes: tuple[str, ...], engine: str) -> None:
+    """The plan for people: one table of placements, then the recommendation and its reasons."""
+    console = display.results()
+    model, hardware = made.model, made.hardware
+    size = f"{made.parameters / 1e9:.2f} B parameters"
+    if model.is_mixture:
+        size += f" ({made.active_parameters / 1e9:.2f} B active)"
+    console.print(
+        f"{model.name}: {size}, {describe(model.quantisation)}, served in {model.dtype}; "
+        f"{model.kv_cache_bytes_per_token() / 1024:.4g} KiB of cache a token",
+        markup=False,
+    )
+    what = f" with {', '.join(changes)}" if changes else ""
+    console.print(
+        f"{made.cluster}{what}: {_hardware(hardware)}; {engine}; "
+        f"prompt {made.workload.prompt_tokens}, output {made.workload.output_tokens}, context "
+        f"{made.options.max_model_len} tokens",
+        markup=False,
+    )
+    said = "kernels" if made.support.ok else "no kernels"
+    console.print(f"{said}: {made.support.kernel or '-'} ({made.support.source})", markup=False)
+    for reason in made.support.reasons:
+        console.print(f"  {reason}", markup=False)
+    console.print()
+    display.table(
+        "placements; TTFT and ITL in ms, likely (low to high)",
+        ("placement", "cache left", "users", "tokens/s", "TTFT", "ITL", "limit"),
+        [row for candidate in made.candidates for row in _rows(candidate, candidate is made.recommended)],
+    )
+    for reason in made.left_out:
+        console.print(f"- {reason}", markup=False)
+    if over:
+        console.print()
+        _show_links(over)
+    if made.recommended is not None:
+        console.print()
+        _show_recommended(made, made.recommended)
+    console.print(Text(f"intervals: {made.interval_source}", style="dim"))
+    if made.calibrated:
+        past = made.past_error.sentence() if made.past_error else "nothing was predicted before it was measured"
+        console.print(Text(f"predictions so far on this hardware: {past}", style="dim"))
+
+
+def _hardware(hardware: Hardware) -> str:
+    """`2 nodes with 1 x NVIDIA H200 each`; a machine that plays several nodes is said to be one."""
+    each = f"{hardware.devices_per_node} x {hardware.device.name}"
+    if hardware.one_machine:
+        return f"{_count(hardware.nodes, 'node')} on one machine, {hardware.device.name}"
+    return f"{_count(hardware.nodes, 'node')} with {each}" + (" each" if hardware.nodes > 1 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _rows(candidate: Candidate, best: bool) -> list[tuple[str, ...]]:
+    mark = "> " if best else "  "
+    name = mark + candidate.placement.name + (" (optional link)" if candidate.optional_link else "")
+    if not candidate.predictions:
+        return [(name, "-", "-", "-", "-", "-", candidate.refusal)]
+    rank = min(candidate.memory, key=lambda entry: entry.kv_tokens)
+    left = f"{rank.kv_bytes / GIB:.2f} GiB a rank, {rank.kv_tokens} tokens"
+    return [
+        (
+            name if index == 0 else "",
+            left if index == 0 else "",
+            _users(entry),
+            _interval(entry.tokens_per_second, 1.0),
+            _interval(entry.ttft_seconds, 1e3),
+            _interval(entry.itl_seconds, 1e3),
+            f"{entry.limit} {entry.limit_share:.0%}",
+        )
+        for index, entry in enumerate(candidate.predictions)
+    ]
+
+
+def _users(entry: Prediction) -> str:
+    return f"{entry.concurrency}" + (f" ({entry.waiting} wait)" if entry.waiting else "")
+
+
+def _interval(interval: Interval, scale: float) -> str:
+    low, likely, high = (value * scale for value in (interval.low, interval.likely, interval.high))
+    digits = 0 if likely >= 100 else 1
+    return f"{likely:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _show_links(over: tuple[LinkRow, ...]) -> None:
+    few, many = over[0].predictions[0], over[0].predictions[-1]
+    rows = []
+    for row in over:
+        first, last = row.predictions[0], row.predictions[-1]
+        rows.append(
+            (
+                row.link + (" (not in the profile)" if row.assumed else ""),
+                str(row.sharding),
+                _interval(first.itl_seconds, 1e3),
+                _interval(first.ttft_seconds, 1e3),
+                _interval(last.tokens_per_second, 1.0),
+                f"{last.limit} {last.limit_share:.0%}",
+            )
+        )
+    display.table(
+        "one engine over all nodes, by link",
+        (
+            "link",
+            "engine",
+            f"ITL ms, {_count(few.concurrency, 'user')}",
+            f"TTFT ms, {_count(few.concurrency, 'user')}",
+            f"tokens/s, {_count(many.concurrency, 'user')}",
+            "limit",
+        ),
+        rows,
+    )
+
+
+def _show_recommended(made: Plan, best: Candidate) -> None:
+    console = display.results()
+    console.print(Text.assemble(("take ", "bold"), (best.placement.name, "bold green")))
+    for rank in best.memory:
+        parts = (
+            ("weights", rank.weights_bytes),
+            ("activations", rank.activation_bytes),
+            ("runtime", rank.context_bytes),
+            ("graphs", rank.graph_bytes),
+            ("communicators", rank.communicator_bytes),
+            ("cache", max(0.0, rank.kv_bytes)),
+        )
+        listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts if size)
+        stage = f"stage {rank.stage}" if len(best.memory) > 1 else "each rank"
+        console.print(
+            f"  {stage}: of {rank.memory_bytes / GIB:.2f} GiB, {listed}: one request of {rank.length_tokens} tokens "
+            f"takes {rank.sequence_bytes / GIB:.2f}",
+            markup=False,
+        )
+        if rank.system_left_bytes is not None:
+            console.print(f"  left for the system: {rank.system_left_bytes / GIB:.2f} GiB", markup=False)
+    arguments = plan.engine_arguments(made, best)
+    console.print("  engine: " + ", ".join(f"{key}={value!r}" for key, value in arguments.items()), markup=False)
+    serving = plan.serving(best)
+    if serving:
+        console.print(f"  inventory: Serving({serving})", markup=False)
+    others = [candidate for candidate in made.candidates if candidate is not best]
+    if others:
+        console.print("why not the others:")
+        for candidate in others:
+            console.print(f"  {candidate.placement.name}: {candidate.lost}", markup=False)
+
+
+def to_json(made: Plan, over: tuple[LinkRow, ...]) -> dict[str, Any]:
+    """The plan as plain data: bytes, seconds, tokens a second. Keys are stable."""
+    return {
+        "cluster": made.cluster,
+        "model": made.model.name,
+        "parameters": made.parameters,
+        "active_parameters": made.active_parameters,
+        "kv_cache_bytes_per_token": made.model.kv_cache_bytes_per_token(),
+        "kernels": {
+            "ok": made.support.ok,
+            "kernel": made.support.kernel,
+            "dtype": made.support.dtype,
+            "reasons": list(made.support.reasons),
+            "source": made.support.source,
+        },
+        "workload": asdict(made.workload),
+        "calibrated": made.calibrated,
+        "interval_source": made.interval_source,
+        "past_error": asdict(made.past_error) if made.past_error else None,
+        "recommended": made.recommended.placement.name if made.recommended else None,
+        "refusal": made.refusal,
+        "left_out": list(made.left_out),
+        "placements": [_candidate(made, candidate) for candidate in made.candidates],
+        "links": [
+            {
+                "link": row.link,
+                "in_profile": not row.assumed,
+                "engine": str(row.sharding),
+                "predictions": [_prediction(entry) for entry in row.predictions],
+            }
+            for row in over
+        ],
+    }
+
+
+def _candidate(made: Plan, candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.placement.name,
+        "replicas": candidate.placement.replicas,
+        "fits": candidate.fits,
+        "refusal": candidate.refusal,
+        "lost": candidate.lost,
+        "optional_link": candidate.optional_link,
+        "memory": [
+            {**asdict(rank), "short_bytes": rank.short_bytes, "kv_tokens": rank.kv_tokens} for rank in candidate.memory
+        ],
+        "engine_arguments": plan.engine_arguments(made, candidate),
+        "predictions": [_prediction(entry) for entry in candidate.predictions],
+    }
+
+
+def _prediction(entry: Prediction) -> dict[str, Any]:
+    return {
+        "concurrency": entry.concurrency,
+        "running_per_engine": entry.running,
+        "waiting": entry.waiting,
+        "ttft_seconds": asdict(entry.ttft_seconds),
+        "itl_seconds": asdict(entry.itl_seconds),
+        "tokens_per_second": asdict(entry.tokens_per_second),
+        "limit": entry.limit,
+        "limit_share": entry.limit_share,
+        "decode_seconds_by_limit": entry.decode.by_limit(),
+        "prefill_seconds_by_limit": entry.prefill.by_limit(),
+    }
