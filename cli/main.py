@@ -27,6 +27,7 @@ _COMMANDS = (
     "nodes",
     "doctor",
     "lab",
+    "netboot",
     "control",
     "doc",
     "completion",

@@ -41,7 +41,7 @@ def prepare(here: Settings) -> None:
             user=here.service_user,
             groups=("video", "render"),
         )
-    if here.kernel_arguments:
+    if here.kernel_arguments and not here.is_booted:
         server.shell(
             name=f"Put kernel arguments into the boot menu of {here.node}",
             commands=[

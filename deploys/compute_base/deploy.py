@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
+from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt
 
 from deploys import roles, secrets, settings
@@ -21,10 +22,12 @@ def compute_base() -> None:
     """Packages, user, time, directories, managed files, firewall, driver, secrets, in this order."""
     here = settings.of(host)
     if here.manage_system:
+        # A node that booted from an image has them, and its lists may be as old as the image: no index is fetched then.
+        missing = set(PACKAGES) - set(host.get_fact(DebPackages))
         apt.packages(
             name=f"Install system packages on {here.node}",
             packages=PACKAGES,
-            update=True,
+            update=bool(missing),
             cache_time=7 * 86400,
             no_recommends=True,
             _timeout=900,  # without a network apt waits for many minutes before it says so
