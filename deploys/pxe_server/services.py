@@ -37,7 +37,9 @@ def boot_services(settings: Settings) -> tuple[Service, ...]:
         Service(
             name=HTTP,
             description=f"Images and identities of cluster {settings.cluster} for nodes that boot",
-            command=("/usr/sbin/nginx", "-e", "stderr", "-c", files["netboot-nginx.conf"].path),
+            # nginx writes its title over its environment, where the digest of its configuration has to be read: so it
+            # has a parent that keeps its own.
+            command=("/bin/sh", "-c", f"/usr/sbin/nginx -e stderr -c {files['netboot-nginx.conf'].path} & wait $!"),
             inputs=(files["netboot-nginx.conf"].sha256,),
             user=HTTP_USER,
             confinement=(
