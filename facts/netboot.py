@@ -28,11 +28,14 @@ class Netboot(FactBase[dict[str, Any]]):
 
 
 class NetbootImage(FactBase[dict[str, Any]]):
-    """`state` of one image on the control node (whole, missing, corrupt) after reading all of it, and the `problem`."""
+    """`state` of one image on the control node (whole, missing, corrupt) after reading all of it, and the `problem`.
+
+    `manifest`: sha256 of its manifest when it is whole.
+    """
 
     def command(self, library: str, data: str, image: str) -> str:
         return "echo image; " + _ask(library, data, f"look {argument(image)}")
 
     @fails_alone
     def process(self, output: list[str]) -> dict[str, Any]:
-        return parse_answer(output, {"state": "missing", "problem": ""})
+        return parse_answer(output, {"state": "missing", "problem": "", "manifest": ""})

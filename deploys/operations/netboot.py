@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import OperationError
 
 from deploys import shell
 from deploys.pxe_server.configuration import choosing_path, images_directory
-from deploys.pxe_server.remote.netboot_image import ImageError, verify
+from deploys.pxe_server.remote.netboot_image import ImageError, sha256, verify
 from deploys.settings import Settings
 from facts.netboot import Netboot, NetbootImage
 
@@ -53,7 +53,8 @@ def upload(settings: Settings, directory: str) -> Commands:
     except ImageError as error:
         raise OperationError(str(error)) from None
     name = manifest["name"]
-    if host.get_fact(NetbootImage, **asked(settings), image=name)["state"] == "whole":
+    found = host.get_fact(NetbootImage, **asked(settings), image=name)
+    if found["state"] == "whole" and found["manifest"] == sha256(source / "manifest.json"):
         host.noop(f"image {name} is whole")
         return
     target = f"{images_directory(settings)}/{name}.partial"

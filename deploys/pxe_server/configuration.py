@@ -179,6 +179,8 @@ def choosing_text(settings: Settings) -> str:
         "router": netboot.router,
         "name_servers": list(netboot.name_servers),
         "login_user": settings.login_user,
+        # Who may log in to the control node may log in to its nodes.
+        "authorized_keys": f"~{settings.login_user}/.ssh/authorized_keys",
         "identity_group": HTTP_USER,
         "log_tag": LOG_TAG,
         "machines": machines,

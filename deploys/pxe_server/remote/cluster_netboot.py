@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot_choice import Server, choice_files, kernel_arguments, link, point, read, wanted_files, write
-from netboot_image import NAME, ImageError, refuse_unfit, verify
+from netboot_image import ImageError, refuse_unfit, sha256, verify
 
 _EVENTS_READ = 2000
 
@@ -93,33 +92,32 @@ def keep_identity(server: Server, node: str, authorized: str) -> None:
 
 def authorized_keys(server: Server) -> str:
     """Who may log in to the control node may log in to its nodes."""
-    user = server.data["login_user"]
+    file = server.data["authorized_keys"]
     try:
-        path = Path(pwd.getpwnam(user).pw_dir) / ".ssh" / "authorized_keys"
-        return path.read_text()
-    except (KeyError, OSError) as error:
+        return Path(file).expanduser().read_text()
+    except (RuntimeError, OSError) as error:
         raise ImageError(
-            f"the control node's user {user} has no authorized_keys ({error}), and the nodes would let nobody in; add "
-            "a public key there"
+            f"{file} on the control node cannot be read ({error}), and the nodes would let nobody in; add a public key "
+            "there"
         ) from None
 
 
 def look(server: Server, image: str) -> dict[str, str]:
-    """`whole`, `missing` or `corrupt`, with the reason."""
-    if not (server.images / image).is_dir():
-        return {"state": "missing", "problem": ""}
+    """`whole`, `missing` or `corrupt`, with the reason; and the sha256 of its manifest, which stands for all of it."""
+    directory = server.image(image)
+    if not directory.is_dir():
+        return {"state": "missing", "problem": "", "manifest": ""}
     try:
-        verify(server.images / image)
+        verify(directory)
     except ImageError as error:
-        return {"state": "corrupt", "problem": str(error)}
-    return {"state": "whole", "problem": ""}
+        return {"state": "corrupt", "problem": str(error), "manifest": ""}
+    return {"state": "whole", "problem": "", "manifest": sha256(directory / "manifest.json")}
 
 
 def settle(server: Server, image: str) -> None:
     """Give an image that was sent its name, when it is whole; one of that name is replaced."""
-    if not NAME.match(image):
-        raise ImageError(f"image {image!r}: letters, digits, '-', '_' and '.' only")
-    sent, final = server.images / f"{image}.partial", server.images / image
+    final = server.image(image)
+    sent = final.with_name(f"{image}.partial")
     with tempfile.TemporaryDirectory(dir=server.images) as place:
         # Under its own name, which its manifest is compared with.
         as_final = Path(place) / image
@@ -133,7 +131,7 @@ def settle(server: Server, image: str) -> None:
 def use(server: Server, image: str, nodes: list[str]) -> None:
     """Choose an image for nodes: all are checked before the first is changed."""
     chosen = server.select(nodes)
-    directory = server.images / image
+    directory = server.image(image)
     if not directory.is_dir():
         there = ", ".join(images(server)) or "none"
         raise ImageError(f"image {image} is not on the control node ({there}); send it: cluster netboot push {image}")
@@ -156,7 +154,7 @@ def rollback(server: Server, nodes: list[str]) -> None:
     if without:
         raise ImageError(f"{', '.join(without)}: no image before this one; choose one: cluster netboot use NAME")
     for image in sorted({image for image in before.values() if image}):
-        verify(server.images / image)
+        verify(server.image(image))
     for node, wanted in before.items():
         if wanted:
             _choose(server, node, wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netboot_image import ARGUMENT, ImageError, read_manifest
+from netboot_image import ARGUMENT, NAME, ImageError, read_manifest
 
 
 class Server:
@@ -24,6 +24,12 @@ class Server:
     def node(self, node: str) -> Path:
         """Scripts of a node."""
         return self.http / "nodes" / node
+
+    def image(self, name: str) -> Path:
+        """Directory of an image; ImageError for a name that would lead elsewhere."""
+        if not NAME.match(name):
+            raise ImageError(f"image {name!r}: letters, digits, '-', '_' and '.' only")
+        return self.images / name
 
     def chosen(self, node: str, which: str) -> str | None:
         """Name of the node's `current` or `previous` image; None when there is none."""
