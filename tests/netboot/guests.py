@@ -51,6 +51,7 @@ class Guest:
     firmware: str
     directory: Path
     memory_mib: int = 1024
+    local_disk: bool = False
     started: float = 0.0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -105,20 +106,29 @@ class Guest:
             time.sleep(0.5)
         return time.monotonic() - self.started
 
+    def _local_disk(self) -> list[str]:
+        """A second disk with a file system of the label that the node's local storage has."""
+        disk = self.directory / f"{self.name}.local"
+        if not disk.exists():
+            with disk.open("wb") as stream:
+                stream.truncate(64 * 1024**2)
+            subprocess.run(["mkfs.ext4", "-q", "-L", "cluster-local", str(disk)], check=True)
+        return ["-drive", f"if=none,id=local,format=raw,file={disk}", "-device", "virtio-blk-pci,drive=local"]
+
     def _command(self) -> list[str]:
         disk = self.directory / f"{self.name}.disk"
         disk.unlink(missing_ok=True)
         with disk.open("wb") as stream:
             stream.truncate(64 * 1024**2)
         card = f"virtio-net-pci,netdev=net,mac={self.mac},bootindex=1,host_mtu={MTU_BYTES}"
-        machine, extra = "q35", []
+        machine, extra = "q35", self._local_disk() if self.local_disk else []
         if self.firmware != "bios":
             kind = ".ms" if self.firmware == "secure" else ""
             variables = self.directory / f"{self.name}.variables"
             shutil.copyfile(_OVMF / f"OVMF_VARS_4M{kind}.fd", variables)
             # Without an option ROM the firmware's own PXE is at work, and its loader comes over TFTP.
             card += ",romfile="
-            extra = [
+            extra += [
                 *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={_OVMF}/OVMF_CODE_4M{kind}.fd"),
                 *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
             ]

@@ -27,6 +27,7 @@ MakeGuest = Callable[[str, str], Guest]
 def booted(boot_lab: BootLab, image: Path, guests: MakeGuest) -> Iterator[dict[str, Guest]]:
     """A BIOS and a UEFI guest, switched on at once; up when ssh with their pinned keys works."""
     both = {guest.name: guest for guest in (guests("compute-bios", "bios"), guests("compute-uefi", "uefi"))}
+    both["compute-uefi"].local_disk = True
     for guest in both.values():
         guest.power_on()
     waited = boot_lab.netboot("wait", "--seconds", str(BOOT_SECONDS), seconds=BOOT_SECONDS + 120)
@@ -69,6 +70,12 @@ def test_two_guests_come_up_with_their_names(boot_lab: BootLab, booted: dict[str
         assert "vda" in [disk.split()[0] for disk in disks if len(disk.split()) == 1], "its disk stayed empty"
     assert "EFI" in boot_lab.guest_ssh("compute-uefi", "ls -d /sys/firmware/efi && echo EFI").stdout
     assert "EFI" not in boot_lab.guest_ssh("compute-bios", "ls -d /sys/firmware/efi && echo EFI").stdout
+
+
+def test_local_storage_is_mounted_where_there_is_one(boot_lab: BootLab, booted: dict[str, Guest]) -> None:
+    ask = "for path in /opt/cluster /var/lib/cluster/models; do findmnt -no SOURCE $path || echo none; done"
+    assert boot_lab.guest_ssh("compute-uefi", ask).stdout.split() == ["/dev/vdb[/opt]", "/dev/vdb[/models]"]
+    assert boot_lab.guest_ssh("compute-bios", ask).stdout.split() == ["none", "none"]
 
 
 def test_host_keys_are_the_control_nodes(boot_lab: BootLab, booted: dict[str, Guest]) -> None:
