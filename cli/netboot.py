@@ -42,9 +42,26 @@ def booted_hosts(cluster: ClusterInventory, nodes: tuple[str, ...] = ()) -> tupl
 
 def ask(cluster: ClusterInventory) -> dict[str, Any]:
     """What the control node's boot server says: images, nodes, stale."""
+    return _ask(cluster, "facts.netboot.Netboot")
+
+
+def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:
+    """OperatorError (exit 2) unless the control node has the image, whole to the last byte."""
+    found = _ask(cluster, "facts.netboot.NetbootImage", image=image)
+    if found["state"] == "missing":
+        there = ", ".join(ask(cluster)["images"]) or "none"
+        raise OperatorError(
+            f"image {image} is not on {cluster.control.name} ({there}); send it: "
+            f"cluster -c {cluster.name} netboot push {image}"
+        )
+    if found["state"] != "whole":
+        raise OperatorError(str(found["problem"]))
+
+
+def _ask(cluster: ClusterInventory, fact: str, **more: str) -> dict[str, Any]:
     settings = cluster.control.settings
-    arguments = {"library": settings.directories.library, "data": choosing_path(settings)}
-    requests = {cluster.control.name: [FactRequest("netboot", "facts.netboot.Netboot", arguments)]}
+    arguments = {"library": settings.directories.library, "data": choosing_path(settings), **more}
+    requests = {cluster.control.name: [FactRequest("netboot", fact, arguments)]}
     seen = runner.observe(replace(cluster, hosts=(cluster.control,)), requests)[cluster.control.name]
     if not seen.connected:
         raise OperatorError(f"{cluster.control.name} cannot be reached: {seen.error}")

@@ -12,7 +12,7 @@ import click
 from cli import clusters, display, runner
 from cli.clusters import ClusterInventory
 from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.netboot import ask, booted_hosts, pin_host_keys, wait_for_hosts
+from cli.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
 from deploys.pxe_server.remote.netboot_image import ImageError, verify
 from inventories.operator import cache_directory
 
@@ -62,6 +62,7 @@ def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
     """Boot IMAGE from the next boot on, on all nodes or on --node. The one before stays for `rollback`."""
     cluster = clusters.load(name)
     chosen = [host.name for host in booted_hosts(cluster, nodes)]
+    refuse_unfit_image(cluster, image)
     changed = _change(cluster, "use", image=image, nodes=",".join(nodes))
     display.words().print(f"{', '.join(chosen)}: {'from the next boot on' if changed else 'already'} {image}")
 
@@ -73,6 +74,12 @@ def rollback(name: str, nodes: tuple[str, ...]) -> None:
     """Boot the image before again, on all nodes or on --node."""
     cluster = clusters.load(name)
     chosen = booted_hosts(cluster, nodes)
+    before = ask(cluster)["nodes"]
+    without = [host.name for host in chosen if not before.get(host.name, {}).get("previous")]
+    if without:
+        raise OperatorError(
+            f"{', '.join(without)}: no image before this one; choose one: cluster -c {name} netboot use NAME"
+        )
     _change(cluster, "rollback", nodes=",".join(nodes))
     found = ask(cluster)["nodes"]
     for host in chosen:

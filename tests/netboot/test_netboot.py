@@ -142,10 +142,13 @@ def test_restarted_server_and_corrupt_image_cost_retries_only(
 
 def test_choice_and_rollback_are_seen_and_bad_ones_refused(boot_lab: BootLab, image: Path) -> None:
     refused = boot_lab.netboot("use", "none-ffffffffffffffff")
-    assert refused.status == 1
-    assert "image none-ffffffffffffffff is not on the control node" in refused.complaint
+    assert refused.status == 2
+    assert f"image none-ffffffffffffffff is not on control ({image.name})" in refused.complaint
+    assert boot_lab.netboot("use", "../../../etc").status == 2
     assert boot_lab.netboot("use", image.name, "--node", "compute9").status == 2
-    assert "no image before this one" in boot_lab.netboot("rollback").complaint
+    without = boot_lab.netboot("rollback")
+    assert without.status == 2
+    assert "no image before this one" in without.complaint
     found = boot_lab.netboot("status", "--json").json
     assert {entry["image"] for entry in found["nodes"].values()} == {image.name}
     assert found["stale"] == []

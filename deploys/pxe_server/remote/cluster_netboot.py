@@ -104,7 +104,10 @@ def authorized_keys(server: Server) -> str:
 
 def look(server: Server, image: str) -> dict[str, str]:
     """`whole`, `missing` or `corrupt`, with the reason; and the sha256 of its manifest, which stands for all of it."""
-    directory = server.image(image)
+    try:
+        directory = server.image(image)
+    except ImageError as error:
+        return {"state": "corrupt", "problem": str(error), "manifest": ""}
     if not directory.is_dir():
         return {"state": "missing", "problem": "", "manifest": ""}
     try:
