@@ -28,6 +28,7 @@ _COMMANDS = (
     "doctor",
     "lab",
     "image",
+    "netboot",
     "control",
     "doc",
     "completion",

@@ -5,6 +5,7 @@ from pyinfra import host
 from deploys.compute_base.deploy import compute_base, install_runtime
 from deploys.gateway.deploy import gateway
 from deploys.operations import stage
+from deploys.pxe_server.deploy import pxe_server
 from deploys.ray_head.deploy import ray_head
 from deploys.ray_worker.deploy import ray_worker
 from deploys.vllm.deploy import vllm, weights
@@ -13,6 +14,10 @@ from deploys.watch.deploy import watch
 # Users, files, firewall and driver first: everything after runs as that user, with those files, behind that firewall.
 compute_base()
 stage.reach("base")
+
+# What the nodes booted from stays as declared; to bring them up at all it runs alone, before they are there.
+if "control" in host.groups:
+    pxe_server()
 
 # The control node has the runtime before the compute nodes copy it, and likewise the weights.
 if "control" in host.groups:

@@ -16,6 +16,8 @@ from deploys.engines import refuse_missing
 from deploys.environment import api_key_path, ray_client, ray_node, token_path
 from deploys.files import ManagedFile
 from deploys.gateway.configuration import haproxy_text
+from deploys.pxe_server.configuration import boot_files
+from deploys.pxe_server.services import boot_services
 from deploys.services import Service, service_file, supervisor_file
 from deploys.settings import Settings
 from deploys.watch.service import watch_files, watch_service
@@ -281,13 +283,21 @@ def serve_file(settings: Settings) -> ManagedFile:
     )
 
 
+def boot_server_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """The boot server's files and programs on a control node that boots nodes."""
+    names = ("cluster_netboot.py", "netboot_choice.py", "netboot_image.py")
+    programs = tuple(_script(settings, "pxe_server", name) for name in names)
+    return (*boot_files(settings), *programs)
+
+
 def services(settings: Settings) -> tuple[Service, ...]:
     """Declared services of a host, in the order in which they start."""
     if not settings.is_control:
         return (worker_service(settings),)
     depot = () if settings.shared_files else (depot_service(settings),)
     rest = (serve_service(settings), gateway_service(settings), watch_service(settings))
-    return (*depot, head_service(settings), *rest)
+    boot = boot_services(settings) if settings.boots_nodes else ()
+    return (*boot, *depot, head_service(settings), *rest)
 
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
@@ -297,6 +307,8 @@ def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
         files += [serve_file(settings), gateway_file(settings), *watch_files(settings)]
         if not settings.shared_files:
             files.append(depot_file(settings))
+        if settings.boots_nodes:
+            files += boot_server_files(settings)
     return tuple(files)
 
 

@@ -22,7 +22,10 @@ OPEN_FILES = 65535
 
 @dataclass(frozen=True)
 class Service:
-    """A daemon. `inputs` are digests of files that it reads: when one changes, the service must be restarted."""
+    """A daemon. `inputs` are digests of files that it reads: when one changes, the service must be restarted.
+
+    `user` instead of the cluster's service user; `confinement` are more lines of its systemd unit.
+    """
 
     name: str
     description: str
@@ -32,11 +35,14 @@ class Service:
     after: tuple[str, ...] = ()
     as_root: bool = False
     reload_signal: str = ""
+    user: str = ""
+    confinement: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Digest of all that decides how this service runs."""
-        text = json.dumps([self.command, sorted(self.environment.items()), self.inputs, self.as_root])
+        more = [self.user, self.confinement] if self.user or self.confinement else []
+        text = json.dumps([self.command, sorted(self.environment.items()), self.inputs, self.as_root, *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -71,7 +77,7 @@ def _unit(settings: Settings, service: Service) -> str:
         "",
         "[Service]",
         "Type=exec",
-        *([] if service.as_root else [f"User={settings.service_user}"]),
+        *([] if service.as_root else [f"User={service.user or settings.service_user}"]),
         *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
         f"ExecStart={' '.join(_systemd_quote(part).replace('$', '$$') for part in service.command)}",
         *([f"ExecReload=/bin/kill -{service.reload_signal} $MAINPID"] if service.reload_signal else []),
@@ -83,7 +89,7 @@ def _unit(settings: Settings, service: Service) -> str:
         "LimitMEMLOCK=infinity",
         "TasksMax=infinity",
         "NoNewPrivileges=yes",
-        "ProtectSystem=full",
+        *(service.confinement or ("ProtectSystem=full",)),
         "",
         "[Install]",
         "WantedBy=multi-user.target",

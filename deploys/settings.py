@@ -117,6 +117,33 @@ class Gateway:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """One node that boots from the control node."""
+
+    node: str
+    mac_address: str
+    address: str
+    secure_boot: bool
+    wake_on_lan: bool
+    kernel_arguments: tuple[str, ...]
+    refused_packages: tuple[str, ...]
+    largest_load_bytes: int
+
+
+@dataclass(frozen=True)
+class Netboot:
+    """What the control node boots, on which network; `proxy` where another server hands out the addresses."""
+
+    network: str
+    proxy: bool
+    router: str
+    name_servers: tuple[str, ...]
+    http_port: int
+    machines: tuple[Machine, ...]
+    without_mac: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the deploys, the facts and the verification need to know of one host."""
 
@@ -139,6 +166,7 @@ class Settings:
     model: Model
     serving: Serving
     gateway: Gateway
+    netboot: Netboot | None
     engine_ports: Mapping[str, tuple[int, ...]]
     parts: Mapping[str, tuple[str, ...]]
     links: tuple[Mapping[str, Any], ...]
@@ -158,6 +186,16 @@ class Settings:
     def is_control(self) -> bool:
         """Whether this host is the control node."""
         return self.role == "control"
+
+    @property
+    def boots_nodes(self) -> bool:
+        """Whether this host is a control node that boots compute nodes."""
+        return self.is_control and self.netboot is not None and bool(self.netboot.machines)
+
+    @property
+    def is_booted(self) -> bool:
+        """Whether this node's system comes from the control node, so that nothing of it outlives a boot."""
+        return self.netboot is not None and any(machine.node == self.node for machine in self.netboot.machines)
 
     @property
     def runs_engine(self) -> bool:
@@ -195,6 +233,7 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")
         values["serving"] = _build(Serving, values["serving"], f"{where}.serving")
         values["gateway"] = _build(Gateway, values["gateway"], f"{where}.gateway")
+        values["netboot"] = _netboot(values["netboot"], f"{where}.netboot")
         values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
         values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
         values["parts"] = {node: tuple(parts) for node, parts in values["parts"].items()}
@@ -214,6 +253,17 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
 def of(host: Any) -> Settings:
     """Settings of a pyinfra host."""
     return parse(host.name, host.data.get("settings"))
+
+
+def _netboot(values: Mapping[str, Any] | None, where: str) -> Netboot | None:
+    if values is None:
+        return None
+    machines = []
+    for machine in values["machines"]:
+        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "refused_packages")}
+        machines.append(_build(Machine, {**machine, **listed}, f"{where}.machines"))
+    lists = {key: tuple(values[key]) for key in ("name_servers", "without_mac")}
+    return _build(Netboot, {**values, **lists, "machines": tuple(machines)}, where)
 
 
 def _build(part: type[_Part], values: Mapping[str, Any], where: str) -> _Part:

@@ -20,6 +20,7 @@ LinkKind = Literal["ethernet", "usb4", "loopback", "virtual"]
 
 # RFC 1123, section 2.1: what a host name may look like. Underscores, as in `control_0_1`, are not among it.
 _HOST_NAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
+_MAC_ADDRESS = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
 class ProfileError(ValueError):
@@ -79,8 +80,31 @@ class NeuralProcessor:
 
 
 @dataclass(frozen=True)
+class NetworkBoot:
+    """How a board's firmware and card behave when the machine boots from the network: quirks as data.
+
+    `network_drivers` are kernel modules that the initrd needs for the card. `secure_boot`: the firmware takes signed
+    loaders only, so Debian's shim and GRUB load the kernel. `largest_load_bytes`: kernel and initrd together, where the
+    firmware or its memory map takes no more. `refused_packages` are driver packages that break the card or the initrd.
+    `kernel_arguments` are the board's own; an accelerator's are with the accelerator.
+    """
+
+    network_drivers: tuple[str, ...] = ()
+    kernel_arguments: tuple[str, ...] = ()
+    refused_packages: tuple[str, ...] = ()
+    largest_load_bytes: int = 0
+    secure_boot: bool = False
+    wake_on_lan: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Node:
-    """One machine. `cluster_interface` is the interface that carries the cluster's own network."""
+    """One machine. `cluster_interface` is the interface that carries the cluster's own network.
+
+    `mac_address` is that interface's, where the profile knows it: a machine's own number, which its owner gives
+    (inventories/machines.py) when the profile is of a kind of machine and not of one.
+    """
 
     name: str
     role: Role
@@ -92,8 +116,13 @@ class Node:
     memory_bandwidth_bytes_per_second: Figure | None = None
     accelerators: tuple[Accelerator, ...] = ()
     neural_processors: tuple[NeuralProcessor, ...] = ()
+    # Not in repr(): the digests of profiles that were released before these existed are over it.
+    mac_address: str = field(default="", repr=False)
+    network_boot: NetworkBoot = field(default=NetworkBoot(), repr=False)
 
     def __post_init__(self) -> None:
+        if self.mac_address:
+            check_mac_address(self.mac_address, f"node {self.name}")
         if not _HOST_NAME.match(self.name):
             raise ProfileError(
                 f"node name {self.name!r} is no host name (RFC 1123); use letters, digits and '-', e.g. "
@@ -174,4 +203,16 @@ def check_address(value: str, owner: str) -> str:
         ipaddress.ip_address(value)
     except ValueError:
         raise ProfileError(f"{owner}: address {value!r} is not an IP address; write it as in 192.168.10.11") from None
+    return value
+
+
+def check_mac_address(value: object, owner: str) -> str:
+    """`value` as it is if it is the MAC address of one network card; ProfileError that names `owner` otherwise."""
+    if not isinstance(value, str) or not _MAC_ADDRESS.match(value):
+        raise ProfileError(
+            f"{owner}: MAC address {value!r} is not six pairs of small hexadecimal digits; write it as `ip -brief "
+            "link` shows it: 52:54:00:12:34:56"
+        )
+    if int(value[:2], 16) & 1 or value == "00:00:00:00:00:00":
+        raise ProfileError(f"{owner}: MAC address {value} is no single card's; take it from `ip -brief link`")
     return value

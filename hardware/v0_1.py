@@ -8,7 +8,7 @@ and is read from the hosts.
 from __future__ import annotations
 
 from hardware.catalog.radeon_rx_7600_xt import RADEON_RX_7600_XT
-from hardware.model import GIGA, Cluster, Figure, Link, Node
+from hardware.model import GIGA, Cluster, Figure, Link, NetworkBoot, Node
 
 _CONTROL = Node(
     name="control-0-1",
@@ -27,6 +27,14 @@ def _compute(index: int) -> Node:
         # To be checked on the host (`ip -brief link`): it moves with the cards in the PCIe slots.
         cluster_interface="enp5s0",
         accelerators=(RADEON_RX_7600_XT,),
+        network_boot=NetworkBoot(
+            network_drivers=("igc",),
+            wake_on_lan=True,
+            note=(
+                "Onboard Intel I225-V. In the firmware: network stack on, PXE IPv4 on, CSM off, and for Wake-on-LAN "
+                "ErP off and 'resume by PCI-E device' on; names differ between firmware versions."
+            ),
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from hardware.catalog.ryzen_ai_max_395 import (
     SYSTEM_MEMORY_BANDWIDTH_BYTES_PER_SECOND,
     XDNA_2,
 )
-from hardware.model import GIB, GIGA, Cluster, Figure, Link, Node
+from hardware.model import GIB, GIGA, Cluster, Figure, Link, NetworkBoot, Node
 
 _COMPUTE_NODES = 4
 
@@ -47,6 +47,13 @@ def _compute(index: int) -> Node:
         memory_bandwidth_bytes_per_second=SYSTEM_MEMORY_BANDWIDTH_BYTES_PER_SECOND,
         accelerators=(RADEON_8060S,),
         neural_processors=(XDNA_2,),
+        network_boot=NetworkBoot(
+            # Boards differ: Realtek RTL8125, Intel I226 or Aquantia.
+            network_drivers=("r8169", "igc", "atlantic"),
+            # Realtek's own driver takes the card from r8169 and is not in the initrd.
+            refused_packages=("r8125-dkms", "r8168-dkms"),
+            note="Wake-on-LAN is not stated by the boards' makers: power them on by hand.",
+        ),
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
-from inventories import members
+from inventories import machines, members
 from inventories.members import Members
 from inventories.models import entry
 from inventories.models import model as known_model
+from inventories.netboot import Netboot, boot_plan
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
 
 Group = list[tuple[str, dict[str, Any]]]
@@ -92,6 +93,7 @@ class Site:
     `service_manager` is systemd, or supervisor where there is none. `manage_system` False leaves users, time, limits,
     name resolution and firewall alone. `shared_files`: the nodes see one file system with runtime and model on it.
     `shared_processors`: the nodes are one machine's, whose scheduler has to place their engines' threads.
+    `netboot`: the control node boots the compute nodes; None where each starts from its own disk.
     """
 
     login_user: str
@@ -103,6 +105,7 @@ class Site:
     connector: str = ""
     use_operator_package_sources: bool = False
     shared_processors: bool = False
+    netboot: Netboot | None = None
 
 
 def compose(
@@ -120,7 +123,8 @@ def compose(
     connector data for single hosts, such as an ssh_hostname that differs from the cluster address.
     """
     name = name or cluster.name
-    everyone, present = cluster.compute, members.read(name)
+    whole, present = machines.fill_in(name, cluster), members.read(name)
+    everyone = whole.compute
     cluster = _present(name, cluster, present)
     missing = [node.name for node in cluster.nodes if node.name not in addresses]
     if missing:
@@ -134,6 +138,8 @@ def compose(
             f"inventory {name}: {', '.join(twice)} given to more than one node; each needs its own address"
         )
 
+    # A node that was taken out boots all the same: it has to come up to be repaired.
+    boot = boot_plan(name, whole, addresses, site.netboot) if site.netboot else None
     model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory name
     # A node keeps its ports whoever else is there.
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
@@ -159,6 +165,7 @@ def compose(
         },
         "serving": plan,
         "gateway": asdict(serving.gateway),
+        "netboot": boot,
         "engine_ports": {
             node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
             for index, node in enumerate(cluster.nodes)

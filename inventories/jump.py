@@ -13,6 +13,7 @@ from typing import Any
 
 from hardware.model import Cluster, ProfileError
 from inventories.compose import Site
+from inventories.netboot import Netboot
 from inventories.operator import cluster_directory
 
 
@@ -71,7 +72,7 @@ def connections(
     return everyone
 
 
-def site(cluster: Cluster, addresses: Mapping[str, str]) -> Site:
+def site(cluster: Cluster, addresses: Mapping[str, str], netboot: Netboot | None = None) -> Site:
     """A bare-metal site behind its control node, with the operator's own choices from the environment.
 
     CLUSTER_LOGIN_USER (default compute), CLUSTER_CONTROL_HOST (default the control node's name), CLUSTER_SSH_KEY.
@@ -86,6 +87,7 @@ def site(cluster: Cluster, addresses: Mapping[str, str]) -> Site:
             control_host=os.environ.get("CLUSTER_CONTROL_HOST", cluster.control.name),
             ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
         ),
+        netboot=netboot,
     )
 
 

@@ -8,6 +8,7 @@ To bring it up:
 from hardware.v0_1 import CLUSTER
 from inventories.compose import Serving, compose
 from inventories.jump import site
+from inventories.netboot import Netboot
 
 _addresses = {"control-0-1": "192.168.10.1", "compute0": "192.168.10.10", "compute1": "192.168.10.11"}
 
@@ -21,5 +22,6 @@ control, compute = compose(
         dtype="float16",
         enforce_eager=True,
     ),
-    site=site(CLUSTER, _addresses),
+    # Nodes whose MAC address is in ~/.local/state/cluster/v0_1/machines.yaml boot from the control node.
+    site=site(CLUSTER, _addresses, netboot=Netboot()),
 )

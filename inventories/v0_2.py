@@ -8,6 +8,7 @@ To bring it up:
 from hardware.v0_2 import CLUSTER
 from inventories.compose import Serving, compose
 from inventories.jump import site
+from inventories.netboot import Netboot
 
 _addresses = {
     "control-0-2": "192.168.20.1",
@@ -22,5 +23,6 @@ control, compute = compose(
     addresses=_addresses,
     # Each board holds the whole model, so each is an engine of its own and no token crosses the network.
     serving=Serving(model="qwen3-30b-a3b", mode="replicas", dtype="bfloat16"),
-    site=site(CLUSTER, _addresses),
+    # Nodes whose MAC address is in ~/.local/state/cluster/v0_2/machines.yaml boot from the control node.
+    site=site(CLUSTER, _addresses, netboot=Netboot()),
 )

@@ -70,16 +70,15 @@ class Lab:
         """A command on a host as root."""
         state = json.loads((self.home / "lab" / "lab.json").read_text())
         address = next(entry["address"] for entry in state["hosts"] if entry["name"] == host)
-        options = ["-F", "/dev/null", "-i", state["ssh_key"], "-o", f"UserKnownHostsFile={state['known_hosts']}"]
+        return self.ssh_to(address, line, Path(state["known_hosts"]), seconds=seconds, stdin=stdin)
+
+    def ssh_to(self, address: str, line: str, known_hosts: Path, *, seconds: int = 120, stdin: str = "") -> Done:
+        """A command at an address as root; the key that answers there must be in `known_hosts`."""
+        state = json.loads((self.home / "lab" / "lab.json").read_text())
+        checked = ["-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=yes"]
+        options = ["-F", "/dev/null", "-i", state["ssh_key"], *checked, "-o", "BatchMode=yes", "-o", "ConnectTimeout=8"]
         done = subprocess.run(
-            [
-                "ssh",
-                *options,
-                "-o",
-                "ConnectTimeout=8",
-                f"{state['login_user']}@{address}",
-                f"sudo sh -c {_quote(line)}",
-            ],
+            ["ssh", *options, f"{state['login_user']}@{address}", f"sudo sh -c {_quote(line)}"],
             input=stdin,
             capture_output=True,
             text=True,

@@ -39,6 +39,7 @@ def main() -> int:
             "tests/runtime",
             "tests/integration",
             "tests/live",
+            "tests/netboot",
         ]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(

@@ -40,7 +40,7 @@ def system_files(settings: Settings) -> list[ManagedFile]:
         ManagedFile(FIREWALL_PATH, firewall_text(settings), owner="root"),
         ManagedFile(FIREWALL_UNIT_PATH, _FIREWALL_UNIT, owner="root"),
     ]
-    if settings.kernel_arguments:
+    if settings.kernel_arguments and not settings.is_booted:  # the control node gives them to a node that it boots
         arguments = " ".join(settings.kernel_arguments)
         files.append(
             ManagedFile(
@@ -136,12 +136,19 @@ def _rules(settings: Settings) -> list[str]:
     )
     closed = ", ".join([*(str(port) for port in pinned), *ranges])
     opened = f"22, {settings.serving.api_port}" if settings.is_control else "22"
+    boot = []
+    if settings.boots_nodes and settings.netboot:
+        boot = [
+            f'iifname "{interface}" udp dport {{ 67, 69{", 4011" if settings.netboot.proxy else ""} }} accept',
+            f'iifname "{interface}" ip saddr {settings.netboot.network} tcp dport {settings.netboot.http_port} accept',
+        ]
     return [
         'iifname "lo" accept',
         f'iifname "{interface}" ct state established,related accept',
         # ICMP and ICMPv6 by number: names need a protocols file, which a minimal host lacks.
         f'iifname "{interface}" meta l4proto {{ 1, 58 }} accept',
         *from_peers,
+        *boot,
         f'iifname "{interface}" tcp dport {{ {opened} }} accept',
         f'iifname "{interface}" drop',
         f"ct state new tcp dport {{ {closed} }} drop",

@@ -1,0 +1,231 @@
+"""Network boot in figures: bytes and seconds to a login, memory of the root, many clients at once, Debian's live-boot.
+
+`python -m benchmarks.netboot` as root. The lab is up (`cluster lab up --nodes 1`), the boot server of
+tests/netboot/inventory.py is set up, an image sent and chosen. Guests are emulated (TCG). Parts: `boots` (ten in a row,
+BIOS and UEFI in turns), `clients` (1 to 64 at once fetch the root from the control host), `live` (the same packages
+with Debian's stock initrd and live-boot, in turns with ours), `secure` (UEFI with Secure Boot). Exit 0 measured, 1 a
+boot did not come up, 2 could not measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lab
+from benchmarks import common
+from benchmarks.common import MIB, PROJECT, BenchmarkError
+from benchmarks.netboot_clients import fetch_at_once
+from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
+from tests.netboot.conftest import BootLab
+from tests.netboot.guests import BOOT_SECONDS, MACS, Guest
+
+ADDRESSES = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}
+CLIENTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the chosen parts; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    result: dict[str, Any] = {
+        "benchmark": "netboot",
+        "started": common.now(),
+        "machine": common.machine(),
+        "load_before": common.load_average(),
+        "misses": [],
+    }
+    guests: dict[str, Guest] = {}
+    try:
+        path = common.result_path("netboot")
+        server = _server()
+        image = _chosen(server)
+        result["image"] = _sizes(server, image)
+        with tempfile.TemporaryDirectory() as directory:
+            place = Path(directory)
+            for name, firmware in (("compute-bios", "bios"), ("compute-uefi", "uefi")):
+                guests[firmware] = Guest(name, MACS[name], firmware, place)
+            if "boots" in options.parts:
+                order = ["bios", "uefi"] * ((options.boots + 1) // 2)
+                result["boots"] = [
+                    _boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
+                ]
+                common.write_results(path, result, report(result))
+            if "clients" in options.parts:
+                address = f"10.77.0.1:8780/images/{image}/root.squashfs"
+                result["clients"] = [fetch_at_once(f"http://{address}", number) for number in CLIENTS]
+                common.write_results(path, result, report(result))
+            if "secure" in options.parts:
+                result["secure"] = _secure(server, place, options.boots, result["misses"])
+                common.write_results(path, result, report(result))
+            if "live" in options.parts:
+                result["live"] = _live(server, guests["bios"], image, options, result["misses"])
+                common.write_results(path, result, report(result))
+    except (BenchmarkError, lab.LabError) as error:
+        print(f"netboot: {error}", file=sys.stderr)
+        return 2
+    finally:
+        for guest in guests.values():
+            guest.power_off()
+    print(report(result))
+    print(f"written: {path.relative_to(PROJECT)}")
+    return 1 if result["misses"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.netboot", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "--parts", nargs="+", default=["boots", "clients"], choices=["boots", "clients", "live", "secure"]
+    )
+    parser.add_argument("--boots", type=int, default=10, help="boots in a row")
+    return parser
+
+
+def _server() -> BootLab:
+    state = lab.state()
+    if state is None:
+        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
+    return BootLab(lab.LabPaths().home.parent, None)
+
+
+def _chosen(server: BootLab) -> str:
+    done = server.netboot("status", "--json")
+    images = {entry["image"] for entry in done.json["nodes"].values()} if done.stdout else set()
+    if len(images) != 1 or None in images:
+        raise BenchmarkError(
+            "tests/netboot/inventory.py has no image chosen for all nodes; run `cluster netboot serve`, `push`, `use`"
+        )
+    return str(images.pop())
+
+
+def _sizes(server: BootLab, image: str) -> dict[str, Any]:
+    manifest = json.loads(server.ssh("control", f"cat /var/lib/cluster/images/{image}/manifest.json").stdout)
+    return {"name": image, "files": {name: file["bytes"] for name, file in manifest["files"].items()}}
+
+
+def _boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
+    """One boot from power-on to a login with a checked key; the guest is off afterwards."""
+    mark = server.ssh("control", "date +%s.%N").stdout.strip()
+    load = common.load_average()
+    guest.power_on()
+    deadline = guest.started + BOOT_SECONDS
+    seconds: float | None = None
+    while seconds is None and time.monotonic() < deadline:
+        if server.guest_ssh(guest.name, "true", seconds=30).status == 0:
+            seconds = round(time.monotonic() - guest.started, 1)
+        else:
+            time.sleep(0.5)
+    if seconds is None:
+        misses.append(f"{guest.name} ({guest.firmware}): no login after {BOOT_SECONDS} s: {guest.said()[-200:]!r}")
+    memory = server.guest_ssh(guest.name, "cat /proc/meminfo").stdout if seconds is not None else ""
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in memory.splitlines() if ":" in line}
+    sent = _bytes_sent(server, ADDRESSES[guest.name], mark)
+    guest.power_off()
+    return {
+        "firmware": guest.firmware,
+        "seconds": seconds,
+        "bytes": sent,
+        "load_before": load,
+        "memory_total_bytes": found.get("MemTotal"),
+        "memory_used_bytes": found["MemTotal"] - found["MemAvailable"] if found else None,
+    }
+
+
+def _bytes_sent(server: BootLab, address: str, since: str) -> int:
+    """What the HTTP daemon sent to an address since then; loaders over TFTP are not in it."""
+    log = server.ssh("control", f"journalctl -q -t cluster_netboot -o cat --no-pager --since @{since}").stdout
+    return sum(int(line.split()[4]) for line in log.splitlines() if line.split()[:1] == [address])
+
+
+def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list[dict[str, Any]]:
+    """UEFI with Secure Boot: the node is said to have it, and the signed loaders are served."""
+    machines = server.home / "netboot" / "machines.yaml"
+    before = machines.read_text()
+    machines.write_text(
+        f"compute-bios: {MACS['compute-bios']}\n"
+        f'compute-uefi: {{mac_address: "{MACS["compute-uefi"]}", secure_boot: true}}\n'
+    )
+    guest = Guest("compute-uefi", MACS["compute-uefi"], "secure", place)
+    try:
+        served = server.netboot("serve")
+        if served.status:
+            raise BenchmarkError(f"the signed loaders cannot be served: {served.stderr[-300:]}")
+        return [_boot(server, guest, misses) for _ in range(min(boots, 3))]
+    finally:
+        guest.power_off()
+        machines.write_text(before)
+        server.netboot("serve")
+
+
+def _live(
+    server: BootLab, guest: Guest, image: str, options: argparse.Namespace, misses: list[str]
+) -> list[dict[str, Any]]:
+    """Debian's live-boot with the same packages, in turns with ours, on the same guest."""
+    with tempfile.TemporaryDirectory() as directory:
+        built = build_live_image(server, image, Path(directory))
+        sent = server.netboot("push", str(built))
+        if sent.status:
+            raise BenchmarkError(f"the live image cannot be sent: {sent.stderr[-300:]}")
+    runs = []
+    try:
+        for _ in range(min(options.boots, 5)):
+            for which in (image, LIVE_IMAGE):
+                server.netboot("use", which, "--node", guest.name)
+                runs.append({"image": "live-boot" if which == LIVE_IMAGE else "ours", **_boot(server, guest, misses)})
+    finally:
+        server.netboot("use", image, "--node", guest.name)
+    return runs
+
+
+def report(result: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    files = result["image"]["files"]
+    lines = [
+        "# Network boot",
+        "",
+        common.about(result["machine"], {"image": result["image"]["name"]}, result["started"]),
+        f"Image: {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in files.items())}. Emulated guests (TCG).",
+        "",
+    ]
+    rows = []
+    for key, label in (("boots", ""), ("secure", ""), ("live", "image")):
+        for group in dict.fromkeys((run.get("image", ""), run["firmware"]) for run in result.get(key, [])):
+            runs = [run for run in result[key] if (run.get("image", ""), run["firmware"]) == group]
+            up = [run for run in runs if run["seconds"] is not None]
+            taken = common.spread([run["seconds"] for run in up])
+            used = common.spread([run["memory_used_bytes"] / MIB for run in up])
+            sent = common.spread([run["bytes"] / 1e6 for run in up])
+            name = f"{group[0] or 'ours'}, {group[1]}" if label else f"ours, {group[1]}"
+            rows.append(
+                (
+                    f"{name} ({key})",
+                    f"{len(up)} of {len(runs)}",
+                    *(common.shown(taken[which]) for which in ("median", "least", "most")),
+                    common.shown(sent["median"]),
+                    common.shown(used["median"], 0),
+                )
+            )
+    if rows:
+        head = ("boot", "came up", "median s", "least s", "most s", "MB over HTTP", "memory used MiB")
+        lines += [common.markdown_table(head, rows), ""]
+    if "clients" in result:
+        fetched = [
+            (
+                str(run["clients"]),
+                common.shown(run["first_seconds"], 2),
+                common.shown(run["last_seconds"], 2),
+                common.shown(run["bytes_per_second"] / 1e6, 0),
+            )
+            for run in result["clients"]
+        ]
+        lines += [common.markdown_table(("clients", "first has it s", "last has it s", "MB/s together"), fetched), ""]
+    lines.append(common.listed_misses(result["misses"]))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Many clients that fetch one file at once, each a process that keeps nothing. Standard library only."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+import urllib.request
+from multiprocessing.synchronize import Barrier as BarrierType
+from typing import Any
+
+_BLOCK_BYTES = 1 << 20
+_SECONDS = 900.0
+
+
+def fetch_at_once(url: str, clients: int) -> dict[str, Any]:
+    """Seconds until the first and the last of `clients` has the file, and the rate of all together."""
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(clients + 1)
+    answers: Any = context.Queue()
+    processes = [context.Process(target=_fetch, args=(url, start, answers)) for _ in range(clients)]
+    for process in processes:
+        process.start()
+    start.wait(_SECONDS)
+    begun = time.monotonic()
+    found = [answers.get(timeout=_SECONDS) for _ in processes]
+    for process in processes:
+        process.join(_SECONDS)
+    ends = [end - begun for end, _ in found]
+    sizes = {size for _, size in found}
+    if len(sizes) != 1:
+        raise RuntimeError(f"{url}: clients got {sorted(sizes)} bytes; the server cut some off")
+    return {
+        "clients": clients,
+        "bytes": sizes.pop(),
+        "first_seconds": round(min(ends), 3),
+        "last_seconds": round(max(ends), 3),
+        "bytes_per_second": round(sum(size for _, size in found) / max(ends)),
+    }
+
+
+def _fetch(url: str, start: BarrierType, answers: Any) -> None:
+    start.wait(_SECONDS)
+    size = 0
+    with urllib.request.urlopen(url, timeout=_SECONDS) as stream:  # noqa: S310 (the benchmark's own address)
+        while block := stream.read(_BLOCK_BYTES):
+            size += len(block)
+    answers.put((time.monotonic(), size))

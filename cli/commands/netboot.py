@@ -1,0 +1,158 @@
+"""`cluster netboot`: nodes that boot from the control node, and which image each of them boots."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import clusters, display, runner
+from cli.clusters import ClusterInventory
+from cli.errors import DOES_NOT_HOLD, OperatorError
+from cli.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
+from deploys.pxe_server.remote.netboot_image import ImageError, verify
+from inventories.operator import cache_directory
+
+_CHOOSE = "deploys/pxe_server/choose.py"
+_NODES = click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given again.")
+
+
+@click.group("netboot")
+def command() -> None:
+    """Nodes that boot from the control node: set up, images, choice, rollback, power."""
+
+
+@command.command("serve")
+@click.pass_obj
+def serve(name: str) -> None:
+    """Make the control node the boot server, and pin the nodes' host keys here. Twice changes nothing."""
+    cluster = clusters.load(name)
+    booted_hosts(cluster)
+    with runner.exclusive(cluster.directory, "netboot serve"), display.progress() as progress:
+        result = runner.deploy(cluster, "deploys/pxe_server/alone.py", progress.hear, limit=cluster.control.name)
+        pinned = pin_host_keys(cluster)
+    display.words().print(f"{result.changed} changes on {cluster.control.name}, {pinned} host keys pinned here")
+
+
+@command.command("push")
+@click.argument("image")
+@click.pass_obj
+def push(name: str, image: str) -> None:
+    """Send IMAGE (a name of `cluster image list`, or a directory) to the control node; resumed, and verified there."""
+    cluster = clusters.load(name)
+    booted_hosts(cluster)
+    directory = Path(image).expanduser() if "/" in image else cache_directory() / "images" / image
+    try:
+        manifest = verify(directory.resolve())
+    except ImageError as error:
+        raise OperatorError(str(error)) from None
+    changed = _change(cluster, "upload", image=str(directory.resolve()))
+    said = "sent and verified" if changed else "is there, whole"
+    display.words().print(f"{manifest['name']}: {said}; next: cluster -c {name} netboot use {manifest['name']}")
+
+
+@command.command("use")
+@click.argument("image")
+@_NODES
+@click.pass_obj
+def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
+    """Boot IMAGE from the next boot on, on all nodes or on --node. The one before stays for `rollback`."""
+    cluster = clusters.load(name)
+    chosen = [host.name for host in booted_hosts(cluster, nodes)]
+    refuse_unfit_image(cluster, image)
+    changed = _change(cluster, "use", image=image, nodes=",".join(nodes))
+    display.words().print(f"{', '.join(chosen)}: {'from the next boot on' if changed else 'already'} {image}")
+
+
+@command.command("rollback")
+@_NODES
+@click.pass_obj
+def rollback(name: str, nodes: tuple[str, ...]) -> None:
+    """Boot the image before again, on all nodes or on --node."""
+    cluster = clusters.load(name)
+    chosen = booted_hosts(cluster, nodes)
+    before = ask(cluster)["nodes"]
+    without = [host.name for host in chosen if not before.get(host.name, {}).get("previous")]
+    if without:
+        raise OperatorError(
+            f"{', '.join(without)}: no image before this one; choose one: cluster -c {name} netboot use NAME"
+        )
+    _change(cluster, "rollback", nodes=",".join(nodes))
+    found = ask(cluster)["nodes"]
+    for host in chosen:
+        display.words().print(f"{host.name}: from the next boot on {found[host.name]['image']}")
+
+
+@command.command("wake")
+@_NODES
+@click.pass_obj
+def wake(name: str, nodes: tuple[str, ...]) -> None:
+    """Switch nodes on by Wake-on-LAN, and say which have to be switched on by hand."""
+    cluster = clusters.load(name)
+    chosen = {host.name for host in booted_hosts(cluster, nodes)}
+    netboot = cluster.control.settings.netboot
+    able = {machine.node for machine in (netboot.machines if netboot else ()) if machine.wake_on_lan} & chosen
+    if able:
+        _change(cluster, "wake", nodes=",".join(sorted(able)))
+        display.words().print(f"woken: {', '.join(sorted(able))}")
+    if chosen - able:
+        display.words().print(f"to be switched on by hand: {', '.join(sorted(chosen - able))}")
+
+
+@command.command("wait")
+@_NODES
+@click.option("--seconds", type=click.IntRange(1, 7200), default=600, show_default=True, help="Give up after.")
+@click.pass_obj
+def wait(name: str, nodes: tuple[str, ...], seconds: int) -> None:
+    """Wait until the nodes answer over SSH with their pinned keys."""
+    cluster = clusters.load(name)
+    hosts = booted_hosts(cluster, nodes)
+    pin_host_keys(cluster)
+    with display.progress() as progress:
+        progress.phase(f"waiting for {', '.join(host.name for host in hosts)}")
+        up = wait_for_hosts(cluster, hosts, seconds, progress.hear)
+    display.words().print(", ".join(f"{node} {after:.0f} s" for node, after in up.items()))
+
+
+@command.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_obj
+def status(name: str, as_json: bool) -> None:
+    """Show each node's image, the one before, and what the node last said while it booted."""
+    cluster = clusters.load(name)
+    booted_hosts(cluster)
+    found = ask(cluster)
+    netboot = cluster.control.settings.netboot
+    without = list(netboot.without_mac) if netboot else []
+    if as_json:
+        display.emit({"cluster": cluster.name, **found, "without_mac": without})
+    else:
+        rows = [
+            (
+                node,
+                entry["mac_address"],
+                entry["image"] or "none chosen",
+                entry["previous"] or "-",
+                _last(entry["last"]),
+            )
+            for node, entry in found["nodes"].items()
+        ]
+        rows += [(node, "not in machines.yaml", "not booted from here", "-", "-") for node in without]
+        display.table(f"{cluster.name}: network boot", ("node", "MAC address", "image", "before", "last said"), rows)
+        if found["stale"]:
+            display.words().print(f"{len(found['stale'])} parts are not as declared: cluster -c {name} netboot serve")
+    if found["stale"] or any(entry["image"] is None for entry in found["nodes"].values()):
+        sys.exit(DOES_NOT_HOLD)
+
+
+def _last(last: dict[str, Any] | None) -> str:
+    return f"{last['event']} {last['image']}, {time.time() - last['time']:.0f} s ago" if last else "-"
+
+
+def _change(cluster: ClusterInventory, action: str, **data: str) -> int:
+    with runner.exclusive(cluster.directory, f"netboot {action}"), display.progress() as progress:
+        given = {"action": action, **{key: value for key, value in data.items() if value}}
+        return runner.deploy(cluster, _CHOOSE, progress.hear, limit=cluster.control.name, data=given).changed

@@ -1,0 +1,135 @@
+"""The operator's side of the network boot: what the control node says, and the nodes' host keys in known_hosts.
+
+OperatorError for a cluster that boots no node, and for a control node that cannot be asked.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cli import runner
+from cli.clusters import ClusterInventory, Host
+from cli.errors import DOES_NOT_HOLD, OperatorError
+from cli.runner import FactRequest
+from deploys.pxe_server.configuration import choosing_path
+from inventories.machines import path as machines_path
+
+_POLL_SECONDS = 3.0
+
+
+def booted_hosts(cluster: ClusterInventory, nodes: tuple[str, ...] = ()) -> tuple[Host, ...]:
+    """The hosts that boot from the control node, or those of them that are named."""
+    settings = cluster.control.settings
+    if settings.netboot is None:
+        raise OperatorError(f"{cluster.name} declares no network boot; give its Site `netboot=Netboot()`")
+    if not settings.netboot.machines:
+        raise OperatorError(
+            f"{cluster.name}: no MAC address of any node is known, so none boots from {cluster.control.name}; write "
+            f"them into {machines_path(settings.cluster)}, a line a node: {cluster.compute[0].name}: 52:54:00:12:34:56"
+        )
+    known = [machine.node for machine in settings.netboot.machines]
+    strangers = sorted(set(nodes) - set(known))
+    if strangers:
+        raise OperatorError(
+            f"{cluster.name}: {', '.join(strangers)} does not boot from {cluster.control.name}; "
+            f"these do: {', '.join(known)}"
+        )
+    return tuple(host for host in cluster.compute if host.name in (nodes or known))
+
+
+def ask(cluster: ClusterInventory) -> dict[str, Any]:
+    """What the control node's boot server says: images, nodes, stale."""
+    return _ask(cluster, "facts.netboot.Netboot")
+
+
+def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:
+    """OperatorError (exit 2) unless the control node has the image, whole to the last byte."""
+    found = _ask(cluster, "facts.netboot.NetbootImage", image=image)
+    if found["state"] == "missing":
+        there = ", ".join(ask(cluster)["images"]) or "none"
+        raise OperatorError(
+            f"image {image} is not on {cluster.control.name} ({there}); send it: "
+            f"cluster -c {cluster.name} netboot push {image}"
+        )
+    if found["state"] != "whole":
+        raise OperatorError(str(found["problem"]))
+
+
+def _ask(cluster: ClusterInventory, fact: str, **more: str) -> dict[str, Any]:
+    settings = cluster.control.settings
+    arguments = {"library": settings.directories.library, "data": choosing_path(settings), **more}
+    requests = {cluster.control.name: [FactRequest("netboot", fact, arguments)]}
+    seen = runner.observe(replace(cluster, hosts=(cluster.control,)), requests)[cluster.control.name]
+    if not seen.connected:
+        raise OperatorError(f"{cluster.control.name} cannot be reached: {seen.error}")
+    if "netboot" not in seen.facts:
+        raise OperatorError(f"{cluster.control.name}: {seen.errors.get('netboot', 'no answer of the boot server')}")
+    found: dict[str, Any] = seen.facts["netboot"]
+    return found
+
+
+def pin_host_keys(cluster: ClusterInventory) -> int:
+    """Write the nodes' host keys, which the control node keeps, where ssh and pyinfra look; returns how many changed.
+
+    They came over the connection to the control node, whose own key is checked: a node is checked from its first boot.
+    """
+    keys = {node: entry["host_key"] for node, entry in ask(cluster)["nodes"].items() if entry["host_key"]}
+    changed = 0
+    for host in booted_hosts(cluster):
+        known = host.data.get("ssh_known_hosts_file")
+        if known and host.name in keys:
+            reached = str(host.data.get("ssh_hostname", host.name))
+            names = list(dict.fromkeys((host.settings.address, host.name, reached)))
+            changed += _pin(Path(str(known)), names, " ".join(keys[host.name].split()[:2]))
+    return changed
+
+
+def _pin(file: Path, names: list[str], key: str) -> bool:
+    wanted = f"{','.join(names)} {key}"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    if wanted in lines:
+        return False
+    kept = [line for line in lines if not set(line.split(" ", 1)[0].split(",")) & set(names)]
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text("\n".join([*kept, wanted]) + "\n")
+    fresh.chmod(0o600)
+    fresh.replace(file)
+    return True
+
+
+def wait_for_hosts(cluster: ClusterInventory, hosts: tuple[Host, ...], seconds: float, note: Any) -> dict[str, float]:
+    """Seconds until each host answered over SSH, its key checked; OperatorError names those that did not, and why."""
+    started = time.monotonic()
+    waiting, up = {host.name: host for host in hosts}, dict[str, float]()
+    why: dict[str, str] = {}
+    while waiting:
+        requests = {name: [FactRequest("host", "facts.host.Host")] for name in waiting}
+        looked = replace(cluster, hosts=(cluster.control, *waiting.values()))
+        for name, seen in runner.observe(looked, {cluster.control.name: [], **requests}).items():
+            if name in waiting and seen.connected:
+                up[name] = round(time.monotonic() - started, 1)
+                del waiting[name]
+                note("note", f"{name} is up after {up[name]:.0f} s")
+            elif name in waiting:
+                why[name] = seen.error
+        if waiting and time.monotonic() - started > seconds:
+            last = ask(cluster)["nodes"]
+            said = "; ".join(f"{name}: {_last_words(last.get(name, {}), why.get(name, ''))}" for name in waiting)
+            raise OperatorError(
+                f"not up after {seconds:.0f} s: {said}; look at the console, and docs/netboot.md",
+                exit_code=DOES_NOT_HOLD,
+            )
+        if waiting:
+            time.sleep(_POLL_SECONDS)
+    return up
+
+
+def _last_words(node: dict[str, Any], error: str) -> str:
+    last = node.get("last")
+    if not last:
+        return "never asked for its root: is it on, is its MAC address right, does its firmware boot from the network?"
+    return f"last said `{last['event']}` of {last['image']}, and ssh says {error}"

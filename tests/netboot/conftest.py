@@ -1,0 +1,87 @@
+"""The boot server on the lab's control host, set up by the operator's commands, and the guests that boot from it.
+
+With CLUSTER_TEST_HOME set, the lab of that state is used and left up. CLUSTER_TEST_IMAGE names a directory with a built
+image; without it the image is built by the project's own command, or taken from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deployed_lab import Done, Lab
+from tests.netboot.guests import MACS, Guest, missing_programs
+
+INVENTORY = "tests/netboot/inventory.py"
+
+
+class BootLab(Lab):
+    """A lab whose control host boots guests."""
+
+    def netboot(self, *arguments: str, seconds: int = 900) -> Done:
+        """`cluster netboot ...` for the guests' cluster."""
+        return self.run("-c", INVENTORY, "netboot", *arguments, seconds=seconds)
+
+    def guest_ssh(self, name: str, line: str, *, seconds: int = 180) -> Done:
+        """A command on a guest as root, its host key checked against what the control node keeps."""
+        address = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}[name]
+        return self.ssh_to(address, line, self.home / "netboot" / "known_hosts", seconds=seconds)
+
+
+@pytest.fixture(scope="session")
+def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
+    """Lab up, boot server set up; no image chosen yet."""
+    if os.geteuid() != 0:
+        pytest.skip("a lab of real hosts needs root")
+    if missing := missing_programs():
+        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    given = os.environ.get("CLUSTER_TEST_HOME")
+    found = BootLab(Path(given) if given else tmp_path_factory.mktemp("home"), None)
+    up = found.run("lab", "up", "--nodes", "1", seconds=1200)
+    assert up.status == 0, up.stderr
+    try:
+        machines = found.home / "netboot" / "machines.yaml"
+        machines.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        machines.write_text("".join(f"{node}: {mac}\n" for node, mac in MACS.items()))
+        served = found.netboot("serve")
+        assert served.status == 0, served.stderr[-3000:]
+        yield found
+    finally:
+        if not given:
+            found.run("lab", "down", seconds=300)
+
+
+@pytest.fixture(scope="session")
+def image(boot_lab: BootLab) -> Path:
+    """A built image, sent to the control host and chosen for every guest."""
+    given = os.environ.get("CLUSTER_TEST_IMAGE")
+    directory = Path(given) if given else built_image(boot_lab)
+    sent = boot_lab.netboot("push", str(directory))
+    assert sent.status == 0, sent.stderr[-2000:]
+    chosen = boot_lab.netboot("use", directory.name)
+    assert chosen.status == 0, chosen.stderr[-2000:]
+    return directory
+
+
+def built_image(boot_lab: BootLab) -> Path:
+    """The image of the guests' cluster, by the project's own command."""
+    built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
+    assert built.status == 0, built.stderr[-2000:]
+    return Path(built.json["directory"])
+
+
+@pytest.fixture(scope="session")
+def guests(boot_lab: BootLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Guest]]:
+    """A guest by name and firmware; all are powered off at the end."""
+    directory = tmp_path_factory.mktemp("guests")
+    made: dict[tuple[str, str], Guest] = {}
+
+    def guest(name: str, firmware: str) -> Guest:
+        return made.setdefault((name, firmware), Guest(name, MACS[name], firmware, directory))
+
+    yield guest
+    for entry in made.values():
+        entry.power_off()
