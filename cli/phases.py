@@ -23,6 +23,10 @@ FILE = "ups.jsonl"
 # What each phase is about, for people. The stages of the deploys are between `base` and `engines`.
 SAYS = {
     "look": "look at the hosts",
+    "control": "boot server on the control node",
+    "image": "image built, sent, chosen",
+    "power": "nodes switched on",
+    "boot": "nodes boot and answer",
     "base": "packages, user, firewall, secrets",
     "depot": "runtime and weights on the control node",
     "runtime": "runtime and weights on every node",

@@ -126,6 +126,7 @@ class Machine:
     secure_boot: bool
     wake_on_lan: bool
     kernel_arguments: tuple[str, ...]
+    network_drivers: tuple[str, ...]
     refused_packages: tuple[str, ...]
     largest_load_bytes: int
 
@@ -260,7 +261,7 @@ def _netboot(values: Mapping[str, Any] | None, where: str) -> Netboot | None:
         return None
     machines = []
     for machine in values["machines"]:
-        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "refused_packages")}
+        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "network_drivers", "refused_packages")}
         machines.append(_build(Machine, {**machine, **listed}, f"{where}.machines"))
     lists = {key: tuple(values[key]) for key in ("name_servers", "without_mac")}
     return _build(Netboot, {**values, **lists, "machines": tuple(machines)}, where)

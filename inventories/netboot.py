@@ -57,6 +57,7 @@ def boot_plan(name: str, cluster: Cluster, addresses: Mapping[str, str], netboot
                 "secure_boot": boot.secure_boot,
                 "wake_on_lan": boot.wake_on_lan,
                 "kernel_arguments": [*boot.kernel_arguments, *arguments],
+                "network_drivers": list(boot.network_drivers),
                 "refused_packages": list(boot.refused_packages),
                 "largest_load_bytes": boot.largest_load_bytes,
             }

@@ -10,13 +10,12 @@ from typing import Any
 import click
 
 import images
-from cli import clusters, display
+from cli import display
 from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
-from deploys.image.contents import VARIANT_OF_RUNTIME, VARIANTS
-from hardware.planner.catalogue import ACCELERATORS
+from cli.images import request_of
+from deploys.image.contents import VARIANTS
 from images import clean as cleaning
 from images import store as storing
-from images.request import Request, newest
 from lab.system import LabError
 
 
@@ -126,41 +125,6 @@ def clean(everything: bool, as_json: bool) -> None:
         )
     else:
         display.results().print("nothing to remove")
-
-
-def request_of(name: str, variant: str | None) -> Request:
-    """What the image of a cluster's compute nodes has to be; OperatorError when they cannot share one.
-
-    A cluster whose machines are not managed (the laptop) has no image of its own: the answer is the plain one, which
-    the lab boots. So is that of the lab itself.
-    """
-    plain = Request("none")
-    if name == "lab":
-        return plain if variant in (None, "none") else Request(_variant(variant))
-    inventory = clusters.load(name)
-    first = inventory.compute[0].settings
-    if not first.manage_system:
-        return plain if variant in (None, "none") else Request(_variant(variant))
-    kind = VARIANT_OF_RUNTIME[first.runtime.kind]
-    if variant not in (None, kind):
-        raise OperatorError(
-            f"{name}: its nodes have {first.runtime.kind} accelerators, so their image is {kind}, not {variant}; "
-            "leave --variant out"
-        )
-    arguments = {argument: None for host in inventory.compute for argument in host.settings.kernel_arguments}
-    parts = {part for host in inventory.compute for part in host.settings.accelerators}
-    return Request(
-        kind,
-        login_user=first.login_user,
-        service_user=first.service_user,
-        state_directory=first.directories.state,
-        kernel_arguments=tuple(arguments),
-        minimum_kernel=newest(ACCELERATORS[part].minimum_kernel for part in parts if part in ACCELERATORS),
-    )
-
-
-def _variant(text: str | None) -> Any:
-    return text
 
 
 def _row(image: images.Image, used: dict[str, list[str]]) -> dict[str, Any]:

@@ -9,18 +9,31 @@ from cli.api import Answer, ask_golden
 from cli.clusters import ClusterInventory
 from cli.errors import DOES_NOT_HOLD, OperatorError
 from cli.phases import Phases
+from cli.power_on import BOOT_SECONDS, boots_nodes, power_on
 from cli.preflight import refuse_bad_ground
 from cli.verification.run import Verification, verify
 from deploys.operations.stage import STAGES
 
 
 @click.command("up")
-@click.option("--only", "roles", multiple=True, type=click.Choice(["compute_base"]), help="Apply only this part.")
+@click.option(
+    "--only",
+    type=click.Choice(["boot", "compute_base"]),
+    help="Only this part: bring up the nodes that boot from the control node, or apply their base.",
+)
+@click.option(
+    "--boot-seconds",
+    type=click.IntRange(1, 86_400),
+    default=BOOT_SECONDS,
+    show_default=True,
+    help="How long to wait for nodes that boot from the control node.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
-def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
+def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> None:
     """Deploy the cluster, verify it and ask it a first question. Run twice, the second time changes nothing.
 
+    Where compute nodes boot from the control node, this is the whole way from power-on: boot server, image, power.
     The seconds of every phase are kept; a run that failed or was stopped is resumed by running it again.
     """
     cluster = clusters.load(name)
@@ -29,7 +42,7 @@ def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
         with display.progress() as progress:
             run = Phases(progress)
             try:
-                changed, answer, checked = _run(cluster, roles, run)
+                changed, answer, checked = _run(cluster, name, only, boot_seconds, run)
             except (OperatorError, KeyboardInterrupt):
                 run.stop()
                 if said := phases.resume(name, run):
@@ -37,7 +50,7 @@ def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
                     progress.note(said)
                 raise
         record = run.record(changed=changed)
-        if not roles:
+        if not only:
             phases.keep(cluster, record)
     if as_json:
         display.emit(
@@ -65,17 +78,22 @@ def command(name: str, roles: tuple[str, ...], as_json: bool) -> None:
 
 
 def _run(
-    cluster: ClusterInventory, roles: tuple[str, ...], run: Phases
+    cluster: ClusterInventory, name: str, only: str | None, boot_seconds: int, run: Phases
 ) -> tuple[int, Answer | None, Verification | None]:
     """Changes, the first answer and the verification; the last two only after a whole run."""
+    changed = 0
+    if only == "boot" or (only is None and boots_nodes(cluster)):
+        changed += power_on(cluster, name, run, boot_seconds=boot_seconds)
+        if only == "boot":
+            return changed, None, None
     run.begin("look", f"looking at {len(cluster.hosts)} hosts")
     refuse_bad_ground(cluster)
     run.begin(next(iter(STAGES)))
-    if roles:
-        result = runner.deploy(cluster, f"deploys/{roles[0]}/alone.py", run.progress.hear)
+    if only:
+        changed += runner.deploy(cluster, f"deploys/{only}/alone.py", run.progress.hear).changed
         run.end()
-        return result.changed, None, None
-    result = runner.deploy(cluster, "deploys/all.py", run.hear)
+        return changed, None, None
+    changed += runner.deploy(cluster, "deploys/all.py", run.hear).changed
     run.begin("verify", f"verifying {len(cluster.hosts)} hosts and their engines")
     checked = verify(cluster)
     if checked.status:
@@ -94,4 +112,4 @@ def _run(
             exit_code=DOES_NOT_HOLD,
         )
     run.end()
-    return result.changed, answer, checked
+    return changed, answer, checked

@@ -1,0 +1,45 @@
+"""Which image a cluster's compute nodes need."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from cli import clusters
+from cli.errors import OperatorError
+from deploys.image.contents import VARIANT_OF_RUNTIME, Variant
+from hardware.planner.catalogue import ACCELERATORS
+from images.request import Request, newest
+
+
+def request_of(name: str, variant: str | None) -> Request:
+    """What the image of a cluster's compute nodes has to be; OperatorError when they cannot share one.
+
+    A cluster whose machines are not managed (the laptop) has no image of its own: the answer is the plain one, which
+    the lab boots. So is that of the lab itself.
+    """
+    plain = Request("none")
+    if name == "lab":
+        return plain if variant in (None, "none") else Request(cast(Variant, variant))
+    inventory = clusters.load(name)
+    first = inventory.compute[0].settings
+    if not first.manage_system:
+        return plain if variant in (None, "none") else Request(cast(Variant, variant))
+    kind = VARIANT_OF_RUNTIME[first.runtime.kind]
+    if variant not in (None, kind):
+        raise OperatorError(
+            f"{name}: its nodes have {first.runtime.kind} accelerators, so their image is {kind}, not {variant}; "
+            "leave --variant out"
+        )
+    arguments = {argument: None for host in inventory.compute for argument in host.settings.kernel_arguments}
+    parts = {part for host in inventory.compute for part in host.settings.accelerators}
+    netboot = first.netboot
+    drivers = {driver: None for machine in (netboot.machines if netboot else ()) for driver in machine.network_drivers}
+    return Request(
+        kind,
+        login_user=first.login_user,
+        service_user=first.service_user,
+        state_directory=first.directories.state,
+        kernel_arguments=tuple(arguments),
+        network_drivers=tuple(drivers),
+        minimum_kernel=newest(ACCELERATORS[part].minimum_kernel for part in parts if part in ACCELERATORS),
+    )

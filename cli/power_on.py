@@ -1,0 +1,89 @@
+"""From a control node to compute nodes that answer: boot server, image, power, boot. The first phases of `cluster up`.
+
+For clusters whose compute nodes boot from the control node; where none does, there is nothing to do here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import images
+from cli import display, runner
+from cli.clusters import ClusterInventory, Host
+from cli.errors import OperatorError
+from cli.images import request_of
+from cli.netboot import ask, booted_hosts, pin_host_keys, wait_for_hosts
+from cli.phases import Phases
+from cli.preflight import refuse_bad_ground
+from deploys.settings import Machine
+from lab.system import LabError
+
+BOOT_SECONDS = 900
+_CHOOSE = "deploys/pxe_server/choose.py"
+
+
+def boots_nodes(cluster: ClusterInventory) -> bool:
+    """Whether any compute node boots from the control node."""
+    return cluster.control.settings.boots_nodes
+
+
+def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds: int = BOOT_SECONDS) -> int:
+    """Number of changes on the control node; afterwards every node that boots from it answers over SSH.
+
+    `name` is the cluster's as the operator gave it. OperatorError for a control node on bad ground, an image that can
+    neither be built nor is there, and nodes that do not come up within `boot_seconds`, each with what it last said.
+    """
+    hosts = booted_hosts(cluster)
+    only_control = replace(cluster, hosts=(cluster.control,))
+    run.begin("look", f"looking at {cluster.control.name}")
+    refuse_bad_ground(only_control)
+    run.begin("control", f"making {cluster.control.name} the boot server")
+    changed = _deploy(cluster, "deploys/pxe_server/alone.py", run)
+    run.begin("image", "finding or building the image")
+    changed += _image(cluster, name, run)
+    run.begin("power", f"looking for {', '.join(host.name for host in hosts)}")
+    pin_host_keys(cluster)
+    away = _away(cluster, hosts)
+    changed += _wake(cluster, away, run)
+    run.begin("boot", f"waiting for {', '.join(host.name for host in away)}" if away else "all nodes answer")
+    wait_for_hosts(cluster, hosts, boot_seconds, run.progress.hear)
+    run.end()
+    return changed
+
+
+def _deploy(cluster: ClusterInventory, file: str, run: Phases, **data: str) -> int:
+    found = runner.deploy(cluster, file, run.progress.hear, limit=cluster.control.name, data=data)
+    return found.changed
+
+
+def _image(cluster: ClusterInventory, name: str, run: Phases) -> int:
+    """The image that the cluster's profile asks for, on the control node and chosen for every node."""
+    try:
+        built = images.build(request_of(name, None), images.default_store(), display.phases(run.progress))
+    except (images.ImageError, LabError) as error:
+        chosen = {node: entry["image"] for node, entry in ask(cluster)["nodes"].items()}
+        if not chosen or not all(chosen.values()):
+            raise OperatorError(str(error)) from None
+        run.progress.note(f"{error}; the nodes boot what they have: {', '.join(sorted(set(chosen.values())))}")
+        return 0
+    run.progress.phase(f"bringing {built.name} to {cluster.control.name}")
+    sent = _deploy(cluster, _CHOOSE, run, action="upload", image=str(built.directory))
+    return sent + _deploy(cluster, _CHOOSE, run, action="use", image=built.name)
+
+
+def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+    seen = runner.observe(replace(cluster, hosts=(cluster.control, *hosts)), {})
+    return tuple(host for host in hosts if not seen[host.name].connected)
+
+
+def _wake(cluster: ClusterInventory, away: tuple[Host, ...], run: Phases) -> int:
+    """Wake what can be woken; name what a person has to switch on."""
+    netboot = cluster.control.settings.netboot
+    machines: dict[str, Machine] = {machine.node: machine for machine in (netboot.machines if netboot else ())}
+    able = [host.name for host in away if machines[host.name].wake_on_lan]
+    by_hand = [host.name for host in away if host.name not in able]
+    changed = _deploy(cluster, _CHOOSE, run, action="wake", nodes=",".join(able)) if able else 0
+    if by_hand:
+        named = ", ".join(f"{node} ({machines[node].mac_address})" for node in by_hand)
+        run.progress.note(f"switch on {named}: no Wake-on-LAN is declared for it")
+    return changed
