@@ -15,6 +15,7 @@ from cli.clusters import ClusterInventory, Host
 from cli.errors import DOES_NOT_HOLD, OperatorError
 from cli.runner import FactRequest
 from deploys.pxe_server.configuration import choosing_path
+from images.clean import note_use
 from inventories.machines import path as machines_path
 
 _POLL_SECONDS = 3.0
@@ -41,8 +42,13 @@ def booted_hosts(cluster: ClusterInventory, nodes: tuple[str, ...] = ()) -> tupl
 
 
 def ask(cluster: ClusterInventory) -> dict[str, Any]:
-    """What the control node's boot server says: images, nodes, stale."""
-    return _ask(cluster, "facts.netboot.Netboot")
+    """What the control node's boot server says: images, nodes, stale; `image clean` then keeps what the nodes need."""
+    found = _ask(cluster, "facts.netboot.Netboot")
+    needed = {
+        node: [entry[key] for key in ("image", "previous") if entry[key]] for node, entry in found["nodes"].items()
+    }
+    note_use(cluster.control.settings.cluster, needed)
+    return found
 
 
 def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:

@@ -28,16 +28,20 @@ class Removed:
     size_bytes: int
 
 
-def note_use(cluster: str, nodes: Mapping[str, str]) -> None:
-    """Record which image each node of a cluster boots, so that clean keeps it. Called by whoever switches a node."""
+def note_use(cluster: str, nodes: Mapping[str, Iterable[str]]) -> None:
+    """Record which images the nodes of a cluster boot or can go back to, so that clean keeps them.
+
+    Called by whoever hears it from the control node; what was recorded before is replaced.
+    """
     path = cluster_directory(cluster) / RECORD
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_whole(path, json.dumps({**recorded(path), **nodes}, indent=1, sort_keys=True) + "\n")
+    write_whole(path, json.dumps({node: sorted(set(names)) for node, names in nodes.items()}, indent=1) + "\n")
 
 
-def recorded(path: Path) -> dict[str, str]:
-    """Node -> image in a record; empty without one."""
-    return {str(node): str(image) for node, image in (read_json(path) or {}).items()}
+def recorded(path: Path) -> dict[str, list[str]]:
+    """Node -> images in a record; empty without one."""
+    found = (read_json(path) or {}).items()
+    return {node: [str(name) for name in names] for node, names in found if isinstance(names, list)}
 
 
 def in_use() -> dict[str, list[str]]:
@@ -45,8 +49,9 @@ def in_use() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     home = home_directory()
     for path in sorted(home.glob(f"*/{RECORD}")):
-        for node, image in recorded(path).items():
-            found.setdefault(image, []).append(f"{path.parent.name}/{node}")
+        for node, names in recorded(path).items():
+            for name in names:
+                found.setdefault(name, []).append(f"{path.parent.name}/{node}")
     for path in sorted(home.glob("lab/hosts/*/host.json")):
         image = str((read_json(path) or {}).get("image", ""))
         found.setdefault(Path(image).name, []).append(f"lab/{path.parent.name}")

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from lab.folders import binds, login_environment, package_folders
+from lab.folders import SHARED_FOLDERS, binds, login_environment, package_folders
 from lab.image import MASKED_UNITS, LabImage, additions
 from lab.network import NAMESPACES, addressing, host_namespace, resolver_text
 from lab.paths import LabPaths
@@ -92,6 +92,8 @@ def prepare_disk(host: LabHost, paths: LabPaths, image: LabImage) -> None:
     for path, text in additions(image).items():
         put(upper, path, text)
     mask(upper)
+    for shared in SHARED_FOLDERS:
+        make_folders(upper, shared)
     if not (upper / "etc/machine-id").exists():
         put(upper, "etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     if not (upper / HOST_KEY).exists():

@@ -24,6 +24,8 @@ TRUST_FOLDERS = (
     Path("/usr/share/ca-certificates"),
     Path("/usr/local/share/ca-certificates"),
 )
+# Mount points of what hosts share: every host has the directories, also where nothing is mounted.
+SHARED_FOLDERS = (Path("opt/cluster"), Path("var/lib/cluster/models"))
 TRUST_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 
 

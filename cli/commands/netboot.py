@@ -64,6 +64,7 @@ def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
     chosen = [host.name for host in booted_hosts(cluster, nodes)]
     refuse_unfit_image(cluster, image)
     changed = _change(cluster, "use", image=image, nodes=",".join(nodes))
+    ask(cluster)  # and with it what `image clean` has to keep
     display.words().print(f"{', '.join(chosen)}: {'from the next boot on' if changed else 'already'} {image}")
 
 

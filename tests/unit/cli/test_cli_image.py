@@ -63,7 +63,7 @@ def test_an_empty_store_is_no_error_to_list_and_cannot_be_verified(typed: Typed)
 
 def test_the_list_says_what_is_there_and_who_needs_it(typed: Typed, made: Made) -> None:
     image = made("none-0123456789abcdef")
-    clean.note_use("mine", {"compute0": image.name})
+    clean.note_use("mine", {"compute0": [image.name]})
     (row,) = json.loads(typed("image", "list", "--json")[1])["images"]
     assert row == {
         "name": image.name,

@@ -86,8 +86,8 @@ def test_a_file_that_the_manifest_does_not_name_is_told(made: Made) -> None:
 def test_what_a_node_boots_and_the_newest_of_a_variant_stay(made: Made) -> None:
     for name, age in (("none-1", 30), ("none-2", 20), ("none-3", 10), ("amd-1", 15), ("amd-2", 5)):
         made(name, age=age)
-    clean.note_use("mine", {"compute0": "none-1", "compute1": "amd-2"})
-    clean.note_use("mine", {"compute1": "none-1"})
+    clean.note_use("mine", {"compute0": ["none-3"], "compute1": ["amd-2"], "gone": ["none-2"]})
+    clean.note_use("mine", {"compute0": ["none-1"], "compute1": ["none-1"]})
     assert clean.in_use() == {"none-1": ["mine/compute0", "mine/compute1"]}
     found = images(default_store())
     assert sorted(names(clean.superfluous(found, clean.in_use(), everything=False))) == ["amd-1", "none-2"]
