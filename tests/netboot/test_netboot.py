@@ -111,10 +111,10 @@ def test_a_second_setup_of_the_boot_server_changes_nothing(boot_lab: BootLab, im
 
 
 def test_restarted_server_and_corrupt_image_cost_retries_only(
-    boot_lab: BootLab, booted: dict[str, Guest], image: Path
+    boot_lab: BootLab, guests: MakeGuest, image: Path
 ) -> None:
     """One boot: the server is restarted in mid-transfer, what arrives is corrupt and refused, then it is mended."""
-    guest = booted["compute-bios"]
+    guest = guests("compute-bios", "bios")
     root = f"/var/lib/cluster/images/{image.name}/root.squashfs"
     size = (image / "root.squashfs").stat().st_size
     byte = (image / "root.squashfs").read_bytes()[size // 2]
@@ -132,7 +132,6 @@ def test_restarted_server_and_corrupt_image_cost_retries_only(
         guest.wait_for(f"image {image.name} refused: root.squashfs has sha256")
         assert "after try 2" not in guest.said(), "the second try went on where the first was cut"
         assert _last_event(boot_lab, guest.name) == "refused"
-        assert "squashfs: version" not in guest.said().split("refused")[0] or "cluster-root" not in guest.said()
         assert boot_lab.guest_ssh(guest.name, "true", seconds=30).status != 0, "nothing was mounted, so nobody is there"
     finally:
         boot_lab.ssh("control", _put_byte(root, size // 2, byte))

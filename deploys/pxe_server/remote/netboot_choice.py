@@ -87,7 +87,9 @@ def choice_files(server: Server, node: str, manifest: dict[str, Any]) -> dict[st
     )
     grub = (
         f"# {node} boots {name}. Written by cluster.\nset timeout=0\n"
-        f"linux /images/{name}/vmlinuz {arguments} && initrd /images/{name}/initrd.img && boot\n"
+        # GRUB's language knows no `&&`.
+        f"if linux /images/{name}/vmlinuz {arguments}; then\n"
+        f"  if initrd /images/{name}/initrd.img; then boot; fi\nfi\n"
         f'echo "{node}: image {name} cannot be loaded, again in 5 s"\nsleep 5\nreboot\n'
     )
     return {"boot.ipxe": boot, "grub.cfg": grub, "image": f"{name}\n"}

@@ -7,6 +7,7 @@ import grp
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from deploys.pxe_server.configuration import grub_text
 
 PROGRAM = Path(__file__).parents[3] / "deploys" / "pxe_server" / "remote" / "cluster_netboot.py"
 FILES = ("vmlinuz", "initrd.img", "root.squashfs")
@@ -123,8 +126,21 @@ def test_scripts_carry_the_image_and_the_node(place: Path, run: Callable[..., An
     ):
         assert word in script.split(), word
     menu = place / "place/tftp/by-mac/52:54:00:00:00:01/grub.cfg"
-    assert "linux /images/one/vmlinuz boot=cluster" in menu.read_text(), "signed GRUB finds it by the card's address"
+    assert "if linux /images/one/vmlinuz boot=cluster" in menu.read_text(), "signed GRUB finds it by the card's address"
     assert (node / "current/image").read_text() == "one\n"
+
+
+def test_grub_takes_its_menus(place: Path, run: Callable[..., Any]) -> None:
+    if not shutil.which("grub-script-check"):
+        pytest.skip("no grub-script-check on this machine (Debian: grub-common)")
+    make_image(place, "one")
+    assert run("apply").returncode == 0
+    assert run("use", "one").returncode == 0
+    first = place / "grub.cfg"
+    first.write_text(grub_text())
+    for menu in (first, place / "place/tftp/by-mac/52:54:00:00:00:01/grub.cfg"):
+        checked = subprocess.run(["grub-script-check", str(menu)], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("file", FILES)
