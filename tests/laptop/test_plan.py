@@ -58,7 +58,7 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     assert len(found["findings"]) == 6
     for finding in found["findings"]:
         assert finding["limit"] in get_args(Limit)
-        assert finding["distance"] > 1
+        assert finding["distance"] > 1 / FACTOR
         assert sum(part["seconds"] for part in finding["parts"]) == pytest.approx(finding["predicted_seconds"])
         assert {test["name"] for test in finding["counter_tests"]} >= {"twice the context", "half the core clock"}
     changed = {proof["what"].split(" ")[1] for proof in found["proofs"]}
