@@ -11,6 +11,7 @@ from cli import runner
 from cli.clusters import ClusterInventory, Host
 from cli.errors import OperatorError
 from cli.runner import FactRequest, Observation
+from deploys.fit import fit_check
 from deploys.operations.service import states
 from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
 from facts.health.result import CheckResult
@@ -48,21 +49,27 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     return asked
 
 
-def refuse_bad_ground(cluster: ClusterInventory) -> None:
-    """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed."""
+def refuse_bad_ground(cluster: ClusterInventory) -> list[CheckResult]:
+    """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed.
+
+    Returns the checks of fit that could not be told: no reason to refuse, and the operator should hear of them.
+    """
     found = runner.observe(cluster, requests(cluster))
-    for check in blocking_checks(cluster, found):
+    checks = blocking_checks(cluster, found)
+    for check in checks:
         if check.ok is False:
             raise OperatorError(f"{check.detail}; {check.remedy}" if check.remedy else check.detail)
+    return [check for check in checks if check.name == "fit" and check.ok is None]
 
 
 def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
-    """Checks without which nothing is started: reach, ports, weights, disk, libraries."""
+    """Checks without which nothing is started: reach, fit, ports, weights, disk, libraries."""
     checks = [reach_check(host, found[host.name]) for host in cluster.hosts]
     for host in cluster.hosts:
         seen = found[host.name]
         if not seen.connected:
             continue
+        checks += fit_checks(host, seen)
         checks += port_checks(host, seen)
         checks += model_checks(host, seen)
         checks += disk_checks(host, seen)
@@ -90,6 +97,12 @@ def reach_check(host: Host, seen: Observation) -> CheckResult:
         f"{host.name} ({target}) cannot be reached: {seen.error}",
         "is it switched on, on this network, and its address right in the inventory?",
     )
+
+
+def fit_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """The declared model fits, before a byte of it is fetched; the deploy asks the same (deploys/vllm/deploy.py)."""
+    check = fit_check(host.settings, (seen.facts.get("memory") or {}).get("total_bytes"))
+    return [check] if check else []
 
 
 def port_checks(host: Host, seen: Observation) -> list[CheckResult]:

@@ -87,6 +87,24 @@ class Model:
     engine_kind: str
     task: str
     dtypes: tuple[str, ...]
+    limits: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a model fits this node, by the profile; `ok` None: the host's own memory has to tell, or nobody knows.
+
+    `other_bytes`: of the other engines on the same machine. `reserve_bytes`: for the system and Ray.
+    """
+
+    model: str
+    ok: bool | None
+    detail: str
+    remedy: str
+    needed_bytes: int
+    available_bytes: int | None
+    other_bytes: int
+    reserve_bytes: int
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,7 @@ class Settings:
     service_manager: Literal["systemd", "supervisor"]
     manage_system: bool
     shared_files: bool
+    shared_machine: bool
     depot_port: int
     runtime: Runtime
     package_sources: Mapping[str, str]
@@ -175,6 +194,7 @@ class Settings:
     directories: Directories
     accelerators: tuple[str, ...]
     environment: Mapping[str, str]
+    fit: Fit | None
     kernel_arguments: tuple[str, ...]
     ray: Ray
 
@@ -238,6 +258,7 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
         values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
         values["parts"] = {node: tuple(parts) for node, parts in values["parts"].items()}
+        values["fit"] = _build(Fit, values["fit"], f"{where}.fit") if values["fit"] else None
         values["links"] = tuple(values["links"])
         values["accelerators"] = tuple(values["accelerators"])
         values["kernel_arguments"] = tuple(values["kernel_arguments"])

@@ -18,6 +18,9 @@ from inventories.models import entry
 from inventories.models import model as known_model
 from inventories.netboot import Netboot, boot_plan
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
+from inventories.serving import API_PORT, Gateway, Serving, fit_of, limits_of, serving_plan
+
+__all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
 Group = list[tuple[str, dict[str, Any]]]
 
@@ -40,7 +43,6 @@ RAY_PORTS = {
     "engine_last": 8101,
     "watch": 8090,
 }
-API_PORT = 8000
 DEPOT_PORT = 8730
 
 # vLLM binds an engine's threads to the machine's first processors, and several engines on one machine to the same ones:
@@ -48,42 +50,6 @@ DEPOT_PORT = 8730
 _UNBOUND = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 _RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """What the public endpoint asks of its callers.
-
-    `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
-    `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
-    or each address where there is no key; 0 is no limit. `log_prompts`: each engine's node keeps every request as it
-    came, in a file for the service's user alone.
-    """
-
-    certificate: str = ""
-    request_bytes: int = 1_000_000
-    request_seconds: int = 600
-    requests_per_minute: int = 0
-    log_prompts: bool = False
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What is served and how.
-
-    `replicas`: one engine a node on the first `replicas` compute nodes (None: on all). `span`: one engine over all of
-    them, pipeline-parallel between nodes unless `span_by` is tensor, tensor-parallel inside each.
-    """
-
-    model: str
-    mode: Literal["replicas", "span"] = "replicas"
-    replicas: int | None = None
-    span_by: Literal["pipeline", "tensor"] = "pipeline"
-    dtype: str = "auto"
-    enforce_eager: bool = False
-    api_port: int = API_PORT
-    gateway: Gateway = field(default_factory=lambda: Gateway())
-    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,9 +107,11 @@ def compose(
     # A node that was taken out boots all the same: it has to come up to be repaired.
     boot = boot_plan(name, whole, addresses, site.netboot) if site.netboot else None
     model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory name
+    known = entry(serving.model)
     # A node keeps its ports whoever else is there.
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
-    plan = _serving_plan(name, cluster, serving, wanted=len(everyone))
+    plan = serving_plan(name, cluster, serving, wanted=len(everyone))
+    engine_nodes = cluster.compute[: plan["engine_nodes"]]
     directories = _directories(name, site)
     shared = {
         "cluster": name,
@@ -155,13 +123,15 @@ def compose(
         "service_manager": site.service_manager,
         "manage_system": site.manage_system,
         "shared_files": site.shared_files,
+        "shared_machine": site.shared_processors,
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
         "model": {
             **model,
             "directory": f"{directories['models']}/{model['name']}",
-            "dtypes": list(entry(serving.model).dtypes_on(cluster.runtime_kind)),
+            "dtypes": list(known.dtypes_on(cluster.runtime_kind)),
+            "limits": limits_of(engine_nodes, serving, plan),
         },
         "serving": plan,
         "gateway": asdict(serving.gateway),
@@ -203,6 +173,7 @@ def compose(
                 **{key: value for part in node.engine_accelerators for key, value in part.environment},
                 **(_UNBOUND if site.shared_processors else {}),
             },
+            "fit": fit_of(node, engine_nodes, serving, plan, alone=not site.shared_processors) if engine else {},
             "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
@@ -266,47 +237,4 @@ def _directories(name: str, site: Site) -> dict[str, str]:
         "state": str(cluster_directory(name) / "nodes"),
         # Ray puts Unix sockets below it, and a socket's path may not be longer than 107 characters.
         "ray": f"/tmp/cluster-{os.getuid()}/{name}",  # noqa: S108 (made with mode 0700 by compute_base)
-    }
-
-
-def _serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> dict[str, Any]:
-    """Parallelism from the compute nodes; ProfileError when the model cannot be cut that way.
-
-    `wanted` is how many compute nodes the inventory has: fewer may be there, and then there are fewer replicas.
-    """
-    model = known_model(serving.model)
-    nodes = len(cluster.compute)
-    accelerators = {len(node.engine_accelerators) for node in cluster.compute}
-    if len(accelerators) > 1:
-        raise ProfileError(f"inventory {name}: compute nodes have different numbers of accelerators ({accelerators})")
-    per_node = accelerators.pop()
-    if serving.mode == "span":
-        if not per_node:
-            raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
-        tensor, pipeline = (per_node, nodes) if serving.span_by == "pipeline" else (per_node * nodes, 1)
-        replicas, engine_nodes = 1, nodes
-    else:
-        tensor, pipeline = max(per_node, 1), 1
-        if not 1 <= (serving.replicas or wanted) <= wanted:
-            raise ProfileError(
-                f"inventory {name}: {serving.replicas} replicas on {wanted} compute nodes; give 1 to {wanted}"
-            )
-        replicas = engine_nodes = min(serving.replicas or nodes, nodes)
-    if model["attention_heads"] % tensor:
-        raise ProfileError(
-            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "
-            "tensor parallelism does not divide; span by pipeline"
-        )
-    return {
-        "mode": serving.mode,
-        "replicas": replicas,
-        "engine_nodes": engine_nodes,
-        "tensor_parallel": tensor,
-        "pipeline_parallel": pipeline,
-        # Expert parallelism places whole experts; a dense model has none, and one rank has nowhere to place them.
-        "expert_parallel": bool(model["mixture_of_experts"]) and tensor > 1,
-        "dtype": serving.dtype,
-        "enforce_eager": serving.enforce_eager,
-        "api_port": serving.api_port,
-        "engine": {**model.get("engine", {}), **serving.engine},
     }

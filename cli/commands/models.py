@@ -76,15 +76,15 @@ def describe(entry: Entry, place: Place, served: str, dtype: str) -> dict[str, A
 def place_for(cluster: ClusterInventory) -> Place:
     """Where this cluster's engines run: its profile's memory, or this machine's where its nodes are this machine."""
     settings = cluster.control.settings
-    here = None
-    if settings.head_address.startswith("127.") or settings.profile.startswith("lab "):
-        engines = sum(host.settings.runs_engine for host in cluster.hosts)
-        here = _this_machine() // max(engines, 1)
+    here, engines = None, 1
+    if settings.shared_machine:
+        here, engines = _this_machine(), max(sum(host.settings.runs_engine for host in cluster.hosts), 1)
     profile = _profile(settings.profile.partition(" ")[0])
     if profile is not None:
-        return place_of(profile, host_bytes=here)
+        return place_of(profile, host_bytes=here, sharing=engines)
     compute = [host.settings for host in cluster.compute]
-    return Place(settings.runtime.kind, len(compute), min(len(host.accelerators) for host in compute), host_bytes=here)
+    accelerators = min(len(host.accelerators) for host in compute)
+    return Place(settings.runtime.kind, len(compute), accelerators, host_bytes=here, sharing=engines)
 
 
 def _profile(name: str) -> Cluster | None:

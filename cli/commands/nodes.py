@@ -121,7 +121,8 @@ def add(name: str, what: str) -> None:
             )
         after = clusters.load(name)
         progress.phase(f"looking at {len(after.hosts)} hosts")
-        refuse_bad_ground(after)
+        for unknown in refuse_bad_ground(after):
+            progress.note(unknown.detail)
         runner.deploy(after, "deploys/all.py", progress.hear)
     new = [host.name for host in after.compute if host.name not in before]
     display.words().print(f"{', '.join(new) or 'nobody new'}: in, proven and serving")

@@ -17,8 +17,8 @@ from deploys.environment import api_key_path
 from deploys.settings import Settings
 
 # Once a second; two misses of three seconds each, or two refusals, and an engine gets no more requests. A connection
-# that a request could not have hastens the checks, and no more: marked down on the spot, the engine's sessions are shut,
-# and the request that was about to be given to another engine is one of them.
+# that a request could not have hastens the checks, and no more: marked down on the spot, the engine's sessions are
+# shut, and the request that was about to be given to another engine is one of them.
 CHECK = (
     "check inter 1s fastinter 300ms fall 2 rise 1 observe layer4 error-limit 1 on-error fastinter "
     "on-marked-down shutdown-sessions"

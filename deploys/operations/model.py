@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import OperationError
 
 from deploys import roles, shell
 from deploys.settings import Settings
+from facts.memory import Memory
 from facts.vllm import ModelDirectory
 
 Commands = Generator[StringCommand, None, None]
@@ -44,6 +45,8 @@ def fetch(settings: Settings) -> Commands:
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
     # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
     options = {"golden": dict(settings.model.golden)} if "reference" in settings.model.golden else {}
+    if settings.model.source["kind"] == "hub" and (limits := _limits(settings)):
+        options["fit"] = limits
     arguments = shell.line(
         f"{runtime}/bin/python",
         f"{settings.directories.library}/fetch_model.py",
@@ -52,6 +55,15 @@ def fetch(settings: Settings) -> Commands:
         *([json.dumps(options, sort_keys=True)] if options else []),
     )
     yield StringCommand(f"{find_uv}; export CLUSTER_UV; env {environment} {arguments}")
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    """What the hub's own sizes are judged by; empty where no memory is known. One machine's nodes have this one's."""
+    limits = dict(settings.model.limits)
+    if limits and limits["memory_bytes"] is None and settings.shared_machine:
+        memory = host.get_fact(Memory)
+        limits["memory_bytes"] = memory.total_bytes // settings.serving.engine_nodes if memory else None
+    return limits if limits.get("memory_bytes") else {}
 
 
 @operation()

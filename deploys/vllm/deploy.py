@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import deploy
+from pyinfra.api.exceptions import DeployError
 
 from deploys import roles, settings
+from deploys.fit import fit_check
 from deploys.operations import managed, model, ready, service
 from deploys.services import service_file
+from facts.memory import Memory
+
+
+def refuse_what_does_not_fit() -> None:
+    """DeployError while the run is prepared, before anything is changed or fetched on any host."""
+    here = settings.of(host)
+    if here.fit is None:
+        return
+    known = here.fit.ok is not None or not here.fit.needed_bytes
+    memory = None if known else host.get_fact(Memory)
+    check = fit_check(here, memory.total_bytes if memory else None)
+    if check and check.ok is False:
+        raise DeployError(f"{check.detail}; {check.remedy}")
+    if check and check.ok is None:
+        logger.warning(check.detail)
 
 
 @deploy("Weights")

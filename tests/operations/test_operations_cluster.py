@@ -16,7 +16,8 @@ from pyinfra.api.exceptions import OperationError
 from deploys import roles, runtime_lock
 from deploys.operations import model, ready, runtime, shared_memory
 from deploys.settings import Settings
-from facts.memory import SharedMemory
+from facts.memory import Memory, SharedMemory
+from facts.parse.memory import MemoryReport
 from facts.ray import Nodes, Runtime, Serve
 from facts.reach import Reach
 from facts.vllm import ModelDirectory
@@ -116,6 +117,17 @@ def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings
         json.dumps(dict(settings.model.source), sort_keys=True),
     ]
     assert "UV_CACHE_DIR=/opt/cluster/uv-cache" in words
+
+
+def test_a_hubs_model_is_fetched_with_what_the_memory_allows(given_host: Any, composed: Any) -> None:
+    missing = {ModelDirectory: output(MODEL_STATES["missing"]), Memory: MemoryReport(16 * 1024**3, 0, 0, 0)}
+    for shared, engines in ((True, 2), (False, 0)):
+        settings = composed(model="hub:somebody/something", site={"shared_processors": shared})["control"]
+        (command,) = given_host.run(model.fetch, missing, settings=settings).commands
+        options = json.loads(shlex.split(command)[-1])
+        assert ("fit" in options) is bool(engines), "another machine's memory is not the control node's"
+        if engines:
+            assert options["fit"]["memory_bytes"] == 16 * 1024**3 // engines and options["fit"]["where"] == "a node"
 
 
 def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]) -> None:
