@@ -7,7 +7,7 @@ ProfileError says what does not fit together before anything connects.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from inventories.models import entry
 from inventories.models import model as known_model
 from inventories.netboot import Netboot, boot_plan
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
-from inventories.serving import API_PORT, Gateway, Serving, fit_of, limits_of, serving_plan
+from inventories.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
@@ -78,7 +78,7 @@ def compose(
     cluster: Cluster,
     *,
     addresses: Mapping[str, str],
-    serving: Serving,
+    serving: Serving | Sequence[Serving],
     site: Site,
     name: str | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
@@ -86,8 +86,10 @@ def compose(
     """Return (control, compute) groups for an inventory module.
 
     `addresses` is the one address plan: each node's address on the cluster's own network. `connections` adds pyinfra
-    connector data for single hosts, such as an ssh_hostname that differs from the cluster address.
+    connector data for single hosts, such as an ssh_hostname that differs from the cluster address. `serving` may be
+    several models: the first answers requests that name none.
     """
+    servings = (serving,) if isinstance(serving, Serving) else tuple(serving)
     name = name or cluster.name
     whole, present = machines.fill_in(name, cluster), members.read(name)
     everyone = whole.compute
@@ -106,12 +108,10 @@ def compose(
 
     # A node that was taken out boots all the same: it has to come up to be repaired.
     boot = boot_plan(name, whole, addresses, site.netboot) if site.netboot else None
-    model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory name
-    known = entry(serving.model)
     # A node keeps its ports whoever else is there.
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
-    plan = serving_plan(name, cluster, serving, wanted=len(everyone))
-    engine_nodes = cluster.compute[: plan["engine_nodes"]]
+    served = applications(name, servings, everyone, present.out)
+    application_of = {node.name: application for application in served for node in application.nodes}
     directories = _directories(name, site)
     shared = {
         "cluster": name,
@@ -127,19 +127,14 @@ def compose(
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "model": {
-            **model,
-            "directory": f"{directories['models']}/{model['name']}",
-            "dtypes": list(known.dtypes_on(cluster.runtime_kind)),
-            "limits": limits_of(engine_nodes, serving, plan),
-        },
-        "serving": plan,
-        "gateway": asdict(serving.gateway),
+        "api_port": servings[0].api_port,
+        "applications": [_application(application, cluster, directories["models"]) for application in served],
+        "gateway": asdict(servings[0].gateway),
         "netboot": boot,
         "engine_ports": {
             node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
-            for index, node in enumerate(cluster.nodes)
-            if node.role == "compute" and index <= plan["engine_nodes"] and node.name not in present.draining
+            for node in cluster.compute
+            if node.name in application_of and node.name not in present.draining
             for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
         },
         "parts": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
@@ -155,12 +150,12 @@ def compose(
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
 
-    def host(index: int, node: Node) -> tuple[str, dict[str, Any]]:
+    def host(node: Node) -> tuple[str, dict[str, Any]]:
         node_directories = dict(directories)
         if site.service_manager == "supervisor":
             node_directories["state"] = f"{directories['state']}/{node.name}"
             node_directories["configuration"] = f"{directories['state']}/{node.name}/etc"
-        engine = node.role == "compute" and index <= plan["engine_nodes"]
+        mine = application_of.get(node.name)
         settings = {
             **shared,
             "node": node.name,
@@ -173,13 +168,13 @@ def compose(
                 **{key: value for part in node.engine_accelerators for key, value in part.environment},
                 **(_UNBOUND if site.shared_processors else {}),
             },
-            "fit": fit_of(node, engine_nodes, serving, plan, alone=not site.shared_processors) if engine else {},
+            "fit": fit_of(mine, node, served, alone=not site.shared_processors) if mine else {},
             "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
                 "cpus": 0 if node.role == "control" else 4,
                 "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
-                "engine_slots": 1 if engine else 0,
+                "engine_slots": 1 if mine else 0,
                 "object_store_bytes": 100_000_000,
                 "ports": _ports(index_of[node.name] if site.service_manager == "supervisor" else 0),
             },
@@ -188,8 +183,26 @@ def compose(
         extra = dict((connections or {}).get(node.name, {}))
         return target, {**site.connection, **extra, "settings": settings}
 
-    hosts = [host(index, node) for index, node in enumerate(cluster.nodes)]
+    hosts = [host(node) for node in cluster.nodes]
     return hosts[:1], hosts[1:]
+
+
+def _application(application: Application, cluster: Cluster, models: str) -> dict[str, Any]:
+    """Plain data of one served model: what it is, how its engines run, and on which nodes."""
+    wanted = application.serving.model
+    model = known_model(wanted)  # its own name may differ: a hub id or a path is no directory name
+    return {
+        # As Ray Serve knows it, by the rule that Ray Serve LLM has for deployments.
+        "name": model["name"].replace("/", "--").replace(".", "_"),
+        "model": {
+            **model,
+            "directory": f"{models}/{model['name']}",
+            "dtypes": list(entry(wanted).dtypes_on(cluster.runtime_kind)),
+            "limits": limits_of(application),
+        },
+        "serving": dict(application.plan),
+        "nodes": [node.name for node in application.nodes],
+    }
 
 
 def _present(name: str, cluster: Cluster, present: Members) -> Cluster:

@@ -1,18 +1,19 @@
-"""What is served and how: the choices of an inventory, and the plan and the judgement of fit that follow from them.
+"""What is served and how: the choices of an inventory, and the applications that follow from them.
 
 Pure. ProfileError says what does not fit together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hardware.model import Cluster, Node, ProfileError
+from hardware.model import Node, ProfileError
+from inventories.dealing import Wish, deal
 from inventories.models import entry
 from inventories.models import model as known_model
-from inventories.models.fit import HOST_RESERVE_BYTES, fit, limits, needed_bytes, place_of_nodes
+from inventories.models.fit import HOST_RESERVE_BYTES, fit, limits, place_of_nodes
 
 API_PORT = 8000
 
@@ -36,11 +37,12 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Serving:
-    """What is served and how.
+    """A model that is served, and how.
 
-    `replicas`: one engine a node on the first `replicas` compute nodes (None: on all). `span`: one engine over all of
-    them, pipeline-parallel between nodes unless `span_by` is tensor, tensor-parallel inside each. `check_fit` False:
-    serve it although this project's arithmetic says that it does not fit.
+    `replicas`: one engine a node on so many compute nodes (None: on all that no other model has), or on those that
+    `nodes` names. `span`: one engine over all of them, pipeline-parallel between nodes unless `span_by` is tensor,
+    tensor-parallel inside each. `check_fit` False: serve it although this project's arithmetic says that it does not
+    fit. `api_port` and `gateway` are the cluster's: of several models the first says them.
     """
 
     model: str
@@ -53,16 +55,51 @@ class Serving:
     gateway: Gateway = field(default_factory=lambda: Gateway())
     engine: Mapping[str, Any] = field(default_factory=dict)
     check_fit: bool = True
+    nodes: tuple[str, ...] = ()
 
 
-def serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> dict[str, Any]:
-    """Parallelism from the compute nodes; ProfileError when the model cannot be cut that way.
+@dataclass(frozen=True)
+class Application:
+    """A model with the nodes that it is dealt, and the plan for its engines."""
 
-    `wanted` is how many compute nodes the inventory has: fewer may be there, and then there are fewer replicas.
-    """
+    serving: Serving
+    nodes: tuple[Node, ...]
+    plan: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the served model."""
+        return entry(self.serving.model).name
+
+
+def applications(
+    name: str, servings: Sequence[Serving], declared: Sequence[Node], out: Collection[str]
+) -> tuple[Application, ...]:
+    """Each model with its nodes, in the inventory's order; the first is the default. `out`: nodes not there now."""
+    if not servings:
+        raise ProfileError(f"inventory {name}: no model is served; give a Serving(model=...)")
+    for more in servings[1:]:
+        if more.api_port != API_PORT or more.gateway != Gateway():
+            raise ProfileError(
+                f"inventory {name}: {more.model} has api_port or gateway; they are the cluster's, in the first Serving"
+            )
+    wishes = [
+        Wish(entry(serving.model).name, serving.nodes, None if serving.mode == "span" else serving.replicas)
+        for serving in servings
+    ]
+    dealt = deal(name, wishes, [node.name for node in declared], out)
+    found = []
+    for serving, names in zip(servings, dealt, strict=True):
+        nodes = tuple(node for node in declared if node.name in names)
+        found.append(Application(serving, nodes, serving_plan(name, serving, nodes)))
+    return tuple(found)
+
+
+def serving_plan(name: str, serving: Serving, on: Sequence[Node]) -> dict[str, Any]:
+    """Parallelism on the model's nodes; ProfileError when it cannot be cut that way."""
     model = known_model(serving.model)
-    nodes = len(cluster.compute)
-    accelerators = {len(node.engine_accelerators) for node in cluster.compute}
+    nodes = len(on)
+    accelerators = {len(node.engine_accelerators) for node in on}
     if len(accelerators) > 1:
         raise ProfileError(f"inventory {name}: compute nodes have different numbers of accelerators ({accelerators})")
     per_node = accelerators.pop()
@@ -70,14 +107,9 @@ def serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> 
         if not per_node:
             raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
         tensor, pipeline = (per_node, nodes) if serving.span_by == "pipeline" else (per_node * nodes, 1)
-        replicas, engine_nodes = 1, nodes
+        replicas = 1
     else:
-        tensor, pipeline = max(per_node, 1), 1
-        if not 1 <= (serving.replicas or wanted) <= wanted:
-            raise ProfileError(
-                f"inventory {name}: {serving.replicas} replicas on {wanted} compute nodes; give 1 to {wanted}"
-            )
-        replicas = engine_nodes = min(serving.replicas or nodes, nodes)
+        tensor, pipeline, replicas = max(per_node, 1), 1, nodes
     if model["attention_heads"] % tensor:
         raise ProfileError(
             f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "
@@ -86,36 +118,33 @@ def serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> 
     return {
         "mode": serving.mode,
         "replicas": replicas,
-        "engine_nodes": engine_nodes,
         "tensor_parallel": tensor,
         "pipeline_parallel": pipeline,
         # Expert parallelism places whole experts; a dense model has none, and one rank has nowhere to place them.
         "expert_parallel": bool(model["mixture_of_experts"]) and tensor > 1,
         "dtype": serving.dtype,
         "enforce_eager": serving.enforce_eager,
-        "api_port": serving.api_port,
         "engine": {**model.get("engine", {}), **serving.engine},
     }
 
 
-def fit_of(
-    node: Node, nodes: Sequence[Node], serving: Serving, plan: Mapping[str, Any], *, alone: bool
-) -> dict[str, Any]:
+def fit_of(application: Application, node: Node, everybody: Sequence[Application], *, alone: bool) -> dict[str, Any]:
     """Whether the model fits a node, as far as the profile tells, and the bytes to judge it by where it does not.
 
-    `nodes` are those with an engine of it. `alone` False: they are one machine's, so `other_bytes` are the others'.
+    `alone` False: the nodes of `everybody` are one machine's, so `other_bytes` are those of all other engines.
     """
+    serving, plan = application.serving, application.plan
     if not serving.check_fit:
         return {}
-    known, span = entry(serving.model), plan["mode"] == "span"
-    place = place_of_nodes(nodes if span else (node,))
+    span = plan["mode"] == "span"
+    known, place = entry(serving.model), place_of_nodes(application.nodes if span else (node,))
     judged = fit(known, place, plan["dtype"], mode=plan["mode"], options=plan["engine"])
     if judged.ok is False and not span:
-        over_all = fit(known, place_of_nodes(nodes), plan["dtype"], mode="span", options=plan["engine"])
+        over_all = fit(known, place_of_nodes(application.nodes), plan["dtype"], mode="span", options=plan["engine"])
         judged = replace(judged, remedy=over_all.remedy) if over_all.ok else judged
     others = 0
-    if known.parameters and not alone and not place.accelerators:
-        others = (len(nodes) - 1) * needed_bytes(known, judged.dtype, options=plan["engine"])
+    if not alone and not place.accelerators:
+        others = sum(_bytes(other) * len(other.nodes) for other in everybody) - _bytes(application)
     return {
         "model": known.name,
         "ok": judged.ok,
@@ -128,8 +157,15 @@ def fit_of(
     }
 
 
-def limits_of(nodes: Sequence[Node], serving: Serving, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _bytes(application: Application) -> int:
+    """Memory of one engine on a host without accelerators; 0 where nobody knows yet."""
+    known, place = entry(application.serving.model), place_of_nodes(application.nodes)
+    return fit(known, place, application.plan["dtype"], options=application.plan["engine"]).needed_bytes
+
+
+def limits_of(application: Application) -> dict[str, Any]:
     """What a fetch from a hub judges the hub's own sizes by; empty where the inventory wants no check."""
+    serving, plan = application.serving, application.plan
     if not serving.check_fit:
         return {}
-    return limits(entry(serving.model), place_of_nodes(nodes), plan["dtype"], span=plan["mode"] == "span")
+    return limits(entry(serving.model), place_of_nodes(application.nodes), plan["dtype"], span=plan["mode"] == "span")
