@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from deploys.environment import api_key_path
 from deploys.gateway import choice
 from deploys.gateway.choice import Engine, Served
-from deploys.settings import Settings
+from deploys.settings import Application, Settings
 
 __all__ = ["Engine", "Served", "digest", "gateway_socket", "haproxy_text", "health_of", "render", "served"]
 
@@ -45,10 +45,17 @@ def served(settings: Settings) -> tuple[Served, ...]:
                 for port in ports
                 if node in application.nodes
             ),
-            application.model.maximum_length,
+            _length(application),
         )
         for application in settings.applications
     )
+
+
+def _length(application: Application) -> int:
+    """Longest context as its engine is told; 0 where the engine finds it in the model itself."""
+    if application.model.engine_kind != "vllm":
+        return 0
+    return int(application.serving.engine.get("max_model_len") or application.model.maximum_length)
 
 
 def health_of(settings: Settings) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.laptop.conftest import Operator, operator_at
 pytestmark = pytest.mark.cluster
 
 # Weights are kept by name: one of this run's own, so that another run's are not taken for these.
-SMOL, TINY = "smollm2-135m-instruct", f"local--t5-{os.getpid()}"
+SMOL, TINY = "smollm2-135m-instruct", f"local--t5-{uuid.uuid4().hex[:8]}"
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
 INVENTORY = """
 import getpass
@@ -137,9 +138,10 @@ def test_each_answers_under_its_own_name_on_its_own_node(two: Two) -> None:
     node, text = two.ask_smol()
     assert node == "worker1" and "Paris" in text
     assert two.ask_tiny() == ("worker2", True)
-    said = two.cluster("ask", "--model", TINY, "--json", "one two three").json
-    assert (said["node"], said["model"]) == ("worker2", TINY)
-    assert two.cluster("ask", "--json", "What is the capital of France?").json["model"] == SMOL
+    for arguments, expected in ((("--model", TINY), ("worker2", TINY)), ((), ("worker1", SMOL))):
+        asked = two.cluster("ask", *arguments, "--max-tokens", "8", "--json", "what is the capital of france")
+        assert asked.status == 0, asked.stderr
+        assert (asked.json["node"], asked.json["model"]) == expected
 
 
 def test_an_unknown_model_is_refused(two: Two) -> None:

@@ -250,6 +250,7 @@ def test_the_gateway_and_the_page_know_which_node_serves_what(several: Any) -> N
         (MODEL, ["192.0.2.11"] * 2),
         ("flan-t5-small", ["192.0.2.12"] * 2),
     ]
+    assert [one.maximum_length for one in gateway.served(control)] == [2048, 0], "its own engine finds it in the model"
     assert gateway.health_of(control) == (
         f"http://192.0.2.10:8000/health?model={MODEL}",
         "http://192.0.2.10:8000/health?model=flan-t5-small",
