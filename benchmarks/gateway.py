@@ -95,7 +95,7 @@ def deploy_configuration(head: Settings) -> Configuration:
 
     def configuration(address: str, port: int, engines: Sequence[tuple[str, str, int]]) -> str:
         places = [text.Engine(*engine) for engine in engines]
-        return str(text.render(listen=f"{address}:{port}", model=head.model.name, places=places))
+        return str(text.render(listen=f"{address}:{port}", models=[text.Served(head.model.name, places)]))
 
     return configuration
 

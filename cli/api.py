@@ -15,6 +15,7 @@ from typing import Any
 from cli.clusters import ClusterInventory
 from cli.errors import DOES_NOT_HOLD, OperatorError
 from cli.ssh import ssh_command
+from deploys.settings import Application
 
 ANSWER_SECONDS = 180.0
 REACH_SECONDS = 3.0
@@ -51,15 +52,30 @@ def api_key(cluster: ClusterInventory) -> str | None:
         ) from None
 
 
-def ask_golden(cluster: ClusterInventory) -> tuple[Answer, bool]:
-    """Ask the model's own golden question; the answer, and whether it is right as far as the inventory tells.
+def application_of(cluster: ClusterInventory, model: str = "") -> Application:
+    """The declared application of a model, the default one for ""; OperatorError that lists those that there are."""
+    applications = cluster.control.settings.applications
+    found = [application for application in applications if model in ("", application.model.name)]
+    if not found:
+        known = ", ".join(application.model.name for application in applications)
+        raise OperatorError(f"{cluster.name} does not serve {model!r}; it serves {known}")
+    return found[0]
+
+
+def ask_golden(cluster: ClusterInventory, model: str = "") -> tuple[Answer, bool]:
+    """Ask a model its own golden question; the answer, and whether it is right as far as the inventory tells.
 
     A golden answer that was taken when the weights were fetched is not known here: the engines compare it themselves.
     """
-    golden = cluster.control.settings.model.golden
+    golden = application_of(cluster, model).model.golden
     question = str(golden.get("question") or golden["prompt"])
     answer = ask(
-        cluster, question, max_tokens=int(golden["max_tokens"]), temperature=0.0, completion="question" not in golden
+        cluster,
+        question,
+        max_tokens=int(golden["max_tokens"]),
+        temperature=0.0,
+        completion="question" not in golden,
+        model=model,
     )
     return answer, str(golden.get("expected", "")).lower() in answer.answer.lower()
 
@@ -72,16 +88,17 @@ def ask(
     temperature: float,
     seconds: float = ANSWER_SECONDS,
     completion: bool | None = None,
+    model: str = "",
 ) -> Answer:
     """Ask one question, as a chat or, where the model takes a bare prompt, as a completion.
 
-    OperatorError (exit 1) when the API does not answer, with what to look at.
+    OperatorError (exit 1) when the API does not answer, with what to look at; exit 2 for a model that is not declared.
     """
-    settings = cluster.control.settings
+    settings, served = cluster.control.settings, application_of(cluster, model).model
     if completion is None:
-        completion = settings.model.task in ("completion", "fill-mask")
+        completion = served.task in ("completion", "fill-mask")
     what = {"prompt": question} if completion else {"messages": [{"role": "user", "content": question}]}
-    body = {"model": settings.model.name, **what, "max_tokens": max_tokens, "temperature": temperature}
+    body = {"model": served.name, **what, "max_tokens": max_tokens, "temperature": temperature}
     order = {
         "url": f"{settings.endpoint}/{'' if completion else 'chat/'}completions",
         "key": api_key(cluster) or "",
@@ -89,7 +106,7 @@ def ask(
         "seconds": seconds,
     }
     started = time.monotonic()
-    reply = _post(order) if reachable(settings.head_address, settings.serving.api_port) else _through(cluster, order)
+    reply = _post(order) if reachable(settings.head_address, settings.api_port) else _through(cluster, order)
     if "error" in reply:
         raise OperatorError(f"{reply['error']}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD)
     try:

@@ -15,7 +15,18 @@ from inventories.operator import cluster_directory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _INVENTORIES = REPOSITORY / "inventories"
-_NOT_INVENTORIES = {"__init__", "compose", "jump", "members", "models", "operator"}
+_NOT_INVENTORIES = {
+    "__init__",
+    "compose",
+    "dealing",
+    "jump",
+    "machines",
+    "members",
+    "models",
+    "netboot",
+    "operator",
+    "serving",
+}
 # Rendered by `python -m containers`; their hosts are containers, which no deploy reaches.
 _NOT_INVENTORIES |= {"containers", "containers_amd", "containers_nvidia"}
 

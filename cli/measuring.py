@@ -86,7 +86,7 @@ def steps(
         "seconds": 300,
     }
     program = (_REMOTE / "steps.py").read_text()
-    near = reachable(settings.head_address, settings.serving.api_port)
+    near = reachable(settings.head_address, settings.api_port)
     if near or "ssh_user" not in cluster.control.data:
         command = [sys.executable, "-c", program]
     else:
@@ -157,7 +157,7 @@ def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link
 def serves(cluster: ClusterInventory) -> bool:
     """Whether something listens where the API should be, seen from here."""
     settings = cluster.control.settings
-    return reachable(settings.head_address, settings.serving.api_port)
+    return reachable(settings.head_address, settings.api_port)
 
 
 def _all(orders: Sequence[tuple[Host, Mapping[str, Any]]], seconds: float) -> list[list[dict[str, Any]]]:

@@ -67,7 +67,8 @@ def declared(name: str) -> Declared:
     members = values.get("compute")
     if isinstance(members, list) and members and len(members) != len(cluster.compute):
         cluster = what_if.apply(cluster, f"nodes={len(members)}", {})
-    settings = _settings(values)
+    # Of several models the first is planned for.
+    settings: Mapping[str, Any] = next(iter(_settings(values).get("applications") or ()), {})
     return Declared(
         cluster=cluster,
         model_name=str((settings.get("model") or {}).get("name", "")),

@@ -11,6 +11,7 @@ from cli import runner
 from cli.clusters import ClusterInventory, Host
 from cli.errors import OperatorError
 from cli.runner import FactRequest, Observation
+from deploys.fit import fit_check
 from deploys.operations.service import states
 from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
 from facts.health.result import CheckResult
@@ -42,27 +43,33 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
         else:
             facts.append(FactRequest("numa", "facts.libraries.Library", {"library": "libnuma.so.1"}))
-        if settings.is_control or (settings.runs_engine and not settings.shared_files):
-            facts.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory}))
+        for directory in _model_directories(host):
+            facts.append(FactRequest(f"model {directory}", "facts.vllm.ModelDirectory", {"directory": directory}))
         asked[host.name] = facts
     return asked
 
 
-def refuse_bad_ground(cluster: ClusterInventory) -> None:
-    """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed."""
+def refuse_bad_ground(cluster: ClusterInventory) -> list[CheckResult]:
+    """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed.
+
+    Returns the checks of fit that could not be told: no reason to refuse, and the operator should hear of them.
+    """
     found = runner.observe(cluster, requests(cluster))
-    for check in blocking_checks(cluster, found):
+    checks = blocking_checks(cluster, found)
+    for check in checks:
         if check.ok is False:
             raise OperatorError(f"{check.detail}; {check.remedy}" if check.remedy else check.detail)
+    return [check for check in checks if check.name == "fit" and check.ok is None]
 
 
 def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
-    """Checks without which nothing is started: reach, ports, weights, disk, libraries."""
+    """Checks without which nothing is started: reach, fit, ports, weights, disk, libraries."""
     checks = [reach_check(host, found[host.name]) for host in cluster.hosts]
     for host in cluster.hosts:
         seen = found[host.name]
         if not seen.connected:
             continue
+        checks += fit_checks(host, seen)
         checks += port_checks(host, seen)
         checks += model_checks(host, seen)
         checks += disk_checks(host, seen)
@@ -92,6 +99,12 @@ def reach_check(host: Host, seen: Observation) -> CheckResult:
     )
 
 
+def fit_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """The declared model fits, before a byte of it is fetched; the deploy asks the same (deploys/vllm/deploy.py)."""
+    check = fit_check(host.settings, (seen.facts.get("memory") or {}).get("total_bytes"))
+    return [check] if check else []
+
+
 def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     """Ports of services that are not running must be free on this node's address."""
     settings = host.settings
@@ -102,7 +115,7 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
         if HEAD not in running:
             wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
             wanted |= {ports.dashboard_metrics: "the dashboard's metrics"}
-            wanted |= {settings.serving.api_port: "the API", ports.watch: "the web page"}
+            wanted |= {settings.api_port: "the API", ports.watch: "the web page"}
         if not settings.shared_files and DEPOT not in running:
             wanted |= {settings.depot_port: "the depot"}
     if not running & {HEAD, WORKER}:
@@ -130,22 +143,28 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     return checks or [CheckResult("port", True, f"{host.name}: ports are free or ours")]
 
 
+def _model_directories(host: Host) -> list[str]:
+    """Where weights have to be: all of them on the control node, a node's own where it does not share its files."""
+    settings = host.settings
+    if settings.is_control:
+        return [application.model.directory for application in settings.applications]
+    return [settings.mine.model.directory] if settings.mine and not settings.shared_files else []
+
+
 def model_checks(host: Host, seen: Observation) -> list[CheckResult]:
     """A model directory is whole, or not there yet; a damaged one is never served."""
-    state = seen.facts.get("model")
-    if not state:
-        return []
-    directory = host.settings.model.directory
-    if state["state"] in ("whole", "missing"):
-        return [CheckResult("model", True, f"{host.name}: {directory} is {state['state']}")]
-    return [
-        CheckResult(
-            "model",
-            False,
-            f"{host.name}: model {directory}: {'; '.join(state['problems'][:3])}",
-            f"remove {directory} and run `cluster -c {host.settings.cluster} up`, which fetches it again",
-        )
-    ]
+    checks = []
+    for directory in _model_directories(host):
+        state = seen.facts.get(f"model {directory}")
+        if not state:
+            continue
+        if state["state"] in ("whole", "missing"):
+            checks.append(CheckResult("model", True, f"{host.name}: {directory} is {state['state']}"))
+            continue
+        detail = f"{host.name}: model {directory}: {'; '.join(state['problems'][:3])}"
+        remedy = f"remove {directory} and run `cluster -c {host.settings.cluster} up`, which fetches it again"
+        checks.append(CheckResult("model", False, detail, remedy))
+    return checks
 
 
 def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:

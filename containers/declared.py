@@ -73,4 +73,6 @@ def load(inventory: str, workers: int) -> Declared:
     if not isinstance(profile, Cluster):
         raise ProfileError(f"inventory {inventory}: CLUSTER is no hardware profile")
     hosts = {name: parse(name, data["settings"]) for name, data in (*module["control"], *module["compute"])}
+    if any(len(settings.applications) > 1 for settings in hosts.values()):
+        raise ProfileError(f"inventory {inventory}: containers serve one model; give one Serving")
     return Declared(inventory, tuple(Member(hosts[node.name], node, i) for i, node in enumerate(profile.nodes)))

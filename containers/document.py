@@ -119,13 +119,13 @@ def front(declared: Declared) -> dict[str, Any]:
         "restart": "unless-stopped",
         **CLOSED,
         "networks": {"cluster": {}, "outside": {}},
-        "ports": [f"127.0.0.1:{PORT}:{here.serving.api_port}"],
+        "ports": [f"127.0.0.1:{PORT}:{here.api_port}"],
         "command": [haproxy, "-W", "-db", "-f", "/etc/cluster/front.cfg"],
         "configs": [{"source": "front.cfg", "target": "/etc/cluster/front.cfg"}],
         "tmpfs": ["/tmp:mode=1777,size=16m"],  # noqa: S108 (the container's own)
         "deploy": limits("128m", "0.5", 64),
         "healthcheck": check(
-            declared, "http", f"http://127.0.0.1:{here.serving.api_port}/v1/models", start_seconds=ENGINES_SECONDS
+            declared, "http", f"http://127.0.0.1:{here.api_port}/v1/models", start_seconds=ENGINES_SECONDS
         ),
         "depends_on": {head: {"condition": "service_healthy"}},
         "logging": LOGGING,
@@ -146,10 +146,10 @@ def front_configuration(here: Settings) -> str:
             "    timeout client 1h",
             "    timeout server 1h",
             "frontend outside",
-            f"    bind :{here.serving.api_port}",
+            f"    bind :{here.api_port}",
             "    default_backend head",
             "backend head",
-            f"    server {here.control_node} {here.head_address}:{here.serving.api_port}",
+            f"    server {here.control_node} {here.head_address}:{here.api_port}",
             "",
         ]
     )

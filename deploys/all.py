@@ -8,8 +8,11 @@ from deploys.operations import stage
 from deploys.pxe_server.deploy import pxe_server
 from deploys.ray_head.deploy import ray_head
 from deploys.ray_worker.deploy import ray_worker
-from deploys.vllm.deploy import vllm, weights
+from deploys.vllm.deploy import refuse_what_does_not_fit, vllm, weights
 from deploys.watch.deploy import watch
+
+# What cannot be served is refused while nothing has been changed or fetched anywhere.
+refuse_what_does_not_fit()
 
 # Users, files, firewall and driver first: everything after runs as that user, with those files, behind that firewall.
 compute_base()

@@ -19,11 +19,10 @@ from deploys.gateway.configuration import haproxy_text
 from deploys.pxe_server.configuration import boot_files
 from deploys.pxe_server.services import boot_services
 from deploys.services import Service, service_file, supervisor_file
-from deploys.settings import Settings
+from deploys.settings import Application, Settings
 from deploys.watch.service import watch_files, watch_service
 
 _HERE = Path(__file__).parent
-APPLICATION = "llm"
 HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
 GATEWAY = "cluster-gateway"
 
@@ -34,11 +33,24 @@ def runtime_directory(settings: Settings) -> str:
 
 
 def serve_configuration(settings: Settings) -> dict[str, Any]:
-    """What Ray Serve is told to run (its ServeDeploySchema), from the serving plan."""
-    serving, model = settings.serving, settings.model
+    """What Ray Serve is told to run (its ServeDeploySchema): an application for each served model."""
+    return {
+        # Requests come from the gateway to the engines' own listeners.
+        "proxy_location": "Disabled",
+        "applications": [_serve_application(settings, application) for application in settings.applications],
+    }
+
+
+def _serve_application(settings: Settings, application: Application) -> dict[str, Any]:
+    """One model's engines, on the nodes that offer its resource."""
+    serving, model = application.serving, application.model
     refuse_missing(model.engine_kind, settings.runtime, model.name)
     bundle: dict[str, float] = {"CPU": 1} if settings.runtime.kind == "cpu" else {"CPU": 1, "GPU": 1}
     ranks = serving.tensor_parallel * serving.pipeline_parallel
+    slot = 1.0
+    if ranks > 1 and len(settings.applications) > 1:
+        # Every rank has to be on the model's own nodes, and the rank beside the replica shares its node's slot.
+        bundle, slot = {**bundle, application.resource: 0.001}, 0.9
     engine: dict[str, Any] = {
         "dtype": serving.dtype,
         "enforce_eager": serving.enforce_eager,
@@ -50,53 +62,47 @@ def serve_configuration(settings: Settings) -> dict[str, Any]:
         **serving.engine,
     }
     return {
-        # Requests come from the gateway to the engines' own listeners.
-        "proxy_location": "Disabled",
-        "applications": [
-            {
-                "name": APPLICATION,
-                "route_prefix": "/",
-                "import_path": "cluster_engine:build",
-                "args": {
-                    "llm_config": {
-                        "model_loading_config": {"model_id": model.name, "model_source": model.directory},
-                        "accelerator_type": None,
-                        "placement_group_config": {
-                            "bundles": [dict(bundle) for _ in range(ranks)],
-                            # One engine over several nodes: a rank a node, else Ray packs them on the driver's.
-                            **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
-                        },
-                        "deployment_config": {
-                            "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
-                            "ray_actor_options": {"num_cpus": 1, "resources": {"engine": 1}},
-                            # Three in a row that fail or time out, and Serve starts the replica anew.
-                            "health_check_period_s": 5,
-                            "health_check_timeout_s": 30,
-                            "graceful_shutdown_timeout_s": 40,
-                        },
-                        "engine_kwargs": engine,
-                    },
-                    "engine_kind": model.engine_kind,
-                    "name": engine_deployment(settings),
-                    "model": model.name,
-                    "directory": model.directory,
-                    "task": model.task,
-                    "dtype": serving.dtype,
-                    "maximum_length": model.maximum_length,
-                    "golden": dict(model.golden),
-                    # Serve sees no change in a module that it imports by name; this makes one that it sees.
-                    "revision": _engine_revision(settings),
+        "name": application.name,
+        "route_prefix": f"/{application.name}",
+        "import_path": "cluster_engine:build",
+        "args": {
+            "llm_config": {
+                "model_loading_config": {"model_id": model.name, "model_source": model.directory},
+                "accelerator_type": None,
+                "placement_group_config": {
+                    "bundles": [dict(bundle) for _ in range(ranks)],
+                    # One engine over several nodes: a rank a node, else Ray packs them on the driver's.
+                    **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
                 },
-                # Apart from the rest: another number alone is applied in place, and restarts no engine.
-                "deployments": [{"name": engine_deployment(settings), "num_replicas": serving.replicas}],
-            }
-        ],
+                "deployment_config": {
+                    "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
+                    "ray_actor_options": {"num_cpus": 1, "resources": {application.resource: slot}},
+                    # Three in a row that fail or time out, and Serve starts the replica anew.
+                    "health_check_period_s": 5,
+                    "health_check_timeout_s": 30,
+                    "graceful_shutdown_timeout_s": 40,
+                },
+                "engine_kwargs": engine,
+            },
+            "engine_kind": model.engine_kind,
+            "name": engine_deployment(application),
+            "model": model.name,
+            "directory": model.directory,
+            "task": model.task,
+            "dtype": serving.dtype,
+            "maximum_length": model.maximum_length,
+            "golden": dict(model.golden),
+            # Serve sees no change in a module that it imports by name; this makes one that it sees.
+            "revision": _engine_revision(settings),
+        },
+        # Apart from the rest: another number alone is applied in place, and restarts no engine.
+        "deployments": [{"name": engine_deployment(application), "num_replicas": serving.replicas}],
     }
 
 
-def engine_deployment(settings: Settings) -> str:
+def engine_deployment(application: Application) -> str:
     """Name of the engines' deployment, whatever the engine: as Ray Serve LLM makes it for vLLM."""
-    return f"ProvenLLMServer:{settings.model.name.replace('/', '--').replace('.', '_')}"
+    return f"ProvenLLMServer:{application.name}"
 
 
 def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
@@ -203,7 +209,7 @@ def serve_service(settings: Settings) -> Service:
     wanted = serve_file(settings)
     return Service(
         name=SERVE,
-        description=f"Declared application of cluster {settings.cluster}",
+        description=f"Declared applications of cluster {settings.cluster}",
         command=(
             f"{runtime_directory(settings)}/bin/python",
             f"{settings.directories.library}/cluster_serve.py",
@@ -276,7 +282,7 @@ def depot_file(settings: Settings) -> ManagedFile:
 
 
 def serve_file(settings: Settings) -> ManagedFile:
-    """The declared Serve application as the file that cluster_serve.py applies."""
+    """The declared Serve applications as the file that cluster_serve.py applies."""
     text = json.dumps(serve_configuration(settings), indent=1, sort_keys=True) + "\n"
     return ManagedFile(
         f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.manage_system else ""
@@ -341,13 +347,15 @@ def _on_another_port(settings: Settings) -> tuple[str, ...]:
 
 def _node_arguments(settings: Settings) -> tuple[str, ...]:
     ray, ports = settings.ray, settings.ray.ports
-    resources = {"engine": ray.engine_slots} if ray.engine_slots else {}
+    resources = {"engine": ray.engine_slots}
+    # Engines ask for their model's own resource, so that each model stays on its nodes.
+    resources |= {settings.mine.resource: ray.engine_slots} if settings.mine else {}
     return (
         f"--node-ip-address={settings.address}",
         f"--node-name={settings.node}",
         f"--num-cpus={ray.cpus}",
         f"--num-gpus={ray.gpus}",
-        f"--resources={json.dumps(resources)}",
+        f"--resources={json.dumps(resources if ray.engine_slots else {})}",
         f"--object-store-memory={ray.object_store_bytes}",
         f"--object-manager-port={ports.object_manager}",
         f"--runtime-env-agent-port={ports.runtime_env_agent}",

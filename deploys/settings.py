@@ -87,22 +87,53 @@ class Model:
     engine_kind: str
     task: str
     dtypes: tuple[str, ...]
+    limits: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a model fits this node, by the profile; `ok` None: the host's own memory has to tell, or nobody knows.
+
+    `other_bytes`: of the other engines on the same machine. `reserve_bytes`: for the system and Ray.
+    """
+
+    model: str
+    ok: bool | None
+    detail: str
+    remedy: str
+    needed_bytes: int
+    available_bytes: int | None
+    other_bytes: int
+    reserve_bytes: int
 
 
 @dataclass(frozen=True)
 class Serving:
-    """How many engines, how each is cut, and where the API listens."""
+    """How many engines of a model, and how each is cut."""
 
     mode: Literal["replicas", "span"]
     replicas: int
-    engine_nodes: int
     tensor_parallel: int
     pipeline_parallel: int
     expert_parallel: bool
     dtype: str
     enforce_eager: bool
-    api_port: int
     engine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Application:
+    """One served model: what it is, how its engines run, and the nodes that run them. `name` is Ray Serve's for it."""
+
+    name: str
+    model: Model
+    serving: Serving
+    nodes: tuple[str, ...]
+
+    @property
+    def resource(self) -> str:
+        """Ray's custom resource of its nodes: it keeps its engines there, one a node."""
+        return f"engine:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -161,11 +192,12 @@ class Settings:
     service_manager: Literal["systemd", "supervisor"]
     manage_system: bool
     shared_files: bool
+    shared_machine: bool
     depot_port: int
     runtime: Runtime
     package_sources: Mapping[str, str]
-    model: Model
-    serving: Serving
+    api_port: int
+    applications: tuple[Application, ...]
     gateway: Gateway
     netboot: Netboot | None
     engine_ports: Mapping[str, tuple[int, ...]]
@@ -175,6 +207,7 @@ class Settings:
     directories: Directories
     accelerators: tuple[str, ...]
     environment: Mapping[str, str]
+    fit: Fit | None
     kernel_arguments: tuple[str, ...]
     ray: Ray
 
@@ -182,6 +215,25 @@ class Settings:
     def head_address(self) -> str:
         """Address of the node that runs the Ray head and the API."""
         return self.peers[self.control_node]
+
+    @property
+    def model(self) -> Model:
+        """The default model: it answers requests that name none."""
+        return self.applications[0].model
+
+    @property
+    def serving(self) -> Serving:
+        """How the default model is served."""
+        return self.applications[0].serving
+
+    @property
+    def mine(self) -> Application | None:
+        """The application whose engine this host runs."""
+        return self.application_of(self.node)
+
+    def application_of(self, node: str) -> Application | None:
+        """The application whose engine a node runs; None for a node without one."""
+        return next((application for application in self.applications if node in application.nodes), None)
 
     @property
     def is_control(self) -> bool:
@@ -212,7 +264,7 @@ class Settings:
     def endpoint(self) -> str:
         """Base address of the OpenAI-compatible API."""
         scheme = "https" if self.gateway.certificate else "http"
-        return f"{scheme}://{self.head_address}:{self.serving.api_port}/v1"
+        return f"{scheme}://{self.head_address}:{self.api_port}/v1"
 
 
 def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
@@ -226,18 +278,17 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
     try:
         ray = dict(values["ray"])
         ray["ports"] = _build(Ports, ray["ports"], f"{where}.ray.ports")
-        model = dict(values["model"])
-        model.setdefault("engine", {})
-        model["dtypes"] = tuple(model["dtypes"])
         values["ray"] = _build(Ray, ray, f"{where}.ray")
-        values["model"] = _build(Model, model, f"{where}.model")
         values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")
-        values["serving"] = _build(Serving, values["serving"], f"{where}.serving")
+        values["applications"] = tuple(
+            _application(entry, f"{where}.applications[{index}]") for index, entry in enumerate(values["applications"])
+        )
         values["gateway"] = _build(Gateway, values["gateway"], f"{where}.gateway")
         values["netboot"] = _netboot(values["netboot"], f"{where}.netboot")
         values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
         values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
         values["parts"] = {node: tuple(parts) for node, parts in values["parts"].items()}
+        values["fit"] = _build(Fit, values["fit"], f"{where}.fit") if values["fit"] else None
         values["links"] = tuple(values["links"])
         values["accelerators"] = tuple(values["accelerators"])
         values["kernel_arguments"] = tuple(values["kernel_arguments"])
@@ -248,7 +299,22 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
     settings = _build(Settings, values, where)
     if settings.control_node not in settings.peers:
         raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
+    if not settings.applications:
+        raise SettingsError(f"{where}: no application; compare with inventories/compose.py")
     return settings
+
+
+def _application(values: Mapping[str, Any], where: str) -> Application:
+    model = dict(values["model"])
+    model.setdefault("engine", {})
+    model["dtypes"] = tuple(model["dtypes"])
+    parts = {
+        **values,
+        "model": _build(Model, model, f"{where}.model"),
+        "serving": _build(Serving, values["serving"], f"{where}.serving"),
+        "nodes": tuple(values["nodes"]),
+    }
+    return _build(Application, parts, where)
 
 
 def of(host: Any) -> Settings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyinfra.api.facts import FactBase
 
@@ -40,7 +41,7 @@ class Nodes(FactBase[NodesReport]):
 
 
 class Serve(FactBase[ServeState]):
-    """Status and replicas of the served application. Ask it of the control node."""
+    """Status and replicas of the served applications. Ask it of the control node."""
 
     def command(self, dashboard: str = "", token_file: str = "") -> str:
         url = f"{dashboard or settings.dashboard()}/api/serve/applications/"
@@ -48,25 +49,18 @@ class Serve(FactBase[ServeState]):
 
     @fails_alone
     def process(self, output: list[str]) -> ServeState:
-        return parse_serve(parse_json_line(output, "Ray Serve"), "llm")
+        return parse_serve(parse_json_line(output, "Ray Serve"))
 
 
 class Proofs(FactBase[ProofsReport]):
     """The golden answer of every engine, each asked on its own. Ask it of the control node.
 
-    `places` are (node, address, port) where an engine may listen; `seconds` is the deadline for one answer.
+    `questions` are {model, directory, golden, places: (node, address, port) where its engines may listen}; by default
+    those that the inventory declares. `seconds` is the deadline for one answer.
     """
 
-    def command(self, places: Sequence[Sequence[str | int]] = (), seconds: int = 20) -> str:
-        data = settings.of_host()
-        found = list(places) or settings.engine_places()
-        model = data["model"]
-        order = {
-            "model": model["name"],
-            "directory": model["directory"],
-            "golden": model["golden"],
-            "places": found,
-        }
+    def command(self, questions: Sequence[Mapping[str, Any]] = (), seconds: int = 20) -> str:
+        order = [dict(question) for question in questions] or settings.questions()
         ask = script.command("prove.py", str(seconds), seconds=seconds + 20)
         return f"printf %s {shlex.quote(json.dumps(order))} | {ask}"
 

@@ -36,3 +36,24 @@ def engine_places() -> list[tuple[str, str, int]]:
     """Where an engine may listen: node, address, port."""
     data = of_host()
     return [(node, data["peers"][node], port) for node, ports in data["engine_ports"].items() for port in ports]
+
+
+def questions() -> list[dict[str, Any]]:
+    """For each model: its name, directory and golden question, and the places where its engines may listen."""
+    data = of_host()
+    return [
+        {
+            "model": entry["model"]["name"],
+            "directory": entry["model"]["directory"],
+            "golden": entry["model"]["golden"],
+            "places": [place for place in engine_places() if place[0] in entry["nodes"]],
+        }
+        for entry in data["applications"]
+    ]
+
+
+def model_directory() -> str:
+    """Directory of the model that the host serves, or of the default one."""
+    data = of_host()
+    mine = next((entry for entry in data["applications"] if data["node"] in entry["nodes"]), data["applications"][0])
+    return str(mine["model"]["directory"])

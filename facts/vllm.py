@@ -35,7 +35,7 @@ class ModelDirectory(FactBase[dict[str, Any]]):
     """{state, problems, bytes} of a model's directory: missing, unknown (no manifest), corrupt or whole."""
 
     def command(self, directory: str = "", full: bool = False) -> str:
-        directory = directory or str(settings.of_host()["model"]["directory"])
+        directory = directory or settings.model_directory()
         return script.command("model_state.py", directory, *(["full"] if full else []), seconds=3600)
 
     @fails_alone

@@ -7,7 +7,7 @@ ProfileError says what does not fit together before anything connects.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ from inventories.models import entry
 from inventories.models import model as known_model
 from inventories.netboot import Netboot, boot_plan
 from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
+from inventories.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
+
+__all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
 Group = list[tuple[str, dict[str, Any]]]
 
@@ -40,7 +43,6 @@ RAY_PORTS = {
     "engine_last": 8101,
     "watch": 8090,
 }
-API_PORT = 8000
 DEPOT_PORT = 8730
 
 # vLLM binds an engine's threads to the machine's first processors, and several engines on one machine to the same ones:
@@ -48,42 +50,6 @@ DEPOT_PORT = 8730
 _UNBOUND = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 _RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """What the public endpoint asks of its callers.
-
-    `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
-    `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
-    or each address where there is no key; 0 is no limit. `log_prompts`: each engine's node keeps every request as it
-    came, in a file for the service's user alone.
-    """
-
-    certificate: str = ""
-    request_bytes: int = 1_000_000
-    request_seconds: int = 600
-    requests_per_minute: int = 0
-    log_prompts: bool = False
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What is served and how.
-
-    `replicas`: one engine a node on the first `replicas` compute nodes (None: on all). `span`: one engine over all of
-    them, pipeline-parallel between nodes unless `span_by` is tensor, tensor-parallel inside each.
-    """
-
-    model: str
-    mode: Literal["replicas", "span"] = "replicas"
-    replicas: int | None = None
-    span_by: Literal["pipeline", "tensor"] = "pipeline"
-    dtype: str = "auto"
-    enforce_eager: bool = False
-    api_port: int = API_PORT
-    gateway: Gateway = field(default_factory=lambda: Gateway())
-    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +78,7 @@ def compose(
     cluster: Cluster,
     *,
     addresses: Mapping[str, str],
-    serving: Serving,
+    serving: Serving | Sequence[Serving],
     site: Site,
     name: str | None = None,
     connections: Mapping[str, Mapping[str, Any]] | None = None,
@@ -120,8 +86,10 @@ def compose(
     """Return (control, compute) groups for an inventory module.
 
     `addresses` is the one address plan: each node's address on the cluster's own network. `connections` adds pyinfra
-    connector data for single hosts, such as an ssh_hostname that differs from the cluster address.
+    connector data for single hosts, such as an ssh_hostname that differs from the cluster address. `serving` may be
+    several models: the first answers requests that name none.
     """
+    servings = (serving,) if isinstance(serving, Serving) else tuple(serving)
     name = name or cluster.name
     whole, present = machines.fill_in(name, cluster), members.read(name)
     everyone = whole.compute
@@ -140,10 +108,10 @@ def compose(
 
     # A node that was taken out boots all the same: it has to come up to be repaired.
     boot = boot_plan(name, whole, addresses, site.netboot) if site.netboot else None
-    model = known_model(serving.model)  # its own name may differ: a hub id or a path is no directory name
     # A node keeps its ports whoever else is there.
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
-    plan = _serving_plan(name, cluster, serving, wanted=len(everyone))
+    served = applications(name, servings, everyone, present.out)
+    application_of = {node.name: application for application in served for node in application.nodes}
     directories = _directories(name, site)
     shared = {
         "cluster": name,
@@ -155,21 +123,18 @@ def compose(
         "service_manager": site.service_manager,
         "manage_system": site.manage_system,
         "shared_files": site.shared_files,
+        "shared_machine": site.shared_processors,
         "depot_port": DEPOT_PORT,
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
         "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "model": {
-            **model,
-            "directory": f"{directories['models']}/{model['name']}",
-            "dtypes": list(entry(serving.model).dtypes_on(cluster.runtime_kind)),
-        },
-        "serving": plan,
-        "gateway": asdict(serving.gateway),
+        "api_port": servings[0].api_port,
+        "applications": [_application(application, cluster, directories["models"]) for application in served],
+        "gateway": asdict(servings[0].gateway),
         "netboot": boot,
         "engine_ports": {
             node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
-            for index, node in enumerate(cluster.nodes)
-            if node.role == "compute" and index <= plan["engine_nodes"] and node.name not in present.draining
+            for node in cluster.compute
+            if node.name in application_of and node.name not in present.draining
             for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
         },
         "parts": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
@@ -185,12 +150,12 @@ def compose(
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
 
-    def host(index: int, node: Node) -> tuple[str, dict[str, Any]]:
+    def host(node: Node) -> tuple[str, dict[str, Any]]:
         node_directories = dict(directories)
         if site.service_manager == "supervisor":
             node_directories["state"] = f"{directories['state']}/{node.name}"
             node_directories["configuration"] = f"{directories['state']}/{node.name}/etc"
-        engine = node.role == "compute" and index <= plan["engine_nodes"]
+        mine = application_of.get(node.name)
         settings = {
             **shared,
             "node": node.name,
@@ -203,12 +168,13 @@ def compose(
                 **{key: value for part in node.engine_accelerators for key, value in part.environment},
                 **(_UNBOUND if site.shared_processors else {}),
             },
+            "fit": fit_of(mine, node, served, alone=not site.shared_processors) if mine else {},
             "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
                 "cpus": 0 if node.role == "control" else 4,
                 "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
-                "engine_slots": 1 if engine else 0,
+                "engine_slots": 1 if mine else 0,
                 "object_store_bytes": 100_000_000,
                 "ports": _ports(index_of[node.name] if site.service_manager == "supervisor" else 0),
             },
@@ -217,8 +183,26 @@ def compose(
         extra = dict((connections or {}).get(node.name, {}))
         return target, {**site.connection, **extra, "settings": settings}
 
-    hosts = [host(index, node) for index, node in enumerate(cluster.nodes)]
+    hosts = [host(node) for node in cluster.nodes]
     return hosts[:1], hosts[1:]
+
+
+def _application(application: Application, cluster: Cluster, models: str) -> dict[str, Any]:
+    """Plain data of one served model: what it is, how its engines run, and on which nodes."""
+    wanted = application.serving.model
+    model = known_model(wanted)  # its own name may differ: a hub id or a path is no directory name
+    return {
+        # As Ray Serve knows it, by the rule that Ray Serve LLM has for deployments.
+        "name": model["name"].replace("/", "--").replace(".", "_"),
+        "model": {
+            **model,
+            "directory": f"{models}/{model['name']}",
+            "dtypes": list(entry(wanted).dtypes_on(cluster.runtime_kind)),
+            "limits": limits_of(application),
+        },
+        "serving": dict(application.plan),
+        "nodes": [node.name for node in application.nodes],
+    }
 
 
 def _present(name: str, cluster: Cluster, present: Members) -> Cluster:
@@ -266,47 +250,4 @@ def _directories(name: str, site: Site) -> dict[str, str]:
         "state": str(cluster_directory(name) / "nodes"),
         # Ray puts Unix sockets below it, and a socket's path may not be longer than 107 characters.
         "ray": f"/tmp/cluster-{os.getuid()}/{name}",  # noqa: S108 (made with mode 0700 by compute_base)
-    }
-
-
-def _serving_plan(name: str, cluster: Cluster, serving: Serving, wanted: int) -> dict[str, Any]:
-    """Parallelism from the compute nodes; ProfileError when the model cannot be cut that way.
-
-    `wanted` is how many compute nodes the inventory has: fewer may be there, and then there are fewer replicas.
-    """
-    model = known_model(serving.model)
-    nodes = len(cluster.compute)
-    accelerators = {len(node.engine_accelerators) for node in cluster.compute}
-    if len(accelerators) > 1:
-        raise ProfileError(f"inventory {name}: compute nodes have different numbers of accelerators ({accelerators})")
-    per_node = accelerators.pop()
-    if serving.mode == "span":
-        if not per_node:
-            raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
-        tensor, pipeline = (per_node, nodes) if serving.span_by == "pipeline" else (per_node * nodes, 1)
-        replicas, engine_nodes = 1, nodes
-    else:
-        tensor, pipeline = max(per_node, 1), 1
-        if not 1 <= (serving.replicas or wanted) <= wanted:
-            raise ProfileError(
-                f"inventory {name}: {serving.replicas} replicas on {wanted} compute nodes; give 1 to {wanted}"
-            )
-        replicas = engine_nodes = min(serving.replicas or nodes, nodes)
-    if model["attention_heads"] % tensor:
-        raise ProfileError(
-            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "
-            "tensor parallelism does not divide; span by pipeline"
-        )
-    return {
-        "mode": serving.mode,
-        "replicas": replicas,
-        "engine_nodes": engine_nodes,
-        "tensor_parallel": tensor,
-        "pipeline_parallel": pipeline,
-        # Expert parallelism places whole experts; a dense model has none, and one rank has nowhere to place them.
-        "expert_parallel": bool(model["mixture_of_experts"]) and tensor > 1,
-        "dtype": serving.dtype,
-        "enforce_eager": serving.enforce_eager,
-        "api_port": serving.api_port,
-        "engine": {**model.get("engine", {}), **serving.engine},
     }

@@ -73,3 +73,21 @@ def composed(home: Path) -> Composed:
         return {settings.node: settings for settings in found}
 
     return make
+
+
+@pytest.fixture
+def several(home: Path) -> Composed:
+    """Settings of every host of a lab with several models, by default two; the rest of the nodes goes round."""
+
+    def make(*models: str, profile: Cluster | None = None) -> dict[str, Settings]:
+        profile = profile or lab_profile(2)
+        groups = compose(
+            profile,
+            addresses={node.name: f"192.0.2.{10 + index}" for index, node in enumerate(profile.nodes)},
+            serving=[Serving(model=model) for model in models or (MODEL, "flan-t5-small")],
+            site=SYSTEMD,
+        )
+        found = [parse(name, data["settings"]) for group in groups for name, data in group]
+        return {settings.node: settings for settings in found}
+
+    return make

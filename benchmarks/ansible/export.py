@@ -117,7 +117,12 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "ray_environment": ray_client(settings),
         "shared_memory_bytes": 2 * settings.ray.object_store_bytes,
         "nodes_command": [*wait, "nodes", str(NODES_SECONDS), *peers],
-        "engines_command": [*wait, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas)],
+        "engines_command": [
+            *wait,
+            "engines",
+            str(ENGINES_SECONDS),
+            *(f"{application.name}={application.serving.replicas}" for application in settings.applications),
+        ],
         **bringing_commands(settings),
     }
 

@@ -60,7 +60,7 @@ def status(cluster: ClusterInventory, screen: Screen, state: Mapping[str, Any] |
             )
         )
     screen.table(
-        f"{cluster.name}: {told['application']}, {told['model']}",
+        f"{cluster.name}: {told['application']}, {', '.join(told['models'])}",
         ("", "host", "address", "ray", "engine", "resources", "resident"),
         rows,
     )
@@ -132,7 +132,7 @@ def log_request(host: Host, lines: int) -> FactRequest:
         "lines": lines,
         "supervisor": supervisor_directory(settings) if settings.service_manager == "supervisor" else "",
         "ray": "" if shared and not settings.is_control else settings.directories.ray,
-        "replicas": settings.serving.replicas + 1 if shared else 2,
+        "replicas": sum(one.serving.replicas for one in settings.applications) + 1 if shared else 2,
     }
     return FactRequest("logs", "facts.logs.Logs", arguments)
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from cli import clusters
+from cli.api import application_of
 from cli.chat import reports
 from cli.chat.answer import STOPPED, Answer, Piece
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
@@ -175,11 +176,11 @@ class Session:
 
     def _do_test(self, _argument: str) -> None:
         """The golden question outside the conversation, once for each replica; the gateway chooses who answers."""
-        settings = self._cluster.control.settings
-        golden = settings.model.golden
+        served = application_of(self._cluster, self._conversation.model)
+        golden = served.model.golden
         question, expected = str(golden.get("question") or golden["prompt"]), str(golden.get("expected", ""))
-        talk = Conversation(settings.model.name, max_tokens=int(golden["max_tokens"]))
-        right, wanted, answered = 0, settings.serving.replicas, set()
+        talk = Conversation(served.model.name, max_tokens=int(golden["max_tokens"]))
+        right, wanted, answered = 0, served.serving.replicas, set()
         self._screen.say(question)
         for _ in range(wanted):
             answer = self._exchange(question, talk.request(question), shown=False)

@@ -16,12 +16,13 @@ from cli.api import ask
 @click.option(
     "--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0: the same answer each time."
 )
+@click.option("--model", default="", metavar="NAME", help="Which model, of several.  [default: the inventory's first]")
 @click.option("--json", "as_json", is_flag=True, help="Print answer, node and timing as JSON.")
 @click.pass_obj
-def command(name: str, question: str, max_tokens: int, temperature: float, as_json: bool) -> None:
+def command(name: str, question: str, max_tokens: int, temperature: float, model: str, as_json: bool) -> None:
     """Ask QUESTION; prints the answer and the node that gave it."""
     cluster = clusters.load(name)
-    answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature)
+    answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature, model=model)
     if as_json:
         display.emit(answer.to_json())
         return

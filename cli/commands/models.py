@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -35,7 +36,8 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     except ProfileError as error:
         raise OperatorError(str(error)) from None
     settings = cluster.control.settings
-    found = [describe(entry, place, settings.model.name, settings.serving.dtype) for entry in entries]
+    dtypes = {application.model.name: application.serving.dtype for application in settings.applications}
+    found = [describe(entry, place, dtypes) for entry in entries]
     if as_json:
         display.emit({"cluster": cluster.name, "place": vars(place), "models": found})
         return
@@ -58,15 +60,16 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     )
 
 
-def describe(entry: Entry, place: Place, served: str, dtype: str) -> dict[str, Any]:
-    """A model as plain data: all of the catalogue's keys, its weights in memory, and how it fits."""
-    allowed = entry.dtypes_on(place.kind)
-    # The inventory's data type was chosen for the model that it serves; another model may want another one.
-    judged = fit(entry, place, dtype if dtype in allowed else "")
+def describe(entry: Entry, place: Place, served: Mapping[str, str]) -> dict[str, Any]:
+    """A model as plain data: all of the catalogue's keys, its weights in memory, and how it fits.
+
+    `served`: the models that the inventory serves, each with the data type that it chose.
+    """
+    judged = fit(entry, place, served.get(entry.name, ""))
     known = bool(entry.parameters)
     return {
         **entry.to_data(),
-        "served": entry.name == served,
+        "served": entry.name in served,
         "weights_bytes": entry.weights_bytes(judged.dtype or entry.dtypes[0]),
         "minimum_accelerator_bytes": minimum_accelerator_bytes(entry) if known else None,
         "fit": judged.to_json(),
@@ -76,15 +79,15 @@ def describe(entry: Entry, place: Place, served: str, dtype: str) -> dict[str, A
 def place_for(cluster: ClusterInventory) -> Place:
     """Where this cluster's engines run: its profile's memory, or this machine's where its nodes are this machine."""
     settings = cluster.control.settings
-    here = None
-    if settings.head_address.startswith("127.") or settings.profile.startswith("lab "):
-        engines = sum(host.settings.runs_engine for host in cluster.hosts)
-        here = _this_machine() // max(engines, 1)
+    here, engines = None, 1
+    if settings.shared_machine:
+        here, engines = _this_machine(), max(sum(host.settings.runs_engine for host in cluster.hosts), 1)
     profile = _profile(settings.profile.partition(" ")[0])
     if profile is not None:
-        return place_of(profile, host_bytes=here)
+        return place_of(profile, host_bytes=here, sharing=engines)
     compute = [host.settings for host in cluster.compute]
-    return Place(settings.runtime.kind, len(compute), min(len(host.accelerators) for host in compute), host_bytes=here)
+    accelerators = min(len(host.accelerators) for host in compute)
+    return Place(settings.runtime.kind, len(compute), accelerators, host_bytes=here, sharing=engines)
 
 
 def _profile(name: str) -> Cluster | None:

@@ -121,7 +121,8 @@ def add(name: str, what: str) -> None:
             )
         after = clusters.load(name)
         progress.phase(f"looking at {len(after.hosts)} hosts")
-        refuse_bad_ground(after)
+        for unknown in refuse_bad_ground(after):
+            progress.note(unknown.detail)
         runner.deploy(after, "deploys/all.py", progress.hear)
     new = [host.name for host in after.compute if host.name not in before]
     display.words().print(f"{', '.join(new) or 'nobody new'}: in, proven and serving")
@@ -136,10 +137,17 @@ def _refuse_unknown(cluster: ClusterInventory, node: str) -> None:
     settings = cluster.control.settings
     if len(compute) == 1:
         raise OperatorError(f"{node} is the last compute node; use `cluster -c {cluster.name} down`")
-    if settings.serving.mode == "span":
+    mine = settings.application_of(node)
+    if mine and mine.serving.mode == "span":
         raise OperatorError(
-            f"{cluster.name}: one engine spans all compute nodes, none can leave it while it serves; change `mode` in "
-            f"inventories/{cluster.path.name}"
+            f"{cluster.name}: one engine spans all nodes of {mine.model.name}, none can leave it while it serves; "
+            f"change `mode` in inventories/{cluster.path.name}"
+        )
+    spare = [host.name for host in cluster.compute if not host.settings.mine]
+    if mine and mine.nodes == (node,) and not spare:
+        raise OperatorError(
+            f"{node} is the last node of {mine.model.name}, and every other one has a model of its own; take the model "
+            f"out of inventories/{cluster.path.name} first"
         )
 
 

@@ -30,12 +30,14 @@ def command(name: str, as_json: bool) -> None:
     if as_json:
         display.emit(status)
     else:
+        several = len(status["models"]) > 1
         rows = [
             (
                 row["node"],
                 row["role"],
                 row["address"],
                 row["ray"],
+                *([row["model"] or "-"] if several else []),
                 row["engine"],
                 _since(row),
                 _proved(row),
@@ -44,8 +46,8 @@ def command(name: str, as_json: bool) -> None:
             for row in status["nodes"]
         ]
         display.table(
-            f"{cluster.name}: {status['application']}, {status['model']}",
-            ("node", "role", "address", "ray", "engine", "since", "golden answers", "resident"),
+            f"{cluster.name}: {status['application']}, {', '.join(status['models'])}",
+            ("node", "role", "address", "ray", *(["model"] * several), "engine", "since", "golden answers", "resident"),
             rows,
         )
         display.results().print(
@@ -86,7 +88,10 @@ def describe(cluster: ClusterInventory, found: dict[str, Observation]) -> dict[s
     # An engine's own word is nearer to the truth than Serve's, where it has one.
     engines |= {report["address"]: report for report in control.facts.get("life") or []}
     running = any(state["active"] for state in (control.facts.get("services") or {}).values())
-    application = serve["status"] if running or not control.connected else "DOWN"
+    models = {one.model.name: _serves(serve, one.name) for one in settings.applications}
+    application = next((status for status in models.values() if status != "RUNNING"), "RUNNING")
+    if control.connected and not running:
+        application, models = "DOWN", dict.fromkeys(models, "DOWN")
     return {
         "cluster": cluster.name,
         "profile": settings.profile,
@@ -94,6 +99,7 @@ def describe(cluster: ClusterInventory, found: dict[str, Observation]) -> dict[s
         "endpoint": settings.endpoint,
         "api_key_file": settings.secrets["api-key"] if settings.api_key_required else None,
         "model": settings.model.name,
+        "models": models,
         "nodes": [
             {
                 "node": host.name,
@@ -101,12 +107,19 @@ def describe(cluster: ClusterInventory, found: dict[str, Observation]) -> dict[s
                 "address": host.settings.address,
                 "reachable": found[host.name].connected,
                 "ray": "alive" if host.name in alive else "absent",
+                "model": host.settings.mine.model.name if host.settings.mine else None,
                 **_engine(engines.get(host.settings.address), declared=host.settings.runs_engine),
                 "memory": _memory(found[host.name]),
             }
             for host in cluster.hosts
         ],
     }
+
+
+def _serves(serve: Mapping[str, Any], name: str) -> str:
+    """Serve's word on one application; its word on all where it has none."""
+    known = serve.get("applications") or {}
+    return str(known.get(name, "NOT_STARTED" if known else serve["status"]))
 
 
 def _engine(report: Mapping[str, Any] | None, *, declared: bool) -> dict[str, Any]:

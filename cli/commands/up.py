@@ -87,7 +87,8 @@ def _run(
         if only == "boot":
             return changed, None, None
     run.begin("look", f"looking at {len(cluster.hosts)} hosts")
-    refuse_bad_ground(cluster)
+    for unknown in refuse_bad_ground(cluster):
+        run.progress.note(unknown.detail)
     run.begin(next(iter(STAGES)))
     if only:
         changed += runner.deploy(cluster, f"deploys/{only}/alone.py", run.progress.hear).changed

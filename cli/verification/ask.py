@@ -27,10 +27,9 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
     ]
     if settings.manage_system:
         asked.append(FactRequest("firewall", "facts.services.FirewallRules"))
-    if settings.runs_engine:
-        asked.append(
-            FactRequest("model", "facts.vllm.ModelDirectory", {"directory": settings.model.directory, "full": full})
-        )
+    if settings.mine:
+        directory = settings.mine.model.directory
+        asked.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": directory, "full": full}))
     if settings.is_control:
         asked += [
             FactRequest("nodes", "facts.ray.Nodes"),

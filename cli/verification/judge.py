@@ -125,11 +125,11 @@ def runtime_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
 
 def model_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
     """Weights on a node with an engine are whole."""
-    if not host.settings.runs_engine:
+    if not host.settings.mine:
         return []
     if "model" not in seen.facts:
         return _unread(host, seen, "model")
-    state, directory = seen.facts["model"], host.settings.model.directory
+    state, directory = seen.facts["model"], host.settings.mine.model.directory
     if state["state"] == "whole":
         return [CheckResult("model", True, f"{host.name}: {directory} is whole ({state['bytes'] / 1e6:.0f} MB)")]
     said = "; ".join(state["problems"][:3]) or state["state"]
@@ -201,15 +201,21 @@ def gateway_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
 
 
 def application_checks(cluster: ClusterInventory, control: Observation, up: str) -> list[CheckResult]:
-    """Serve calls the declared application running."""
+    """Serve calls every declared application running."""
     if "serve" not in control.facts:
         return _unread(cluster.control, control, "serve")
-    state = control.facts["serve"]
-    if state["status"] == "RUNNING":
-        return [CheckResult("application", True, f"{cluster.control.name}: Serve runs the declared application")]
-    said = f": {' '.join(state['message'].split())[:200]}" if state["message"] else ""
-    detail = f"{cluster.control.name}: Serve says {state['status']} of the application{said}"
-    return [CheckResult("application", False, detail, up)]
+    state, name = control.facts["serve"], cluster.control.name
+    checks = []
+    for application in cluster.control.settings.applications:
+        known = state["applications"]
+        status = known.get(application.name, "NOT_STARTED" if known else state["status"])
+        if status == "RUNNING":
+            checks.append(CheckResult("application", True, f"{name}: Serve runs {application.model.name} as declared"))
+            continue
+        said = f": {' '.join(state['message'].split())[:200]}" if state["message"] and status == state["status"] else ""
+        detail = f"{name}: Serve says {status} of {application.model.name}{said}"
+        checks.append(CheckResult("application", False, detail, up))
+    return checks
 
 
 def _restart(cluster: ClusterInventory, node: str) -> str:
@@ -219,7 +225,7 @@ def _restart(cluster: ClusterInventory, node: str) -> str:
 
 
 def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckResult]:
-    """Every declared engine gave the golden answer, on its own node; no engine elsewhere."""
+    """Every declared engine gave its model's golden answer, on its own node; no engine elsewhere."""
     if "proofs" not in control.facts:
         return _unread(cluster.control, control, "proofs")
     report = control.facts["proofs"]
@@ -228,7 +234,7 @@ def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckR
         return [CheckResult("answer", None, detail)]
     proofs: Sequence[Mapping[str, Any]] = report["proofs"]
     checks = []
-    spans = cluster.control.settings.serving.mode == "span"
+    applications = cluster.control.settings.applications
     engines = {host.name for host in cluster.hosts if host.settings.runs_engine}
     for proof in proofs:
         node = proof["node"] or proof["address"] or "an unknown node"
@@ -236,14 +242,17 @@ def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckR
             detail = f"{node}: an engine answers there and none is declared"
             checks.append(CheckResult("answer", False, detail, "`cluster down`, then `cluster up`"))
         elif proof["correct"]:
-            detail = f"{node}: answered {proof['answer'].strip()!r} in {proof['seconds']:.2f} s"
+            who = f"{proof['model']} answered" if len(applications) > 1 else "answered"
+            detail = f"{node}: {who} {proof['answer'].strip()!r} in {proof['seconds']:.2f} s"
             checks.append(CheckResult("answer", True, detail))
         else:
             detail = f"{node}: engine gives no right answer: {proof['detail']}"
             checks.append(CheckResult("answer", False, detail, _restart(cluster, node)))
-    silent = engines - {proof["node"] for proof in proofs}
-    if spans and proofs:
-        silent = set()  # one engine over all nodes answers from one of them
+    heard = {proof["node"] for proof in proofs}
+    silent = engines - heard
+    for application in applications:
+        if application.serving.mode == "span" and heard & set(application.nodes):
+            silent -= set(application.nodes)  # one engine over all of them answers from one
     for node in sorted(silent):
         checks.append(CheckResult("answer", False, f"{node}: no engine answers there", "see `cluster status`"))
     return checks

@@ -135,7 +135,7 @@ def _rules(settings: Settings) -> list[str]:
         f"{ports.engine_first}-{ports.engine_last}",
     )
     closed = ", ".join([*(str(port) for port in pinned), *ranges])
-    opened = f"22, {settings.serving.api_port}" if settings.is_control else "22"
+    opened = f"22, {settings.api_port}" if settings.is_control else "22"
     boot = []
     if settings.boots_nodes and settings.netboot:
         boot = [

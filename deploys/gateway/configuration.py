@@ -11,14 +11,19 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from deploys.environment import api_key_path
-from deploys.settings import Settings
+from deploys.gateway import choice
+from deploys.gateway.choice import Engine, Served
+from deploys.settings import Application, Settings
 
-# Once a second; two misses of three seconds each, or two refusals, and an engine gets no more requests.
+__all__ = ["Engine", "Served", "digest", "gateway_socket", "haproxy_text", "health_of", "render", "served"]
+
+# Once a second; two misses of three seconds each, or two refusals, and an engine gets no more requests. A connection
+# that a request could not have hastens the checks, and no more: marked down on the spot, the engine's sessions are
+# shut, and the request that was about to be given to another engine is one of them.
 CHECK = (
-    "check inter 1s fastinter 300ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down "
+    "check inter 1s fastinter 300ms fall 2 rise 1 observe layer4 error-limit 1 on-error fastinter "
     "on-marked-down shutdown-sessions"
 )
 CHECK_SECONDS = 3
@@ -29,22 +34,36 @@ QUICK_SECONDS = 10
 PUBLIC_PATHS = ("/v1/", "/tokenize", "/detokenize", "/health", "/version")
 
 
-@dataclass(frozen=True)
-class Engine:
-    """One place where an engine may listen."""
-
-    name: str
-    address: str
-    port: int
-
-
-def engines(settings: Settings) -> tuple[Engine, ...]:
-    """Every declared place of an engine: which of them serve is what the health checks find out."""
+def served(settings: Settings) -> tuple[Served, ...]:
+    """The declared models, the default one first."""
     return tuple(
-        Engine(f"{node}-{port}", settings.peers[node], port)
-        for node, ports in settings.engine_ports.items()
-        for port in ports
+        Served(
+            application.model.name,
+            tuple(
+                Engine(f"{node}-{port}", settings.peers[node], port)
+                for node, ports in settings.engine_ports.items()
+                for port in ports
+                if node in application.nodes
+            ),
+            _length(application),
+        )
+        for application in settings.applications
     )
+
+
+def _length(application: Application) -> int:
+    """Longest context as its engine is told; 0 where the engine finds it in the model itself."""
+    if application.model.engine_kind != "vllm":
+        return 0
+    return int(application.serving.engine.get("max_model_len") or application.model.maximum_length)
+
+
+def health_of(settings: Settings) -> tuple[str, ...]:
+    """Addresses that answer 200 when the gateway has an engine: one a model."""
+    health = f"{settings.endpoint.removesuffix('/v1')}/health"
+    if len(settings.applications) == 1:
+        return (health,)
+    return tuple(f"{health}?model={application.model.name}" for application in settings.applications)
 
 
 def gateway_socket(settings: Settings) -> str:
@@ -62,9 +81,8 @@ def haproxy_text(settings: Settings) -> str:
     """The gateway's configuration file for the control node."""
     gateway = settings.gateway
     return render(
-        listen=f"{_bracketed(settings.head_address)}:{settings.serving.api_port}",
-        model=settings.model.name,
-        places=engines(settings),
+        listen=f"{_bracketed(settings.head_address)}:{settings.api_port}",
+        models=served(settings),
         page=f"{_bracketed(settings.head_address)}:{settings.ray.ports.watch}",
         key_file=api_key_path(settings) if settings.api_key_required else "",
         certificate=gateway.certificate,
@@ -78,8 +96,7 @@ def haproxy_text(settings: Settings) -> str:
 def render(
     *,
     listen: str,
-    model: str,
-    places: Sequence[Engine],
+    models: Sequence[Served],
     page: str = "",
     key_file: str = "",
     certificate: str = "",
@@ -88,7 +105,7 @@ def render(
     requests_per_minute: int = 0,
     socket: str = "",
 ) -> str:
-    """Configuration text from plain values; `listen` and `page` are ADDRESS:PORT, `places` where engines may listen."""
+    """Configuration text from plain values; `listen` and `page` are ADDRESS:PORT. The first model is the default."""
     secure = f" ssl crt {certificate} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if certificate else ""
     lines = [
         "# Managed by cluster.",
@@ -127,23 +144,25 @@ def render(
         '    log-format "%HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, %s, ended %tsc, retried %rc"',
         "    http-request set-log-level silent if { path /cluster/state /cluster/events }",
         *_admission(key_file, request_bytes, requests_per_minute),
-        '    http-request return status 200 content-type application/json string "{\\"status\\": \\"serving\\"}" '
-        "if { path /health } { nbsrv(engines) ge 1 }",
+        *choice.rules(models),
         _answer(404, "no such path; the API is below /v1/", "not_found", f"unless api{' or page' * bool(page)}"),
         *(["    use_backend page if page"] if page else []),
-        "    default_backend engines",
-        "",
-        "backend engines",
-        "    balance leastconn",
-        "    http-reuse always",
-        "    option httpchk",
-        f"    http-check send meth GET uri /cluster/ready?model={model} ver HTTP/1.1 hdr host engine",
-        "    http-check expect status 200",
-        "    http-check disable-on-404",
-        f"    default-server {CHECK}",
-        *(f"    server {place.name} {_bracketed(place.address)}:{place.port}" for place in places),
+        *choice.uses(models),
         "",
     ]
+    for one in models:
+        lines += [
+            f"backend {choice.backend(models, one)}",
+            "    balance leastconn",
+            "    http-reuse always",
+            "    option httpchk",
+            f"    http-check send meth GET uri /cluster/ready?model={one.model} ver HTTP/1.1 hdr host engine",
+            "    http-check expect status 200",
+            "    http-check disable-on-404",
+            f"    default-server {CHECK}",
+            *(f"    server {place.name} {_bracketed(place.address)}:{place.port}" for place in one.places),
+            "",
+        ]
     if page:
         lines += ["backend page", "    retry-on none", f"    server page {page}", ""]
     text = "\n".join(lines)

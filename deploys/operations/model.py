@@ -1,4 +1,4 @@
-"""Put the model's weights on a node: fetched once on the control node, copied from there by nodes with an engine."""
+"""Put a model's weights on a node: fetched once on the control node, copied from there by nodes with its engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
 from deploys import roles, shell
-from deploys.settings import Settings
+from deploys.settings import Model, Settings
+from facts.memory import Memory
 from facts.vllm import ModelDirectory
 
 Commands = Generator[StringCommand, None, None]
@@ -28,12 +29,12 @@ def refuse_if_damaged(node: str, directory: str, state: dict[str, Any]) -> None:
 
 
 @operation()
-def fetch(settings: Settings) -> Commands:
-    """Fetch and convert the model on the control node; refuses a directory that is damaged."""
-    state = host.get_fact(ModelDirectory, directory=settings.model.directory)
-    refuse_if_damaged(settings.node, settings.model.directory, state)
+def fetch(settings: Settings, model: Model) -> Commands:
+    """Fetch and convert a model on the control node; refuses a directory that is damaged."""
+    state = host.get_fact(ModelDirectory, directory=model.directory)
+    refuse_if_damaged(settings.node, model.directory, state)
     if state["state"] == "whole":
-        host.noop(f"{settings.model.directory} is whole")
+        host.noop(f"{model.directory} is whole")
         return
     runtime = roles.runtime_directory(settings)
     # Relative to the runtime's environment, uv is one of the tool's or one that build_runtime.sh left beside it.
@@ -43,28 +44,40 @@ def fetch(settings: Settings) -> Commands:
         find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
     # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
-    options = {"golden": dict(settings.model.golden)} if "reference" in settings.model.golden else {}
+    options = {"golden": dict(model.golden)} if "reference" in model.golden else {}
+    if model.source["kind"] == "hub" and (limits := _limits(settings, model)):
+        options["fit"] = limits
     arguments = shell.line(
         f"{runtime}/bin/python",
         f"{settings.directories.library}/fetch_model.py",
-        settings.model.directory,
-        json.dumps(dict(settings.model.source), sort_keys=True),
+        model.directory,
+        json.dumps(dict(model.source), sort_keys=True),
         *([json.dumps(options, sort_keys=True)] if options else []),
     )
     yield StringCommand(f"{find_uv}; export CLUSTER_UV; env {environment} {arguments}")
 
 
+def _limits(settings: Settings, model: Model) -> dict[str, Any]:
+    """What the hub's own sizes are judged by; empty where no memory is known. One machine's nodes have this one's."""
+    limits = dict(model.limits)
+    if limits and limits["memory_bytes"] is None and settings.shared_machine:
+        memory = host.get_fact(Memory)
+        engines = sum(len(application.nodes) for application in settings.applications)
+        limits["memory_bytes"] = memory.total_bytes // engines if memory else None
+    return limits if limits.get("memory_bytes") else {}
+
+
 @operation()
-def copy_from_depot(settings: Settings) -> Commands:
-    """Copy the model from the control node; refuses a directory that is damaged."""
-    state = host.get_fact(ModelDirectory, directory=settings.model.directory)
-    refuse_if_damaged(settings.node, settings.model.directory, state)
+def copy_from_depot(settings: Settings, model: Model) -> Commands:
+    """Copy a model from the control node; refuses a directory that is damaged."""
+    state = host.get_fact(ModelDirectory, directory=model.directory)
+    refuse_if_damaged(settings.node, model.directory, state)
     if state["state"] == "whole":
-        host.noop(f"{settings.model.directory} is whole")
+        host.noop(f"{model.directory} is whole")
         return
     yield shell.command(
         f"{settings.directories.library}/fetch_from_depot.sh",
         settings.head_address,
         str(settings.depot_port),
-        values=("models", settings.model.name, settings.model.directory, "manifest.json"),
+        values=("models", model.name, model.directory, "manifest.json"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 
 from pyinfra import host
@@ -10,6 +11,7 @@ from pyinfra.api.command import StringCommand
 
 from deploys import shell
 from deploys.environment import ray_client
+from deploys.gateway.configuration import health_of
 from deploys.operations.service import restart
 from deploys.roles import SERVE
 from deploys.settings import Settings
@@ -59,22 +61,27 @@ def wait_for_nodes(settings: Settings) -> Commands:
 def wait_for_engines(settings: Settings) -> Commands:
     """Wait until every declared engine has given the golden answer, which is when Serve calls it running."""
     state = host.get_fact(Serve)
-    engines = [
-        replica for replica in state.replicas if "ProvenLLMServer" in replica.deployment and replica.state == "RUNNING"
-    ]
-    if state.status == "RUNNING" and len(engines) == settings.serving.replicas:
+    wanted = {application.name: application.serving.replicas for application in settings.applications}
+    found = Counter(
+        replica.application
+        for replica in state.replicas
+        if "ProvenLLMServer" in replica.deployment and replica.state == "RUNNING"
+    )
+    running = all(state.applications.get(name) == "RUNNING" for name in wanted)
+    if running and all(found[name] == count for name, count in wanted.items()):
         host.noop("every engine has answered")
         return
-    if state.status == "DEPLOY_FAILED":
+    if any(state.applications.get(name) == "DEPLOY_FAILED" for name in wanted):
         yield from restart(settings, SERVE)  # it begins anew with an application that was given up
-    yield _wait(settings, "engines", str(ENGINES_SECONDS), str(settings.serving.replicas))
+    yield _wait(settings, "engines", str(ENGINES_SECONDS), *(f"{name}={count}" for name, count in wanted.items()))
 
 
 @operation()
 def wait_for_gateway(settings: Settings) -> Commands:
-    """Wait until the gateway has seen an engine that serves: before, the public API says 503."""
-    health = f"{settings.endpoint.removesuffix('/v1')}/health"
-    if host.get_fact(Answers, url=health) == 200:
-        host.noop("the gateway has an engine")
+    """Wait until the gateway has seen an engine of every model that serves: before, the public API says 503."""
+    places = health_of(settings)
+    if all(host.get_fact(Answers, url=url) == 200 for url in places):
+        host.noop("the gateway has an engine of every model")
         return
-    yield _wait(settings, "gateway", str(GATEWAY_SECONDS), health)
+    for url in places:
+        yield _wait(settings, "gateway", str(GATEWAY_SECONDS), url)

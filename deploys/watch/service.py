@@ -45,8 +45,8 @@ def watch_configuration(settings: Settings) -> dict[str, Any]:
         "address": settings.address,
         "port": ports.watch,
         "endpoint": settings.endpoint,
-        "models": [settings.model.name],
-        "span": settings.serving.mode == "span",
+        "models": [application.model.name for application in settings.applications],
+        "span": any(application.serving.mode == "span" for application in settings.applications),
         "dashboard": f"http://{settings.head_address}:{ports.dashboard}",
         "token_file": token_path(settings),
         "key_file": api_key_path(settings) if settings.api_key_required else "",
@@ -62,11 +62,17 @@ def watch_configuration(settings: Settings) -> dict[str, Any]:
                 "address": address,
                 "accelerators": list(settings.parts[node]),
                 "engine_ports": list(settings.engine_ports.get(node, ())),
+                "model": _model_of(settings, node),
             }
             for node, address in settings.peers.items()
         ],
         "links": [dict(link) for link in settings.links],
     }
+
+
+def _model_of(settings: Settings, node: str) -> str:
+    application = settings.application_of(node)
+    return application.model.name if application else ""
 
 
 def watch_files(settings: Settings) -> tuple[ManagedFile, ...]:

@@ -6,7 +6,8 @@ Raises ValueError with what and where.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from facts.parse.report import Report
@@ -125,8 +126,9 @@ def parse_ray_nodes(answer: Any) -> NodesReport:
 
 @dataclass(frozen=True)
 class Replica(Report):
-    """One Serve replica of the engine or of the ingress."""
+    """One Serve replica."""
 
+    application: str
     deployment: str
     state: str
     node_address: str
@@ -135,31 +137,46 @@ class Replica(Report):
 
 @dataclass(frozen=True)
 class ServeState(Report):
-    """What Ray Serve says of the declared application; status UNREACHABLE when it does not answer."""
+    """What Ray Serve says of its applications. `applications` has the status of each.
+
+    `status` and `message` are those of the first that does not run, else RUNNING; UNREACHABLE when Serve does not
+    answer, NOT_STARTED when it has none.
+    """
 
     status: str
     message: str
     replicas: tuple[Replica, ...]
+    applications: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_serve(answer: Any, application: str) -> ServeState:
-    """State of one application from Serve's REST interface; status NOT_STARTED when Serve does not know it."""
+def parse_serve(answer: Any) -> ServeState:
+    """State of all applications from Serve's REST interface."""
     if not isinstance(answer, dict):
         raise ValueError(f"Ray Serve: expected an object, got {str(answer)[:200]}")
     if "unreachable" in answer:
         return ServeState("UNREACHABLE", str(answer["unreachable"]), ())
-    state = mapping(answer.get("applications") or {}, "Ray Serve, applications").get(application)
-    if state is None:
+    known = mapping(answer.get("applications") or {}, "Ray Serve, applications")
+    if not known:
         return ServeState("NOT_STARTED", "", ())
+    states = {name: mapping(state, f"Ray Serve, {name}") for name, state in known.items()}
+    applications = {name: str(state.get("status") or "") for name, state in states.items()}
+    first = next((name for name, status in applications.items() if status != "RUNNING"), next(iter(states)))
+    return ServeState(
+        applications[first],
+        str(states[first].get("message") or "").strip(),
+        tuple(replica for name, state in states.items() for replica in _replicas(name, state)),
+        applications,
+    )
+
+
+def _replicas(application: str, state: dict[str, Any]) -> list[Replica]:
     where = f"Ray Serve, {application}"
-    state = mapping(state, where)
     deployments = mapping(state.get("deployments") or {}, f"{where}, deployments")
-    replicas = tuple(
-        Replica(name, *(str(replica.get(key) or "") for key in ("state", "node_ip", "actor_name")))
+    return [
+        Replica(application, name, *(str(replica.get(key) or "") for key in ("state", "node_ip", "actor_name")))
         for name, deployment in deployments.items()
         for replica in mappings(mapping(deployment, f"{where}, {name}").get("replicas") or [], f"{where}, {name}")
-    )
-    return ServeState(str(state.get("status") or ""), str(state.get("message") or "").strip(), replicas)
+    ]
 
 
 @dataclass(frozen=True)
@@ -173,6 +190,7 @@ class Proof(Report):
     correct: bool
     seconds: float
     detail: str
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +215,7 @@ def parse_proofs(answer: Any) -> ProofsReport:
                 correct=bool(row.get("correct")),
                 seconds=figure(row.get("seconds", 0), "proof of the replicas, seconds"),
                 detail=str(row.get("detail", "")),
+                model=str(row.get("model", "")),
             )
             for row in mappings(answer, "proof of the replicas")
         )

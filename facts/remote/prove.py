@@ -1,8 +1,9 @@
 """Ask every engine the golden question over its own HTTP listener, all at once: prove.py SECONDS, places on stdin.
 
-Standard library only; prints one JSON line: a list of proofs. Standard input is JSON: {"model", "directory", "golden",
-"places": [[node, address, port], ...]}. A request through the gateway reaches one engine that it picks; this reaches
-each of them, on the path that the gateway uses. Where nothing listens there is no engine, and so no proof.
+Standard library only; prints one JSON line: a list of proofs. Standard input is JSON, one object a model: [{"model",
+"directory", "golden", "places": [[node, address, port], ...]}, ...]. A request through the gateway reaches one engine
+that it picks; this reaches each of them, on the path that the gateway uses. Where nothing listens there is no engine,
+and so no proof.
 """
 
 import concurrent.futures
@@ -19,7 +20,7 @@ def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) ->
     node, address, port = place
     chat = "question" in golden
     asked = golden["question"] if chat else golden["prompt"]
-    proof = {"node": node, "address": address, "replica": "", "question": asked, "answer": ""}
+    proof = {"node": node, "address": address, "model": model, "replica": "", "question": asked, "answer": ""}
     what = {"messages": [{"role": "user", "content": asked}]} if chat else {"prompt": asked}
     body = json.dumps({"model": model, **what, "temperature": 0.0, "max_tokens": golden["max_tokens"]})
     started = time.monotonic()
@@ -55,13 +56,15 @@ def ask(place: list[Any], model: str, golden: dict[str, Any], seconds: float) ->
 
 
 def main() -> None:
-    """Proofs in the order of the places."""
-    order = json.load(sys.stdin)
-    places, seconds, golden = order["places"], float(sys.argv[1]), order["golden"]
-    if "reference" in golden:  # taken when the model was fetched, and checked with the weights
-        golden = json.loads((Path(order["directory"]) / "golden.json").read_text())
-    with concurrent.futures.ThreadPoolExecutor(max(len(places), 1)) as pool:
-        proofs = pool.map(lambda place: ask(place, order["model"], golden, seconds), places)
+    """Proofs in the order of the models and their places."""
+    seconds, asked = float(sys.argv[1]), []
+    for order in json.load(sys.stdin):
+        golden = order["golden"]
+        if "reference" in golden:  # taken when the model was fetched, and checked with the weights
+            golden = json.loads((Path(order["directory"]) / "golden.json").read_text())
+        asked += [(place, order["model"], golden) for place in order["places"]]
+    with concurrent.futures.ThreadPoolExecutor(max(len(asked), 1)) as pool:
+        proofs = pool.map(lambda question: ask(question[0], question[1], question[2], seconds), asked)
         print(json.dumps([proof for proof in proofs if proof]), flush=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hardware.model import RuntimeKind
 from hardware.planner.architecture import Dtype, Model, Quantisation
 from hardware.planner.options import Options
 from hardware.planner.rates import Device
@@ -40,25 +41,28 @@ class Support:
 
 def support(device: Device, model: Model, options: Options) -> Support:
     """The answer for a device. Never raises: what is not known is a no, with the reason."""
-    dtype = options.dtype or model.dtype
-    if device.runtime_kind == "cpu":
-        return _cpu(model, options, dtype)
-    if device.runtime_kind == "rocm":
-        return _rocm(device, model, options, dtype)
-    return _cuda(device, model, options, dtype)
+    return support_of(device.runtime_kind, device.architecture, model.quantisation, options.dtype or model.dtype)
 
 
-def _cuda(device: Device, model: Model, options: Options, dtype: Dtype) -> Support:
-    found = re.fullmatch(r"sm_(\d+)", device.architecture)
+def support_of(kind: RuntimeKind, architecture: str, quantisation: Quantisation, dtype: Dtype) -> Support:
+    """As `support`, from what alone decides it."""
+    if kind == "cpu":
+        return _cpu(quantisation, dtype)
+    if kind == "rocm":
+        return _rocm(architecture, quantisation, dtype)
+    return _cuda(architecture, quantisation, dtype)
+
+
+def _cuda(architecture: str, quantisation: Quantisation, dtype: Dtype) -> Support:
+    found = re.fullmatch(r"sm_(\d+)", architecture)
     if not found:
-        return _no(dtype, f"architecture {device.architecture!r} is no sm_NN", f"{_PLATFORMS}cuda.py")
+        return _no(dtype, f"architecture {architecture!r} is no sm_NN", f"{_PLATFORMS}cuda.py")
     capability = int(found.group(1))
     reasons = []
     if capability == 120:
         reasons.append("sm_120 needs a runtime on CUDA 12.8 or newer; kernels of sm_100 do not run on it")
     if dtype == "bfloat16" and capability < 80:
         return _no(dtype, f"bfloat16 needs compute capability 8.0; sm_{capability} has not", f"{_PLATFORMS}cuda.py")
-    quantisation = model.quantisation
     method = quantisation.method
     if method == "none":
         return Support(True, "cuBLAS", dtype, dtype, tuple(reasons), f"{_PLATFORMS}cuda.py")
@@ -88,12 +92,12 @@ def _cuda(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
     return Support(True, "Marlin", dtype, dtype, tuple(reasons), f"{_MIXED}marlin.py")
 
 
-def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Support:
-    seen = _OVERRIDES.get(device.architecture, device.architecture)
+def _rocm(architecture: str, quantisation: Quantisation, dtype: Dtype) -> Support:
+    seen = _OVERRIDES.get(architecture, architecture)
     reasons = []
-    if seen != device.architecture:
+    if seen != architecture:
         reasons.append(
-            f"{device.architecture} is in no list of vLLM's: its processes load {seen} code "
+            f"{architecture} is in no list of vLLM's: its processes load {seen} code "
             "(HSA_OVERRIDE_GFX_VERSION=11.0.0); prove it with a matrix product first"
         )
     if seen == "gfx1151":
@@ -101,7 +105,6 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
     known = ("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1150", "gfx1151", "gfx1200", "gfx1201")
     if seen not in known:
         return _no(dtype, f"{seen} is not among {', '.join(known)}", f"{_PLATFORMS}rocm.py")
-    quantisation = model.quantisation
     method = quantisation.method
     if method == "none":
         return Support(True, "hipBLASLt", dtype, dtype, tuple(reasons), f"{_PLATFORMS}rocm.py")
@@ -130,7 +133,7 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
             (("dtype", "float16"), ("enforce_eager", True)),
         )
     # vLLM asks the driver for the card's own name here, which the override does not change.
-    if device.architecture == "gfx1100" and quantisation.symmetric and quantisation.group_size > 0:
+    if architecture == "gfx1100" and quantisation.symmetric and quantisation.group_size > 0:
         return Support(True, "RDNA3 W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}rdna3_w4a16.py")
     if not quantisation.reordered and quantisation.group_size in (-1, 32, 64, 128, 256):
         return Support(True, "Triton W4A16", dtype, dtype, tuple(reasons), f"{_MIXED}triton_w4a16.py")
@@ -138,8 +141,7 @@ def _rocm(device: Device, model: Model, options: Options, dtype: Dtype) -> Suppo
     return Support(True, "Exllama", "float16", "float16", tuple(reasons), f"{_MIXED}exllama.py", half)
 
 
-def _cpu(model: Model, options: Options, dtype: Dtype) -> Support:
-    quantisation = model.quantisation
+def _cpu(quantisation: Quantisation, dtype: Dtype) -> Support:
     reasons = ("compiled, a CPU engine has answered garbage: eager mode",)
     eager: tuple[tuple[str, object], ...] = (("enforce_eager", True),)
     if quantisation.method == "none":

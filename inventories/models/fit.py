@@ -1,4 +1,4 @@
-"""Whether a model fits a cluster: weights, cache for one request of full length and the engine's own, against memory.
+"""Whether a model fits a cluster: kernels, data type, cut; weights, cache and the engine's own, against memory.
 
 Pure arithmetic on the catalogue's and the profile's numbers; bytes. It answers "can this be at all", before anything is
 fetched. How a model is best cut and how fast it will be is the planner's work.
@@ -6,10 +6,13 @@ fetched. How a model is best cut and how fast it will be is the planner's work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
-from hardware.model import GIB, Cluster, RuntimeKind
+from hardware.model import GIB, Cluster, Node, RuntimeKind
+from hardware.planner import kernels
+from hardware.planner.architecture import Dtype, Quantisation
 from inventories.models.catalogue import Entry
 
 # What an engine takes beside weights and cache. On a CPU: Python, torch and vLLM's processes, as resident on the
@@ -25,16 +28,31 @@ OVERHEAD_BYTES = {
 USABLE_SHARE = 0.9  # vLLM's own default share of an accelerator's memory
 HOST_RESERVE_BYTES = GIB  # for the system and Ray
 
+# The catalogue's word for a quantisation -> what vLLM's kernels are asked for.
+QUANTISATIONS = {
+    "awq": Quantisation(method="awq", bits=4, group_size=128, symmetric=False, origin="awq"),
+    "gptq": Quantisation(method="gptq", bits=4, group_size=128, origin="gptq"),
+    "fp8": Quantisation(method="fp8", bits=8, activations=True, origin="fp8"),
+    "mxfp4": Quantisation(method="mxfp4", bits=4, group_size=32, origin="mxfp4"),
+}
+
+Mode = Literal["any", "replicas", "span"]
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where engines may run: `nodes` alike, each with accelerators or with host memory. None: nobody has said."""
+    """Where engines may run: `nodes` alike, each with accelerators or with host memory. None: nobody has said.
+
+    `sharing` engines have the same host memory, where the nodes are one machine. `architectures`: the accelerators'.
+    """
 
     kind: RuntimeKind
     nodes: int
     accelerators: int = 0
     accelerator_bytes: int | None = None
     host_bytes: int | None = None
+    sharing: int = 1
+    architectures: tuple[str, ...] = ()
 
     @property
     def usable_bytes(self) -> int | None:
@@ -43,7 +61,7 @@ class Place:
             if self.accelerator_bytes is None:
                 return None
             return int(self.accelerator_bytes * USABLE_SHARE) * self.accelerators
-        return None if self.host_bytes is None else max(self.host_bytes - HOST_RESERVE_BYTES, 0)
+        return None if self.host_bytes is None else max(self.host_bytes - HOST_RESERVE_BYTES, 0) // self.sharing
 
 
 @dataclass(frozen=True)
@@ -63,21 +81,35 @@ class Fit:
         return dict(vars(self))
 
 
-def place_of(cluster: Cluster, *, host_bytes: int | None = None) -> Place:
+def place_of(cluster: Cluster, *, host_bytes: int | None = None, sharing: int = 1) -> Place:
     """The place that a profile gives: its weakest compute node counts. `host_bytes` where the profile states none."""
-    cards = [node.engine_accelerators for node in cluster.compute]
+    return place_of_nodes(cluster.compute, host_bytes=host_bytes, sharing=sharing)
+
+
+def place_of_nodes(nodes: Sequence[Node], *, host_bytes: int | None = None, sharing: int = 1) -> Place:
+    """The place that some nodes of a profile give."""
+    cards = [node.engine_accelerators for node in nodes]
     count = min(len(parts) for parts in cards)
     if count:
-        smallest = min(part.memory_bytes.value for parts in cards for part in parts)
-        return Place(cluster.runtime_kind, len(cluster.compute), count, int(smallest))
-    stated = [int(node.memory_bytes.value) for node in cluster.compute if node.memory_bytes]
-    return Place("cpu", len(cluster.compute), host_bytes=min(stated) if stated else host_bytes)
+        every = [part for parts in cards for part in parts]
+        architectures = tuple(sorted({part.architecture for part in every}))
+        smallest = int(min(part.memory_bytes.value for part in every))
+        return Place(every[0].runtime_kind, len(nodes), count, smallest, architectures=architectures)
+    stated = [int(node.memory_bytes.value) for node in nodes if node.memory_bytes]
+    return Place("cpu", len(nodes), host_bytes=min(stated) if stated else host_bytes, sharing=sharing)
 
 
-def needed_bytes(entry: Entry, dtype: str, *, ranks: int = 1, on: str = "host") -> int:
-    """Bytes of one engine cut into `ranks`: weights, one request of full length in the cache, overhead a rank."""
-    engine = "vllm" if entry.engine_kind == "auto" else entry.engine_kind
-    cache = entry.cache_bytes_a_token(dtype) * entry.maximum_length
+def needed_bytes(
+    entry: Entry, dtype: str, *, ranks: int = 1, on: str = "host", options: Mapping[str, Any] | None = None
+) -> int:
+    """Bytes of one engine cut into `ranks`: weights, one request of full length in the cache, overhead a rank.
+
+    `options` are the engine's: another length, or a size of the cache (a rank), counts instead.
+    """
+    engine, options = "vllm" if entry.engine_kind == "auto" else entry.engine_kind, options or {}
+    cache = entry.cache_bytes_a_token(dtype) * int(options.get("max_model_len") or entry.maximum_length)
+    if options.get("kv_cache_memory_bytes"):
+        cache = int(options["kv_cache_memory_bytes"]) * ranks
     return entry.weights_bytes(dtype) + cache + OVERHEAD_BYTES[engine, on] * ranks
 
 
@@ -87,8 +119,13 @@ def minimum_accelerator_bytes(entry: Entry) -> int:
     return int(needed_bytes(entry, leanest, on="accelerator") / USABLE_SHARE)
 
 
-def fit(entry: Entry, place: Place, dtype: str = "") -> Fit:
-    """Judge kind, data type, cut and memory, in this order; the first that does not hold is the answer."""
+def fit(
+    entry: Entry, place: Place, dtype: str = "", *, mode: Mode = "any", options: Mapping[str, Any] | None = None
+) -> Fit:
+    """Judge kind, data type, kernels, cut and memory, in this order; the first that does not hold is the answer.
+
+    `mode` is how it is declared to be served: an engine a node, or one over all; "any" takes the first that fits.
+    """
     on = "accelerator" if place.accelerators else "host"
     allowed = entry.dtypes_on(place.kind)
 
@@ -98,49 +135,75 @@ def fit(entry: Entry, place: Place, dtype: str = "") -> Fit:
     if not allowed:
         what = f"its {entry.quantization} weights" if entry.quantization else "it"
         return no(f"{what} cannot run on {place.kind}", f"serve it on {_other_kinds(entry)}, or take another model")
-    if dtype in ("", "auto"):
-        dtype = allowed[0]
+    if dtype in ("", "auto"):  # vLLM itself takes another one where its kernels lack the first
+        dtype = next((one for one in allowed if not _no_kernel(entry, place, one)), allowed[0])
     if dtype not in allowed:
         return no(f"it does not compute in {dtype} on {place.kind}", f"use {' or '.join(allowed)}")
+    if missing := _no_kernel(entry, place, dtype):
+        return no(missing, "take another quantisation or data type of the model, or another accelerator")
     if not entry.parameters:
         return Fit(None, dtype, 0, place.usable_bytes, 1, "its size is known when the hub was asked")
     ranks = max(place.accelerators, 1) if entry.engine_kind != "transformers" else 1
-    needed = needed_bytes(entry, dtype, ranks=ranks, on=on)
+    needed = needed_bytes(entry, dtype, ranks=ranks, on=on, options=options)
     usable = place.usable_bytes
     if usable is None:
         return Fit(None, dtype, needed, None, 1, f"it needs {gib(needed)}; the profile states no memory of its nodes")
     if ranks < place.accelerators:
         usable //= place.accelerators
     heads_divide = entry.attention_heads % ranks == 0
-    if needed <= usable and heads_divide:
+    if mode != "span" and needed <= usable and heads_divide:
         return Fit(True, dtype, needed, usable, 1, f"{gib(needed)} of {gib(usable)} a node")
-    if place.accelerators and place.nodes > 1 and entry.engine_kind == "vllm" and heads_divide:
-        ranks *= place.nodes
-        everywhere = needed_bytes(entry, dtype, ranks=ranks, on=on)
-        if everywhere <= usable * place.nodes and entry.layers >= place.nodes:
-            detail = f"{gib(everywhere)} of {gib(usable * place.nodes)} over {place.nodes} nodes"
-            return Fit(True, dtype, everywhere, usable * place.nodes, place.nodes, detail, 'serve it with mode="span"')
+    spans = place.accelerators and entry.engine_kind == "vllm" and heads_divide and entry.layers >= place.nodes
+    everywhere = needed_bytes(entry, dtype, ranks=ranks * place.nodes, on=on, options=options)
+    if spans and (place.nodes > 1 or mode == "span") and everywhere <= usable * place.nodes:
+        if mode == "replicas":
+            return no(_too_little(needed, usable), 'serve it with mode="span"', needed)
+        detail = f"{gib(everywhere)} of {gib(usable * place.nodes)} over {place.nodes} nodes"
+        return Fit(True, dtype, everywhere, usable * place.nodes, place.nodes, detail, 'serve it with mode="span"')
     if not heads_divide:
         return no(
             f"{entry.attention_heads} attention heads are not divided by {ranks} accelerators", "use fewer", needed
         )
     remedy = "take a smaller or a quantised model, or more memory"
-    return Fit(False, dtype, needed, usable, 1, f"it needs {gib(needed)}, a node has {gib(usable)}", remedy)
+    if mode == "span":
+        detail = f"{_too_little(everywhere, usable * place.nodes, 'they have')} over {place.nodes} nodes"
+        return Fit(False, dtype, everywhere, usable * place.nodes, place.nodes, detail, remedy)
+    return Fit(False, dtype, needed, usable, 1, _too_little(needed, usable), remedy)
 
 
-def limits(entry: Entry, place: Place, dtype: str = "") -> dict[str, Any]:
-    """What fetch_model.py judges the hub's own sizes by before the first byte; empty where no memory is known."""
+def _too_little(needed: int, usable: int, has: str = "a node has") -> str:
+    return f"it needs {gib(needed)}, {has} {gib(usable)}: {gib(needed - usable)} too little"
+
+
+def _no_kernel(entry: Entry, place: Place, dtype: str) -> str:
+    """Why no kernel of vLLM's computes the model here; "" where one does, or where nobody has said."""
+    quantisation = QUANTISATIONS.get(entry.quantization) if entry.quantization else Quantisation()
+    if entry.engine_kind not in ("vllm", "auto") or quantisation is None:
+        return ""
+    for architecture in place.architectures:
+        found = kernels.support_of(place.kind, architecture, quantisation, cast(Dtype, dtype))
+        if not found.ok:
+            return f"vLLM has no kernel for it on {architecture}: {'; '.join(found.reasons)}"
+    return ""
+
+
+def limits(entry: Entry, place: Place, dtype: str = "", *, span: bool = True) -> dict[str, Any]:
+    """What fetch_model.py judges the hub's own sizes by before the first byte; empty where it cannot run at all.
+
+    `memory_bytes` is None where no memory is known. `span`: an engine may go over several nodes.
+    """
     usable = place.usable_bytes
     allowed = entry.dtypes_on(place.kind)
-    if usable is None or not allowed:
+    if not allowed:
         return {}
     dtype = allowed[0] if dtype in ("", "auto") else dtype
     on = "accelerator" if place.accelerators else "host"
-    spans = place.nodes if place.accelerators and entry.engine_kind in ("vllm", "auto") else 1
+    spans = place.nodes if span and place.accelerators and entry.engine_kind in ("vllm", "auto") else 1
     ranks = max(place.accelerators, 1) * spans
     where = f"{spans} nodes" if spans > 1 else "a node"
     other = needed_bytes(entry, dtype, ranks=ranks, on=on) - entry.weights_bytes(dtype)
-    return {"where": where, "memory_bytes": usable * spans, "other_bytes": other, "dtype": dtype}
+    memory = None if usable is None else usable * spans
+    return {"where": where, "memory_bytes": memory, "other_bytes": other, "dtype": dtype}
 
 
 def gib(size: int) -> str:

@@ -27,7 +27,8 @@ def call(actor_name: str, *arguments: object) -> object:
 
 done = 0
 for actor in list_actors(address=address, filters=[("state", "=", "ALIVE")], limit=1000, detail=True):
-    if (actor.name or "").startswith("SERVE_REPLICA::llm#ProvenLLMServer") and names.get(actor.node_id) == node:
+    engine = (actor.name or "").startswith("SERVE_REPLICA::") and "#ProvenLLMServer:" in actor.name
+    if engine and names.get(actor.node_id) == node:
         call(actor.name, "reload_weights", None, (), {"weights_path": weights})
         done += 1
 print(f"scrambled {done} engines on {node}")

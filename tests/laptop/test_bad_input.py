@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.deployed_lab import REPOSITORY
 from tests.laptop.conftest import Operator
 
 # As somebody writes it who starts from inventories/laptop.py: two workers, and what the tests change is in one place.
@@ -47,6 +50,29 @@ def _inventory(tmp_path: Path, text: str, name: str = "mine.py") -> str:
     path = tmp_path / name
     path.write_text(text)
     return str(path)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_fetched(operator: Operator, tmp_path: Path) -> None:
+    """57 GiB of weights twice on one machine; in a cache of its own, to see that nothing comes into it."""
+    text = LAPTOP.replace("smollm2-135m-instruct", "qwen3-30b-a3b").replace('"float32"', '"bfloat16"')
+    place = _inventory(tmp_path, text.replace('connector="loopback"', 'connector="loopback", shared_processors=True'))
+    cache = tmp_path / "cache"
+    said = _refused(operator, "-c", place, "up", CLUSTER_CACHE=str(cache))
+    assert "worker1: qwen3-30b-a3b does not fit: it needs 60.0 GiB; the host has" in said
+    assert "too little; take a smaller or a quantised model" in said and len(said.strip().splitlines()) == 1
+    # pyinfra alone, without the first look.
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "pyinfra"), "-y", place, "deploys/all.py"],
+        cwd=REPOSITORY,
+        env={**operator.environment, "CLUSTER_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "qwen3-30b-a3b does not fit" in done.stderr + done.stdout and "Starting operation" not in done.stderr
+    assert not cache.exists() and not (operator.home / "laptop" / "nodes").exists()
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "verify", "doctor"])

@@ -16,17 +16,20 @@ from pyinfra.api.exceptions import OperationError
 from deploys import roles, runtime_lock
 from deploys.operations import model, ready, runtime, shared_memory
 from deploys.settings import Settings
-from facts.memory import SharedMemory
+from facts.memory import Memory, SharedMemory
+from facts.parse.memory import MemoryReport
 from facts.ray import Nodes, Runtime, Serve
 from facts.reach import Reach
 from facts.vllm import ModelDirectory
 
 CAPTURED = Path(__file__).parents[1] / "unit" / "facts" / "fixtures" / "ray-2.60.0"
+MODEL = "smollm2-135m-instruct"
 LOOPBACK = {"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"}
 
 
 def captured(name: str) -> Any:
-    return json.loads((CAPTURED / f"{name}.json").read_text())
+    """As Ray said it; the application had another name when this was captured."""
+    return json.loads((CAPTURED / f"{name}.json").read_text().replace('"llm": {', f'"{MODEL}": {{'))
 
 
 def output(answer: Any) -> list[str]:
@@ -101,12 +104,14 @@ MODEL_STATES = {
 @pytest.mark.parametrize("operation", [model.fetch, model.copy_from_depot])
 def test_a_whole_model(given_host: Any, unchanged: Any, managed: dict[str, Settings], operation: Any) -> None:
     facts = {ModelDirectory: output(MODEL_STATES["whole"])}
-    unchanged(given_host.run(operation, facts, settings=managed["control"]))
+    unchanged(given_host.run(operation, facts, settings=managed["control"], model=managed["control"].model))
 
 
 def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings]) -> None:
     settings = managed["control"]
-    outcome = given_host.run(model.fetch, {ModelDirectory: output(MODEL_STATES["missing"])}, settings=settings)
+    outcome = given_host.run(
+        model.fetch, {ModelDirectory: output(MODEL_STATES["missing"])}, settings=settings, model=settings.model
+    )
     (command,) = outcome.commands
     words = shlex.split(command)
     assert words[-4:] == [
@@ -118,10 +123,21 @@ def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings
     assert "UV_CACHE_DIR=/opt/cluster/uv-cache" in words
 
 
+def test_a_hubs_model_is_fetched_with_what_the_memory_allows(given_host: Any, composed: Any) -> None:
+    missing = {ModelDirectory: output(MODEL_STATES["missing"]), Memory: MemoryReport(16 * 1024**3, 0, 0, 0)}
+    for shared, engines in ((True, 2), (False, 0)):
+        settings = composed(model="hub:somebody/something", site={"shared_processors": shared})["control"]
+        (command,) = given_host.run(model.fetch, missing, settings=settings, model=settings.model).commands
+        options = json.loads(shlex.split(command)[-1])
+        assert ("fit" in options) is bool(engines), "another machine's memory is not the control node's"
+        if engines:
+            assert options["fit"]["memory_bytes"] == 16 * 1024**3 // engines and options["fit"]["where"] == "a node"
+
+
 def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]) -> None:
     settings = managed["compute0"]
     facts = {ModelDirectory: output(MODEL_STATES["missing"])}
-    outcome = given_host.run(model.copy_from_depot, facts, settings=settings)
+    outcome = given_host.run(model.copy_from_depot, facts, settings=settings, model=settings.model)
     assert outcome.commands == [
         "/usr/local/lib/cluster/fetch_from_depot.sh 192.0.2.10 8730 models smollm2-135m-instruct "
         f"{settings.model.directory} manifest.json"
@@ -133,7 +149,9 @@ def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]
 def test_a_damaged_model_is_refused(given_host: Any, managed: dict[str, Settings], operation: Any, state: str) -> None:
     settings = managed["compute0"]
     with pytest.raises(OperationError) as raised:
-        given_host.run(operation, {ModelDirectory: output(MODEL_STATES[state])}, settings=settings)
+        given_host.run(
+            operation, {ModelDirectory: output(MODEL_STATES[state])}, settings=settings, model=settings.model
+        )
     said = str(raised.value)
     assert said.startswith(f"compute0: model {settings.model.directory}: ")
     assert MODEL_STATES[state]["problems"][0] in said  # type: ignore[index]
@@ -206,20 +224,20 @@ def test_not_every_engine_answered(given_host: Any, head: Settings, change: str)
     elif change == "not deployed":
         answer["applications"] = {}
     elif change == "deploying":
-        answer["applications"]["llm"]["status"] = "DEPLOYING"
+        answer["applications"][MODEL]["status"] = "DEPLOYING"
     else:
-        answer["applications"]["llm"]["deployments"]["ProvenLLMServer:smollm2-135m-instruct"]["replicas"].pop()
+        answer["applications"][MODEL]["deployments"]["ProvenLLMServer:smollm2-135m-instruct"]["replicas"].pop()
     outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
     (command,) = outcome.commands
-    assert waits(command, head) == ["engines", "1800", "2"]
+    assert waits(command, head) == ["engines", "1800", f"{MODEL}=2"]
 
 
 def test_an_application_that_was_given_up_is_begun_anew(given_host: Any, head: Settings) -> None:
     answer = captured("serve")
-    answer["applications"]["llm"]["status"] = "DEPLOY_FAILED"
+    answer["applications"][MODEL]["status"] = "DEPLOY_FAILED"
     outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
     assert outcome.commands[0].endswith("restart cluster-serve")
-    assert waits(outcome.commands[1], head) == ["engines", "1800", "2"]
+    assert waits(outcome.commands[1], head) == ["engines", "1800", f"{MODEL}=2"]
 
 
 def _filesystem(size_bytes: int) -> list[str]:

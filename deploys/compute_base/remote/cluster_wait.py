@@ -55,23 +55,30 @@ def nodes(base: str, *declared: str) -> str:
     return ", ".join(said)
 
 
-def engines(base: str, replicas: str) -> str:
-    """Empty when the application runs with all its engines; raises FailedError when it has failed."""
-    state = get(f"{base}/api/serve/applications/").get("applications", {}).get("llm")
+def engines(base: str, *declared: str) -> str:
+    """Empty when every application (NAME=ENGINES) runs with all its engines; FailedError when one has failed."""
+    applications = get(f"{base}/api/serve/applications/").get("applications", {})
+    wanted = [entry.rpartition("=") for entry in declared]
+    said = [_engines(name, applications.get(name), int(count)) for name, _, count in wanted]
+    return "; ".join(missing for missing in said if missing)
+
+
+def _engines(name: str, state: Any, wanted: int) -> str:
+    """What one application still lacks."""
     if state is None:
-        return "the application is not deployed yet"
+        return f"application {name} is not deployed yet"
     if state["status"] == "DEPLOY_FAILED":
-        raise FailedError(f"the application failed: {' '.join(state.get('message', '').split())[-600:]}")
+        raise FailedError(f"application {name} failed: {' '.join(state.get('message', '').split())[-600:]}")
     found = [
         replica
-        for name, deployment in state["deployments"].items()
-        if name.startswith(PREFIX)
-        for replica in deployment["replicas"]
+        for deployment, about in state["deployments"].items()
+        if deployment.startswith(PREFIX)
+        for replica in about["replicas"]
         if replica["state"] == "RUNNING"
     ]
-    if state["status"] == "RUNNING" and len(found) == int(replicas):
+    if state["status"] == "RUNNING" and len(found) == wanted:
         return ""
-    return f"{len(found)} of {replicas} engines have answered, application {state['status']}"
+    return f"{len(found)} of {wanted} engines of {name} have answered, application {state['status']}"
 
 
 def gateway(_base: str, url: str) -> str:

@@ -1,10 +1,11 @@
-"""Keep the declared application deployed on Ray Serve: cluster_serve.py DASHBOARD-URL SERVE-JSON
+"""Keep the declared applications deployed on Ray Serve: cluster_serve.py DASHBOARD-URL SERVE-JSON
 
 Standard library only, 15 MB resident. The dashboard's REST interface is Ray's own way to deploy declaratively; what it
 was told is forgotten when the head restarts, so it is compared every few seconds and told again.
 
 A changed application is taken down first: with one engine slot a node, a rolling update has nowhere to start the new
-engine, and has been seen to wait for ever. Another number of replicas alone is applied in place.
+engine, and has been seen to wait for ever. Another number of replicas alone is applied in place, and applications that
+are as declared are left alone.
 """
 
 import http.client
@@ -36,38 +37,35 @@ def request(url: str, method: str = "GET", body: Any = None) -> Any:
 
 
 def apply_once(base: str, wanted: dict[str, Any], *, retry_failed: bool) -> str:
-    """Bring Serve to the declared application; returns what was done: "", "removed", "applied" or "scaled".
+    """Bring Serve to the declared applications; returns what was done: "", "removed", "applied" or "scaled".
 
-    Serve gives an application up for good after some tries. `retry_failed` takes such a one down, to begin anew.
+    What is as declared is left alone, whatever happens to the others. Serve gives an application up for good after some
+    tries. `retry_failed` takes such a one down, to begin anew.
     """
     url = f"{base}/api/serve/applications/"
     running = (request(url) or {}).get("applications", {})
     declared = {application["name"]: application for application in wanted["applications"]}
     deployed = {name: state.get("deployed_app_config") for name, state in running.items()}
-    failed = retry_failed and any(state.get("status") == "DEPLOY_FAILED" for state in running.values())
-    if (
-        not failed
-        and all(same(deployed.get(name), application) for name, application in declared.items())
-        and set(deployed) == set(declared)
-    ):
-        return ""
-    if (
-        deployed
-        and not failed
-        and set(deployed) == set(declared)
-        and all(
-            same(_without_replicas(deployed[name]), _without_replicas(application))
-            for name, application in declared.items()
-        )
-    ):
-        request(url, "PUT", wanted)
-        return "scaled"
-    if deployed:
-        if any(state.get("status") != "DELETING" for state in running.values()):
-            request(url, "DELETE")
+    leaving = [
+        name
+        for name, state in running.items()
+        if name not in declared
+        or not same(_without_replicas(deployed[name]), _without_replicas(declared[name]))
+        or (retry_failed and state.get("status") == "DEPLOY_FAILED")
+    ]
+    staying = [name for name in declared if name in running and name not in leaving]
+    scaled = [name for name in staying if not same(deployed[name], declared[name])]
+    missing = [name for name in declared if name not in running]
+    rest = {**wanted, "applications": [declared[name] for name in declared if name not in leaving]}
+    if leaving:
+        if any(running[name].get("status") != "DELETING" for name in leaving):
+            # Told of an application no more, Serve takes it down; nothing left to tell of is an end of all.
+            request(url, "PUT", rest) if rest["applications"] else request(url, "DELETE")
         return "removed"
-    request(url, "PUT", wanted)
-    return "applied"
+    if missing or scaled:
+        request(url, "PUT", rest)
+        return "applied" if missing else "scaled"
+    return ""
 
 
 def _without_replicas(application: Any) -> Any:

@@ -133,7 +133,8 @@ class Life:
         """One JSON line; the file is turned over once at RECORD_BYTES. A full disk must not stop an engine."""
         if not self._record:
             return
-        line = json.dumps({"at": round(time.time(), 3), "replica": self.about.get("replica", ""), **event})
+        who = {key: self.about.get(key, "") for key in ("replica", "model")}
+        line = json.dumps({"at": round(time.time(), 3), **who, **event})
         with contextlib.suppress(OSError):
             path = Path(self._record)
             if path.exists() and path.stat().st_size > RECORD_BYTES:

@@ -31,7 +31,7 @@ function lastProof(proofs, now) {
 
 const cell = (label, ...content) => el("td", { "data-label": label }, el("div", { class: "cell" }, ...content));
 
-function row(replica, nodes, history, now) {
+function row(replica, nodes, history, now, several) {
   const { kind, word } = replicaState(replica);
   const node = nodes.find((entry) => entry.name === replica.node);
   const points = history.map((point) => [point.at, point.replicas[`${replica.node}:${replica.port}`]?.[0] ?? null]);
@@ -47,6 +47,7 @@ function row(replica, nodes, history, now) {
         el("span", { class: "who" }, node?.label ?? replica.node),
         el("small", { class: "mono" }, `${replica.node} · ${replica.address}:${replica.port}`),
         el("small", { class: "mono" }, replica.replica || "never heard"),
+        several ? el("small", { class: "mono" }, replica.model) : null,
       ),
       cell("State", el("span", { class: `state ${kind}` }, sign(kind), word), el("small", {}, since), more ? el("small", { class: "reason" }, more) : null),
       cell("Requests", el("span", {}, `${count(replica.requests.running)} running`), el("small", {}, `${count(replica.requests.waiting)} waiting, ${count(replica.requests.finished)} done`)),
@@ -62,13 +63,14 @@ export function drawReplicas(place, replicas, nodes, history, now) {
     place.replaceChildren(el("p", { class: "empty" }, "No engine answers yet. They appear here as they start."));
     return;
   }
+  const several = new Set(replicas.map((replica) => replica.model).filter(Boolean)).size > 1;
   const columns = ["Node", "State", "Requests", "Tokens/s", "KV cache", "Last proof"];
   place.replaceChildren(
     el(
       "table",
       {},
       el("thead", {}, el("tr", {}, columns.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, replicas.map((replica) => row(replica, nodes, history, now))),
+      el("tbody", {}, replicas.map((replica) => row(replica, nodes, history, now, several))),
     ),
   );
 }

@@ -242,6 +242,7 @@ class Watch:
         return {
             **{key: node[key] for key in ("name", "role", "label", "address", "accelerators")},
             "engine": bool(node["engine_ports"]),
+            "model": node.get("model", ""),
             "state": state,
             "alive": alive,
             "detail": text(row.get("state_message")) if alive is False else "",

@@ -46,7 +46,7 @@ def test_json_has_everything_that_is_known(environment: dict[str, str]) -> None:
 def test_this_machine_is_counted_where_the_nodes_are_this_machine(environment: dict[str, str]) -> None:
     said = json.loads(cluster(environment, "models", "smollm2-135m-instruct", "--json").stdout)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert said["place"]["host_bytes"] == memory // 2, "two engines share it"
+    assert (said["place"]["host_bytes"], said["place"]["sharing"]) == (memory, 2)
 
 
 def test_an_unknown_model_is_bad_usage(environment: dict[str, str]) -> None:

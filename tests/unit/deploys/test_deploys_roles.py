@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from deploys import roles
+from deploys.gateway import configuration as gateway
 from deploys.services import Service
 from deploys.settings import Settings
+from deploys.watch.service import watch_configuration
 from hardware.catalog.h200 import H200
 from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.model import Cluster, Node
+from tests.conftest import MODEL
 
 SECRET = "5eac0ffee5eac0ffee"  # noqa: S105 (what the test looks for)
 PINNED = {
@@ -117,7 +120,8 @@ def test_a_worker_is_never_a_head_and_joins_the_declared_one(hosts: dict[str, Se
         assert "--head" not in found
         assert found["--address"] == f"{settings.head_address}:{settings.ray.ports.gcs}"
         assert found["--num-gpus"] == str(len(settings.accelerators))
-        assert json.loads(found["--resources"]) == {"engine": 1}
+        assert settings.mine is not None
+        assert json.loads(found["--resources"]) == {"engine": 1, f"engine:{settings.mine.name}": 1}
 
 
 def test_every_port_is_pinned(hosts: dict[str, Settings]) -> None:
@@ -183,7 +187,7 @@ def test_serve_replicas_on_processors(composed: Any) -> None:
     assert application["deployments"] == [{"name": "ProvenLLMServer:smollm2-135m-instruct", "num_replicas": 2}]
     arguments = llm_arguments(control)["llm_config"]
     assert arguments["deployment_config"]["num_replicas"] == 1, "another number here is another application"
-    assert arguments["deployment_config"]["ray_actor_options"]["resources"] == {"engine": 1}
+    assert arguments["deployment_config"]["ray_actor_options"]["resources"] == {"engine:smollm2-135m-instruct": 1}
     assert arguments["placement_group_config"] == {"bundles": [{"CPU": 1}]}
     engine = arguments["engine_kwargs"]
     assert engine["distributed_executor_backend"] == "uni"
@@ -221,3 +225,50 @@ def test_the_inventorys_engine_arguments_win(composed: Any) -> None:
     control = composed(engine={"max_num_seqs": 16, "max_model_len": 512})["control"]
     engine = llm_arguments(control)["llm_config"]["engine_kwargs"]
     assert (engine["max_num_seqs"], engine["max_model_len"]) == (16, 512)
+
+
+def test_several_models_are_applications_that_know_nothing_of_each_other(several: Any) -> None:
+    hosts = several()
+    wanted = {entry["name"]: entry for entry in roles.serve_configuration(hosts["control"])["applications"]}
+    assert list(wanted) == ["smollm2-135m-instruct", "flan-t5-small"]
+    assert len({entry["route_prefix"] for entry in wanted.values()}) == 2
+    for node, name in (("compute0", "smollm2-135m-instruct"), ("compute1", "flan-t5-small")):
+        offers = json.loads(options(roles.worker_service(hosts[node]))["--resources"])
+        asks = wanted[name]["args"]["llm_config"]["deployment_config"]["ray_actor_options"]["resources"]
+        assert asks == {f"engine:{name}": 1} and offers == {"engine": 1, **asks}
+    # Another order, other options of the other one: an application is not changed by its neighbours.
+    alone = roles.serve_configuration(several(MODEL)["control"])["applications"]
+    turned = roles.serve_configuration(several("flan-t5-small", MODEL)["control"])["applications"]
+    assert wanted["flan-t5-small"] == turned[0]
+    first, lonely = wanted[MODEL], alone[0]
+    assert first["args"] == lonely["args"] and lonely["deployments"][0]["num_replicas"] == 2
+
+
+def test_the_gateway_and_the_page_know_which_node_serves_what(several: Any) -> None:
+    control = several()["control"]
+    assert [(one.model, [place.address for place in one.places]) for one in gateway.served(control)] == [
+        (MODEL, ["192.0.2.11"] * 2),
+        ("flan-t5-small", ["192.0.2.12"] * 2),
+    ]
+    assert [one.maximum_length for one in gateway.served(control)] == [2048, 0], "its own engine finds it in the model"
+    assert gateway.health_of(control) == (
+        f"http://192.0.2.10:8000/health?model={MODEL}",
+        "http://192.0.2.10:8000/health?model=flan-t5-small",
+    )
+    told = watch_configuration(control)
+    assert told["models"] == [MODEL, "flan-t5-small"]
+    assert {node["name"]: node["model"] for node in told["nodes"]} == {
+        "control": "",
+        "compute0": MODEL,
+        "compute1": "flan-t5-small",
+    }
+
+
+def test_ranks_of_one_model_cannot_land_on_anothers_nodes(several: Any) -> None:
+    control = several("qwen3-30b-a3b", "mistral-small-instruct-2409-awq", profile=servers(4))["control"]
+    for entry in roles.serve_configuration(control)["applications"]:
+        arguments, resource = entry["args"]["llm_config"], f"engine:{entry['name']}"
+        bundles = arguments["placement_group_config"]["bundles"]
+        slot = arguments["deployment_config"]["ray_actor_options"]["resources"][resource]
+        assert len(bundles) == 4 and all(bundle[resource] > 0 for bundle in bundles)
+        assert slot > 0.5 and slot + sum(bundle[resource] for bundle in bundles) <= 1

@@ -53,7 +53,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "missing key": (lambda data: data.pop("address"), "missing address"),
     "missing part": (lambda data: data.pop("ray"), "'ray' is missing"),
     "missing list": (lambda data: data.pop("accelerators"), "'accelerators' is missing"),
-    "missing key of a part": (lambda data: data["serving"].pop("dtype"), "settings.serving: missing dtype"),
+    "missing key of a part": (
+        lambda data: data["applications"][0]["serving"].pop("dtype"),
+        "settings.applications[0].serving: missing dtype",
+    ),
     "missing key of the ports": (lambda data: data["ray"]["ports"].pop("gcs"), "settings.ray.ports: missing gcs"),
     "unknown key": (lambda data: data.update(adress="192.0.2.1"), "unknown adress"),
     "unknown key of a part": (lambda data: data["ray"].update(gpu=1), "settings.ray: unknown gpu"),
@@ -63,6 +66,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "a part that is no mapping": (lambda data: data.update(ray=None), "compare with inventories/compose.py"),
     "a list that is none": (lambda data: data.update(accelerators=None), "compare with inventories/compose.py"),
+    "no application": (lambda data: data.update(applications=[]), "no application"),
     "control node among strangers": (lambda data: data.update(control_node="other"), "control node 'other'"),
 }
 

@@ -81,7 +81,7 @@ def test_no_nodes_and_nobody_there_are_two_things() -> None:
 
 
 def test_serve_as_ray_says_it() -> None:
-    state = parse_serve(captured("serve"), "llm")
+    state = parse_serve(captured("serve"))
     assert (state.status, state.message) == ("RUNNING", "")
     engines = [replica for replica in state.replicas if replica.deployment.startswith("ProvenLLMServer")]
     assert [(engine.state, engine.node_address) for engine in engines] == [
@@ -92,10 +92,19 @@ def test_serve_as_ray_says_it() -> None:
     assert len(state.replicas) == 3, "two engines and the ingress"
 
 
+def test_serve_with_several_applications_and_one_that_does_not_run() -> None:
+    answer = captured("serve")
+    answer["applications"]["other"] = {**answer["applications"]["llm"], "status": "DEPLOYING", "message": "soon"}
+    state = parse_serve(answer)
+    assert (state.status, state.message) == ("DEPLOYING", "soon")
+    assert state.applications == {"llm": "RUNNING", "other": "DEPLOYING"}
+    assert [replica.application for replica in state.replicas] == ["llm"] * 3 + ["other"] * 3
+
+
 def test_serve_without_the_application_and_without_an_answer() -> None:
-    assert parse_serve({"applications": {}}, "llm") == ServeState("NOT_STARTED", "", ())
-    assert parse_serve({"applications": None}, "llm") == ServeState("NOT_STARTED", "", ())
-    assert parse_serve({"unreachable": "refused"}, "llm") == ServeState("UNREACHABLE", "refused", ())
+    assert parse_serve({"applications": {}}) == ServeState("NOT_STARTED", "", ())
+    assert parse_serve({"applications": None}) == ServeState("NOT_STARTED", "", ())
+    assert parse_serve({"unreachable": "refused"}) == ServeState("UNREACHABLE", "refused", ())
 
 
 def test_proofs_as_the_replicas_gave_them() -> None:
@@ -123,7 +132,7 @@ def test_processes_of_a_node() -> None:
 def test_reports_are_json() -> None:
     for report in (
         parse_ray_nodes(captured("nodes")),
-        parse_serve(captured("serve"), "llm"),
+        parse_serve(captured("serve")),
         parse_proofs(captured("proofs")),
         parse_processes(captured("processes")),
     ):
@@ -140,7 +149,7 @@ MALFORMED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nodes: a list": (parse_ray_nodes, []),
     "nodes: Ray's own failure": (parse_ray_nodes, {"result": False, "msg": "no head"}),
     "nodes: a text for CPUs": (parse_ray_nodes, row(resources_total={"CPU": "four"})),
-    "serve: a list": (lambda answer: parse_serve(answer, "llm"), []),
+    "serve: a list": (lambda answer: parse_serve(answer), []),
     "proofs: a number": (parse_proofs, 3),
     "proofs: a text for seconds": (parse_proofs, [{"seconds": "soon"}]),
     "digests: half a line": (parse_digests, ["s 644"]),
@@ -157,16 +166,16 @@ OTHER_SHAPES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nodes: no data": (parse_ray_nodes, {"result": True}),
     "nodes: null instead of rows": (parse_ray_nodes, {"result": True, "data": {"result": {"result": None}}}),
     "nodes: a row that is a text": (parse_ray_nodes, {"result": True, "data": {"result": {"result": ["head"]}}}),
-    "serve: a list of applications": (lambda answer: parse_serve(answer, "llm"), {"applications": [1]}),
+    "serve: a list of applications": (lambda answer: parse_serve(answer), {"applications": [1]}),
     "serve: a deployment that is null": (
-        lambda answer: parse_serve(answer, "llm"),
+        lambda answer: parse_serve(answer),
         {"applications": {"llm": {"deployments": {"engine": None}}}},
     ),
     "proofs: a row that is a text": (parse_proofs, ["right"]),
     "proofs: null for seconds": (parse_proofs, [{"seconds": None}]),
     "runtime: a number for versions": (parse_runtime, ["runtime /opt/x", '{"versions": 3}']),
     "serve: a replica that is a text": (
-        lambda answer: parse_serve(answer, "llm"),
+        lambda answer: parse_serve(answer),
         {"applications": {"llm": {"deployments": {"engine": {"replicas": ["a"]}}}}},
     ),
     "processes: no end of bytes": (parse_processes, {"processes": [{"name": "raylet", "bytes": float("inf")}]}),

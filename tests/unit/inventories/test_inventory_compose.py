@@ -14,7 +14,7 @@ from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.lab import lab
 from hardware.laptop import CLUSTER as LAPTOP
 from hardware.model import Cluster, Node, ProfileError
-from inventories.compose import Group, Serving, Site, compose
+from inventories.compose import Gateway, Group, Serving, Site, compose
 from inventories.operator import cluster_directory
 
 ADDRESSES = {"control": "192.0.2.1", "compute0": "192.0.2.10", "compute1": "192.0.2.11"}
@@ -138,10 +138,33 @@ def test_parallelism(
     experts: bool,
 ) -> None:
     _, compute = made(h200_pair(accelerators), **serving)
-    plan = compute[0][1]["settings"]["serving"]
+    plan = compute[0][1]["settings"]["applications"][0]["serving"]
     assert (plan["tensor_parallel"], plan["pipeline_parallel"], plan["replicas"]) == (tensor, pipeline, replicas)
     # Expert parallelism has nothing to place in a dense model, and nowhere to place it with one rank.
     assert plan["expert_parallel"] is experts
+
+
+def test_several_models_each_with_its_nodes(home: Path) -> None:
+    control, compute = compose(
+        lab(2),
+        addresses=ADDRESSES,
+        serving=(Serving(SMALL, gateway=Gateway(requests_per_minute=5)), Serving("flan-t5-small", dtype="float32")),
+        site=Site(login_user="admin"),
+    )
+    settings = control[0][1]["settings"]
+    served = {entry["model"]["name"]: entry["nodes"] for entry in settings["applications"]}
+    assert served == {SMALL: ["compute0"], "flan-t5-small": ["compute1"]}
+    assert settings["gateway"]["requests_per_minute"] == 5
+    assert [data["settings"]["fit"]["model"] for _, data in compute] == [SMALL, "flan-t5-small"]
+    assert [data["settings"]["ray"]["engine_slots"] for _, data in compute] == [1, 1]
+    for refused, said in (
+        (Serving("flan-t5-small", api_port=9000), "flan-t5-small has api_port or gateway"),
+        (Serving(SMALL), f"model {SMALL} in more than one Serving"),
+    ):
+        with pytest.raises(ProfileError, match=said):
+            compose(lab(2), addresses=ADDRESSES, serving=(Serving(SMALL), refused), site=Site(login_user="admin"))
+    with pytest.raises(ProfileError, match="no model is served"):
+        compose(lab(2), addresses=ADDRESSES, serving=(), site=Site(login_user="admin"))
 
 
 def test_nodes_that_share_a_machine_share_no_port_but_the_heads(home: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.laptop import CLUSTER as LAPTOP
-from hardware.model import GIB
+from hardware.model import GIB, RuntimeKind
 from hardware.v0_1 import CLUSTER as V0_1
 from inventories import models
 from inventories.models.fit import (
@@ -102,4 +102,48 @@ def test_the_limits_that_the_fetch_judges_by_agree_with_the_fit() -> None:
     assert given["memory_bytes"] == int(12 * GIB * 0.9) * 2
     assert AWQ.weights_bytes("float16") + given["other_bytes"] == fit(AWQ, place).needed_bytes
     assert limits(AWQ, Place("cpu", 1, host_bytes=GIB)) == {}
-    assert limits(GPT2, place_of(LAPTOP)) == {}
+    assert limits(AWQ, place, span=False)["memory_bytes"] == int(12 * GIB * 0.9)
+    assert limits(GPT2, place_of(LAPTOP))["memory_bytes"] is None
+
+
+def test_what_is_declared_is_judged_and_not_what_would_fit() -> None:
+    """Two cards of 12 GiB: one engine over both fits, one on each does not."""
+    place = place_of(GEFORCE_PAIR)
+    assert fit(AWQ, place, mode="span").ok is True
+    judged = fit(AWQ, place, mode="replicas")
+    assert judged.ok is False and judged.remedy == 'serve it with mode="span"'
+    assert judged.available_bytes is not None
+    short = (judged.needed_bytes - judged.available_bytes) / GIB
+    assert judged.detail.endswith(f"{short:.1f} GiB too little")
+    big = models.entry("qwen3-30b-a3b")
+    over = fit(big, place, mode="span")
+    assert over.ok is False and "they have 21.6 GiB" in over.detail and "over 2 nodes" in over.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "quantization", "dtype", "said"),
+    [
+        ("cuda", "sm_70", "", "bfloat16", "bfloat16 needs compute capability 8.0"),
+        ("cuda", "sm_70", "awq", "float16", "awq needs compute capability 7.5"),
+        ("rocm", "gfx1030", "", "float16", "gfx1030 is not among"),
+        ("rocm", "gfx1100", "fp8", "float16", "has no FP8 units"),
+    ],
+)
+def test_without_kernels_it_does_not_fit(
+    kind: RuntimeKind, architecture: str, quantization: str, dtype: str, said: str
+) -> None:
+    entry = models.entry("qwen2.5-7b-instruct-awq")
+    entry = replace(entry, quantization=quantization, dtypes=("bfloat16", "float16"), dtypes_by_kind={})
+    place = Place(kind, 1, accelerators=1, accelerator_bytes=80 * GIB, architectures=(architecture,))
+    judged = fit(entry, place, dtype)
+    assert judged.ok is False and said in judged.detail and architecture in judged.detail
+    assert fit(entry, replace(place, architectures=("sm_90",), kind="cuda"), "float16").ok is True
+    if dtype == "bfloat16":
+        assert fit(entry, place, "auto").dtype == "float16"
+
+
+def test_the_engines_own_options_are_counted() -> None:
+    longer = needed_bytes(GPT2, "bfloat16", options={"max_model_len": 2048}) - needed_bytes(GPT2, "bfloat16")
+    assert longer == 36_864 * 1024
+    given = needed_bytes(GPT2, "bfloat16", options={"kv_cache_memory_bytes": GIB})
+    assert given == GPT2.weights_bytes("bfloat16") + GIB + OVERHEAD_BYTES["vllm", "host"]
