@@ -5,6 +5,7 @@ With CLUSTER_TEST_HOME set, that state is used and left up, which makes repeated
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -61,6 +62,23 @@ class Lab:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """`cluster ...` under way, with its output to be read; ended with the block."""
+        process = subprocess.Popen(
+            [str(_BIN / "cluster"), *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "CLUSTER_HOME": str(self.home), "NO_COLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def cluster(self, *arguments: str, seconds: int = 900) -> Done:
         """`cluster -c lab ...`."""

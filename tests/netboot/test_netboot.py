@@ -6,6 +6,7 @@ order matters and is that of the file: a boot takes minutes on a busy machine, s
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,14 +26,20 @@ MakeGuest = Callable[[str, str], Guest]
 
 @pytest.fixture(scope="module")
 def booted(boot_lab: BootLab, image: Path, guests: MakeGuest) -> Iterator[dict[str, Guest]]:
-    """A BIOS and a UEFI guest, switched on at once; up when ssh with their pinned keys works."""
+    """A BIOS and a UEFI guest, switched on when `cluster up` asks for it; up when ssh with their pinned keys works."""
     both = {guest.name: guest for guest in (guests("compute-bios", "bios"), guests("compute-uefi", "uefi"))}
     both["compute-uefi"].local_disk = True
-    for guest in both.values():
-        guest.power_on()
-    waited = boot_lab.netboot("wait", "--seconds", str(BOOT_SECONDS), seconds=BOOT_SECONDS + 120)
+    command = ("-c", INVENTORY, "up", "--only", "boot", "--boot-seconds", str(BOOT_SECONDS), "--json")
+    with boot_lab.started(*command) as up:
+        line = next((line for line in up.stderr if "switch on" in line), "")
+        for guest in both.values():
+            assert f"{guest.name} ({guest.mac})" in line, up.communicate(timeout=60)
+            guest.power_on()
+        stdout, stderr = up.communicate(timeout=BOOT_SECONDS + 120)
     ends = {name: guest.said()[-800:] for name, guest in both.items()}
-    assert waited.status == 0, f"{waited.stderr}\n{ends}"
+    assert up.returncode == 0, f"{stderr}\n{ends}"
+    phases = [entry["phase"] for entry in json.loads(stdout)["phases"]]
+    assert phases == ["look", "control", "image", "power", "boot"]
     yield both
 
 
