@@ -232,9 +232,14 @@ def _reason(log: Path, status: int) -> str:
 def _sources(request: Request) -> list[str]:
     """Sources of the build: this machine's for the suite, and the kernel's suite from the same archive."""
     suite, kernel = contents.SUITE, contents.KERNELS[request.variant]
-    lines = list(host_mirrors(suite)) or contents.APT_SOURCES.format(suite=suite).splitlines()
+    lines = list(host_mirrors(suite))  # none: mmdebstrap takes Debian's own
     if kernel.suite != suite:
-        base = next(line for line in lines if line.split()[-2] == suite)
+        base = next((line for line in lines if line.split()[-2] == suite), "")
+        if not base:
+            raise ImageError(
+                f"variant {request.variant}: its kernel comes from {kernel.suite}, and this machine's apt has no "
+                f"source of {suite} whose archive could have that; add Debian's to /etc/apt/sources.list"
+            )
         lines.append(base.replace(f" {suite} main", f" {kernel.suite} {' '.join(kernel.components)}"))
     return lines
 

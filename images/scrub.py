@@ -62,7 +62,7 @@ def scrub(root: Path) -> None:
         if not log.is_dir():
             log.unlink()  # the directories stay: programs want theirs
     (root / "etc/machine-id").write_text("")
-    (root / "etc/apt/sources.list").write_text(contents.APT_SOURCES.format(suite=contents.SUITE))
+    (root / "etc/apt/sources.list").write_text(contents.APT_SOURCES)
     for source in (root / "etc/apt/sources.list.d").glob("0000*"):
         source.unlink()  # mmdebstrap's, with this machine's mirrors
     # mmdebstrap makes the root for its builder only; a host's / must be open to all of its users.

@@ -113,12 +113,10 @@ Storage=volatile
 RuntimeMaxUse=64M
 """
 
-# Where a node takes packages from, whatever mirror the image was made from.
-APT_SOURCES = """\
-deb http://deb.debian.org/debian {suite} main
-deb http://deb.debian.org/debian {suite}-updates main
-deb http://deb.debian.org/debian-security {suite}-security main
-"""
+# A node has what its image has, whatever mirror that was made from.
+APT_SOURCES = (
+    "# Managed by cluster. The image has what a node needs; for more, name a source of your own.\n"
+)
 
 
 def files(login_user: str) -> tuple[tuple[str, str, str], ...]:

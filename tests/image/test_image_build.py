@@ -145,7 +145,7 @@ def test_no_password_key_or_identity_is_in_the_image(tree: Path) -> None:
 
 
 def test_nothing_of_this_machine_is_in_the_image(tree: Path) -> None:
-    assert (tree / "etc/apt/sources.list").read_text() == contents.APT_SOURCES.format(suite=contents.SUITE)
+    assert (tree / "etc/apt/sources.list").read_text() == contents.APT_SOURCES
     assert list((tree / "etc/apt/sources.list.d").iterdir()) == []
     assert {path.name for path in (tree / "etc/apt/apt.conf.d").iterdir()} == {"01autoremove", "70debconf"}
     assert list((tree / "usr/local/share/ca-certificates").glob("*")) == []
