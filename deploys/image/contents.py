@@ -114,9 +114,7 @@ RuntimeMaxUse=64M
 """
 
 # A node has what its image has, whatever mirror that was made from.
-APT_SOURCES = (
-    "# Managed by cluster. The image has what a node needs; for more, name a source of your own.\n"
-)
+APT_SOURCES = "# Managed by cluster. The image has what a node needs; for more, name a source of your own.\n"
 
 
 def files(login_user: str) -> tuple[tuple[str, str, str], ...]:

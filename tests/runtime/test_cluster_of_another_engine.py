@@ -6,18 +6,22 @@ It needs the laptop cluster to be down, as tests/laptop leaves it: Ray's control
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inventories.operator import cache_directory
 from tests.laptop.conftest import Operator, operator_at
 
 pytestmark = pytest.mark.cluster
 
+MODEL = f"local--t5-{uuid.uuid4().hex[:8]}"
 INVENTORY = """
 import getpass
 
@@ -54,13 +58,17 @@ def made(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def operator(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Operator, str]]:
     home = tmp_path_factory.mktemp("other")
+    # A name of this run's own: weights that an earlier run left in the cache are another source's, and refused.
+    (made / "t5").rename(home / MODEL.removeprefix("local--"))
     inventory = home / "other.py"
-    inventory.write_text(INVENTORY.format(model=made / "t5"))
+    inventory.write_text(INVENTORY.format(model=home / MODEL.removeprefix("local--")))
     operator = operator_at(home / "home")
     try:
         yield operator, str(inventory)
     finally:
         operator.cluster("-c", str(inventory), "down")
+        shutil.rmtree(cache_directory() / "models" / MODEL, ignore_errors=True)
+        (cache_directory() / "models" / f"{MODEL}.lock").unlink(missing_ok=True)
 
 
 def test_it_is_brought_up_proven_and_answers_as_the_reference_does(operator: tuple[Operator, str], made: Path) -> None:
@@ -71,7 +79,7 @@ def test_it_is_brought_up_proven_and_answers_as_the_reference_does(operator: tup
     verified = person.cluster("-c", inventory, "verify", "--json")
     assert verified.status == 0, verified.stdout
     for prompt, expected in json.loads((made / "expected.json").read_text())["t5"].items():
-        body = {"model": "local--t5", "prompt": prompt, "max_tokens": expected["tokens"], "temperature": 0}
+        body = {"model": MODEL, "prompt": prompt, "max_tokens": expected["tokens"], "temperature": 0}
         asked = urllib.request.Request(
             "http://127.0.6.10:8000/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )

@@ -110,6 +110,7 @@ def two(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     finally:
         found.cluster("down")
         shutil.rmtree(cache_directory() / "models" / TINY, ignore_errors=True)
+        (cache_directory() / "models" / f"{TINY}.lock").unlink(missing_ok=True)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float) -> None:
