@@ -1,5 +1,6 @@
 """The boot server on the lab's control host, set up by the operator's commands, and the guests that boot from it.
 
+All of it ends with this package: there is one lab a machine, and other tests have theirs to the end of the session.
 With CLUSTER_TEST_HOME set, the lab of that state is used and left up. CLUSTER_TEST_IMAGE names a directory with a built
 image; without it the image is built by the project's own command, or taken from the cache.
 """
@@ -31,7 +32,7 @@ class BootLab(Lab):
         return self.ssh_to(address, line, self.home / "netboot" / "known_hosts", seconds=seconds)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
     """Lab up, boot server set up; no image chosen yet."""
     if os.geteuid() != 0:
@@ -54,7 +55,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
             found.run("lab", "down", seconds=300)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def image(boot_lab: BootLab) -> Path:
     """A built image, sent to the control host and chosen for every guest."""
     given = os.environ.get("CLUSTER_TEST_IMAGE")
@@ -73,7 +74,7 @@ def built_image(boot_lab: BootLab) -> Path:
     return Path(built.json["directory"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guests(boot_lab: BootLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Guest]]:
     """A guest by name and firmware; all are powered off at the end."""
     directory = tmp_path_factory.mktemp("guests")
