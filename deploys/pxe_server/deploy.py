@@ -60,12 +60,16 @@ def _loaders(here: Settings) -> dict[str, str]:
 
 
 def _install(here: Settings) -> None:
-    if "nginx" not in host.get_fact(DebPackages):
+    wanted = [*PACKAGES, *(SIGNED_PACKAGES if _signed(here) else [])]
+    there = host.get_fact(DebPackages)
+    if "nginx" not in there:
         # Installed, Debian's own service would listen on port 80 of every interface; ours is another one.
         server.shell(name=f"Keep Debian's nginx service off on {here.node}", commands=["systemctl mask nginx.service"])
     apt.packages(
         name=f"Install boot server on {here.node}",
-        packages=[*PACKAGES, *(SIGNED_PACKAGES if _signed(here) else [])],
+        packages=wanted,
+        update=bool(set(wanted) - set(there)),  # a control node that booted from an image has no lists of packages
+        cache_time=7 * 86400,
         no_recommends=True,
         _timeout=900,
     )
