@@ -13,12 +13,14 @@ from typing import Any
 from cli import runner
 from cli.clusters import ClusterInventory, Host
 from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.runner import FactRequest
+from cli.runner import FactRequest, Listener
 from deploys.pxe_server.configuration import choosing_path
+from deploys.settings import Machine
 from images.clean import note_use
 from inventories.machines import path as machines_path
 
 _POLL_SECONDS = 3.0
+_SERVE, _CHOOSE = "deploys/pxe_server/alone.py", "deploys/pxe_server/choose.py"
 
 
 def booted_hosts(cluster: ClusterInventory, nodes: tuple[str, ...] = ()) -> tuple[Host, ...]:
@@ -39,6 +41,23 @@ def booted_hosts(cluster: ClusterInventory, nodes: tuple[str, ...] = ()) -> tupl
             f"these do: {', '.join(known)}"
         )
     return tuple(host for host in cluster.compute if host.name in (nodes or known))
+
+
+def serve(cluster: ClusterInventory, listener: Listener) -> int:
+    """Make the control node the boot server; returns the number of changes."""
+    return runner.deploy(cluster, _SERVE, listener, limit=cluster.control.name).changed
+
+
+def change(cluster: ClusterInventory, action: str, listener: Listener, **data: str) -> int:
+    """One of choose.py's actions on the control node; returns the number of changes."""
+    given = {"action": action, **{key: value for key, value in data.items() if value}}
+    return runner.deploy(cluster, _CHOOSE, listener, limit=cluster.control.name, data=given).changed
+
+
+def machines(cluster: ClusterInventory) -> dict[str, Machine]:
+    """The machines that boot from the control node, by the node's name."""
+    netboot = cluster.control.settings.netboot
+    return {machine.node: machine for machine in (netboot.machines if netboot else ())}
 
 
 def ask(cluster: ClusterInventory) -> dict[str, Any]:

@@ -12,14 +12,12 @@ from cli import display, runner
 from cli.clusters import ClusterInventory, Host
 from cli.errors import OperatorError
 from cli.images import request_of
-from cli.netboot import ask, booted_hosts, pin_host_keys, wait_for_hosts
+from cli.netboot import ask, booted_hosts, change, machines, pin_host_keys, serve, wait_for_hosts
 from cli.phases import Phases
 from cli.preflight import refuse_bad_ground
-from deploys.settings import Machine
 from lab.system import LabError
 
 BOOT_SECONDS = 900
-_CHOOSE = "deploys/pxe_server/choose.py"
 
 
 def boots_nodes(cluster: ClusterInventory) -> bool:
@@ -38,7 +36,7 @@ def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds:
     run.begin("look", f"looking at {cluster.control.name}")
     refuse_bad_ground(only_control)
     run.begin("control", f"making {cluster.control.name} the boot server")
-    changed = _deploy(cluster, "deploys/pxe_server/alone.py", run)
+    changed = serve(cluster, run.progress.hear)
     run.begin("image", "finding or building the image")
     changed += _image(cluster, name, run)
     run.begin("power", f"looking for {', '.join(host.name for host in hosts)}")
@@ -49,11 +47,6 @@ def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds:
     wait_for_hosts(cluster, hosts, boot_seconds, run.progress.hear)
     run.end()
     return changed
-
-
-def _deploy(cluster: ClusterInventory, file: str, run: Phases, **data: str) -> int:
-    found = runner.deploy(cluster, file, run.progress.hear, limit=cluster.control.name, data=data)
-    return found.changed
 
 
 def _image(cluster: ClusterInventory, name: str, run: Phases) -> int:
@@ -67,8 +60,8 @@ def _image(cluster: ClusterInventory, name: str, run: Phases) -> int:
         run.progress.note(f"{error}; the nodes boot what they have: {', '.join(sorted(set(chosen.values())))}")
         return 0
     run.progress.phase(f"bringing {built.name} to {cluster.control.name}")
-    sent = _deploy(cluster, _CHOOSE, run, action="upload", image=str(built.directory))
-    return sent + _deploy(cluster, _CHOOSE, run, action="use", image=built.name)
+    sent = change(cluster, "upload", run.progress.hear, image=str(built.directory))
+    return sent + change(cluster, "use", run.progress.hear, image=built.name)
 
 
 def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
@@ -78,12 +71,11 @@ def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...
 
 def _wake(cluster: ClusterInventory, away: tuple[Host, ...], run: Phases) -> int:
     """Wake what can be woken; name what a person has to switch on."""
-    netboot = cluster.control.settings.netboot
-    machines: dict[str, Machine] = {machine.node: machine for machine in (netboot.machines if netboot else ())}
-    able = [host.name for host in away if machines[host.name].wake_on_lan]
+    known = machines(cluster)
+    able = [host.name for host in away if known[host.name].wake_on_lan]
     by_hand = [host.name for host in away if host.name not in able]
-    changed = _deploy(cluster, _CHOOSE, run, action="wake", nodes=",".join(able)) if able else 0
+    changed = change(cluster, "wake", run.progress.hear, nodes=",".join(able)) if able else 0
     if by_hand:
-        named = ", ".join(f"{node} ({machines[node].mac_address})" for node in by_hand)
+        named = ", ".join(f"{node} ({known[node].mac_address})" for node in by_hand)
         run.progress.note(f"switch on {named}: no Wake-on-LAN is declared for it")
     return changed

@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-from cli import clusters, display, runner
+from cli import clusters, display, netboot, runner
 from cli.clusters import ClusterInventory
 from cli.errors import DOES_NOT_HOLD, OperatorError
 from cli.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
 from deploys.pxe_server.remote.netboot_image import ImageError, verify
 from inventories.operator import cache_directory
 
-_CHOOSE = "deploys/pxe_server/choose.py"
 _NODES = click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given again.")
 
 
@@ -32,9 +31,9 @@ def serve(name: str) -> None:
     cluster = clusters.load(name)
     booted_hosts(cluster)
     with runner.exclusive(cluster.directory, "netboot serve"), display.progress() as progress:
-        result = runner.deploy(cluster, "deploys/pxe_server/alone.py", progress.hear, limit=cluster.control.name)
+        changed = netboot.serve(cluster, progress.hear)
         pinned = pin_host_keys(cluster)
-    display.words().print(f"{result.changed} changes on {cluster.control.name}, {pinned} host keys pinned here")
+    display.words().print(f"{changed} changes on {cluster.control.name}, {pinned} host keys pinned here")
 
 
 @command.command("push")
@@ -94,8 +93,7 @@ def wake(name: str, nodes: tuple[str, ...]) -> None:
     """Switch nodes on by Wake-on-LAN, and say which have to be switched on by hand."""
     cluster = clusters.load(name)
     chosen = {host.name for host in booted_hosts(cluster, nodes)}
-    netboot = cluster.control.settings.netboot
-    able = {machine.node for machine in (netboot.machines if netboot else ()) if machine.wake_on_lan} & chosen
+    able = {node for node, machine in netboot.machines(cluster).items() if machine.wake_on_lan} & chosen
     if able:
         _change(cluster, "wake", nodes=",".join(sorted(able)))
         display.words().print(f"woken: {', '.join(sorted(able))}")
@@ -126,8 +124,8 @@ def status(name: str, as_json: bool) -> None:
     cluster = clusters.load(name)
     booted_hosts(cluster)
     found = ask(cluster)
-    netboot = cluster.control.settings.netboot
-    without = list(netboot.without_mac) if netboot else []
+    declared = cluster.control.settings.netboot
+    without = list(declared.without_mac) if declared else []
     if as_json:
         display.emit({"cluster": cluster.name, **found, "without_mac": without})
     else:
@@ -155,5 +153,4 @@ def _last(last: dict[str, Any] | None) -> str:
 
 def _change(cluster: ClusterInventory, action: str, **data: str) -> int:
     with runner.exclusive(cluster.directory, f"netboot {action}"), display.progress() as progress:
-        given = {"action": action, **{key: value for key, value in data.items() if value}}
-        return runner.deploy(cluster, _CHOOSE, progress.hear, limit=cluster.control.name, data=given).changed
+        return netboot.change(cluster, action, progress.hear, **data)
