@@ -90,6 +90,8 @@ class Gateway:
             stderr=subprocess.STDOUT,
         )
         wait_until(self.listens)
+        # The master ignores a reload until it has handed over to its worker, which listens a little earlier.
+        wait_until(self.catches_reload)
 
     def write(self, stubs: list[Stub]) -> str:
         text = render(models=[Served("m", [stub.place for stub in stubs])], **self.options)
@@ -102,6 +104,11 @@ class Gateway:
         except OSError:
             return False
         return True
+
+    def catches_reload(self) -> bool:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        return bool(caught >> (signal.SIGUSR2 - 1) & 1)
 
     def ask(self, method: str = "POST", path: str = "/v1/chat/completions", body: Any = b"{}", **headers: str) -> Any:
         connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=30)
