@@ -109,6 +109,7 @@ def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Programs of the engines: a change in one of them is another application."""
     names = (
         "cluster_engine.py",
+        "direct_engine.py",
         "engine_http.py",
         "engine_life.py",
         "engine_proof.py",

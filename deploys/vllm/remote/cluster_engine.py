@@ -33,6 +33,12 @@ class ProvenLLMServer(Proving, LLMServer):  # type: ignore[misc]
         self._follow_steps()
         await self.serve_when_proven()
 
+    def _get_default_engine_class(self) -> Any:
+        """Imported here: whoever else imports this module has no use for vLLM."""
+        from direct_engine import DirectEngine
+
+        return DirectEngine
+
     async def _start_engine(self) -> None:
         """Start the engine only: the parent also starts a usage-telemetry actor on the head, 220 MB resident."""
         await self.engine.start()
