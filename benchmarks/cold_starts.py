@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import shlex
 import signal
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any
 
 import httpx
@@ -46,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_starts", description=__doc__)
-    parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--starts", type=int, default=20, help="starts in all, those of --resume among them")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with this result, which was stopped")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds that a question may take")
     parser.add_argument("--start-seconds", type=float, default=600.0, help="seconds that a start may take")
     parser.add_argument("--after-seconds", type=float, default=5.0, help="asking goes on after everything was ready")
@@ -63,8 +66,7 @@ async def _measure(options: argparse.Namespace) -> int:
         raise BenchmarkError("a laptop cluster is up; take it down, or give --replace")
     if not laptop.runtime_is_there():
         raise BenchmarkError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
-    path = common.result_path("cold_starts")
-    result: dict[str, Any] = {
+    fresh: dict[str, Any] = {
         "benchmark": "cold_starts",
         "started": common.now(),
         "machine": common.machine(),
@@ -75,12 +77,14 @@ async def _measure(options: argparse.Namespace) -> int:
             "httpx": version("httpx"),
         },
         "load_before": common.load_average(),
-        "options": vars(options),
+        "options": {name: value for name, value in vars(options).items() if name != "resume"},
         "nodes": [node.node for node in serving],
         "starts": [],
         "misses": [],
     }
-    for number in range(1, options.starts + 1):
+    path = options.resume or common.result_path("cold_starts")
+    result = resumed(path, fresh) if options.resume else fresh
+    for number in range(len(result["starts"]) + 1, options.starts + 1):
         startup.take_down(options.down, head)
         left = engines_left()
         if left:
@@ -94,8 +98,21 @@ async def _measure(options: argparse.Namespace) -> int:
         # After each start: a benchmark that is stopped has its results so far.
         common.write_results(path, result, report(result))
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {os.path.relpath(path, PROJECT)}")
     return 1 if result["misses"] else 0
+
+
+def resumed(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
+    """The result so far; BenchmarkError when what is measured now is something else."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+        unlike = [name for name in ("benchmark", "versions", "nodes") if result[name] != fresh[name]]
+    except (OSError, ValueError, KeyError) as error:
+        raise BenchmarkError(f"--resume {path}: not a result of cold starts ({error}); start afresh") from None
+    if unlike:
+        raise BenchmarkError(f"--resume {path}: other {' and '.join(unlike)} than now; start afresh")
+    result.setdefault("resumed", []).append({"at": fresh["started"], "after": len(result["starts"])})
+    return result
 
 
 def engines_left() -> list[str]:

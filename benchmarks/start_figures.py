@@ -104,13 +104,16 @@ def report(result: dict[str, Any]) -> str:
         for what, seconds in rows
     ]
     asked = sum(start["asked_before_ready"] for start in result["starts"])
+    stops = "".join(
+        f" Stopped after start {stop['after']}, resumed {stop['at']}." for stop in result.get("resumed", [])
+    )
     return "\n".join(
         [
             "# Cold starts\n",
             common.about(result["machine"], result["versions"], result["started"]),
             f"{found['starts']} starts, {found['correct']} correct, {found['false_ready']} false ready. Before each "
             "start no process of any node was left; runtime and weights were on the disk. The gateway was asked "
-            f"{asked} times before its first right answer.\n",
+            f"{asked} times before its first right answer.{stops}\n",
             common.markdown_table(["what", "starts", "median s", "least s", "most s"], table),
             "",
             common.listed_misses(result["misses"]),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import gateway_report, load_tool, servers, start_figures
+from benchmarks import cold_starts, gateway_report, load_tool, servers, start_figures
 from benchmarks.common import BenchmarkError
 from benchmarks.load_tool import ToolRun, Work
 from benchmarks.start_figures import ANSWER, READY, Event
@@ -122,3 +124,17 @@ def test_a_replica_that_never_answered_is_named() -> None:
     start = start_figures.judge_start(GOOD_START[:6], ["w1", "w2"])
     assert not start["correct"]
     assert start["misses"] == ["w2 never gave the golden answer"]
+
+
+def test_stopped_cold_starts_go_on_only_where_the_same_is_measured(tmp_path: Path) -> None:
+    stopped = {"benchmark": "cold_starts", "versions": {"runtime": "cpu-1"}, "nodes": ["a"], "starts": [{}, {}]}
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(stopped))
+    fresh = {**stopped, "started": "now", "starts": []}
+    found = cold_starts.resumed(file, fresh)
+    assert (len(found["starts"]), found["resumed"]) == (2, [{"at": "now", "after": 2}])
+    with pytest.raises(BenchmarkError, match="other versions than now"):
+        cold_starts.resumed(file, {**fresh, "versions": {"runtime": "cpu-2"}})
+    file.write_text("{")
+    with pytest.raises(BenchmarkError, match="not a result of cold starts"):
+        cold_starts.resumed(file, fresh)
