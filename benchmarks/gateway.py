@@ -1,9 +1,10 @@
 """What the gateway adds: time to first token and throughput, beside the same engine asked directly, in one session.
 
 `python -m benchmarks.gateway`. Parts: `stub`, an engine of known speed, so that only the gateway's own cost shows;
-`engine`, bare vLLM beside a replica of the laptop cluster that runs, behind a gateway. The load comes from vLLM's own
-tool, `vllm bench serve`. Runs are interleaved: direct, gateway, gateway, direct. Exit 0: measured, targets hold. 1:
-some figure is missing or a target does not hold, see "Misses". 2: could not measure.
+`engine`, bare vLLM beside a replica of the laptop cluster that runs, asked directly and through a gateway. The load comes
+from vLLM's own tool, `vllm bench serve`. Lanes take turns, there and back: direct, replica, gateway, gateway, replica,
+direct. Exit 0: measured, targets hold. 1: some figure is missing or a target does not hold, see "Misses". 2: could not
+measure.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common, laptop, load_tool, servers
 from benchmarks.common import PROJECT, BenchmarkError
-from benchmarks.gateway_report import DIRECT, GATEWAY, compared, report, targets_missed, unlike
-from benchmarks.load_tool import LoadTool, ToolRun, Work
-from benchmarks.servers import Configuration, Server
+from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
+from benchmarks.load_tool import LoadTool, Work
+from benchmarks.servers import Configuration
+from benchmarks.turns import take_turns
 from deploys import environment, roles, runtime_lock
 from deploys.settings import Settings
 
 STUB_PORT, STUB_GATEWAY_PORT = 18101, 18102
 BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
-ORDER = (DIRECT, GATEWAY, GATEWAY, DIRECT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="+", choices=["stub", "engine"], default=["stub", "engine"])
     parser.add_argument("--configuration", choices=sorted(CONFIGURATIONS), default="deploy")
     parser.add_argument("--address", default="127.0.0.70", help="loopback address for all that is started here")
-    parser.add_argument("--blocks", type=int, default=4, help="times direct, gateway, gateway, direct; stub")
+    parser.add_argument("--blocks", type=int, default=4, help="times all lanes there and back; stub")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8, 64], help="requests at once; stub")
     parser.add_argument("--requests", type=int, default=15, help="requests of a run for each at once; stub")
     parser.add_argument("--least-requests", type=int, default=40, help="requests of a run at least; stub")
@@ -189,39 +190,10 @@ def measure_engine(
                 output_range=0.5,
                 seed=0,
             )
-            places = {DIRECT: bare.url, GATEWAY: gateway.url}
+            places = {DIRECT: bare.url, REPLICA: f"http://{host}:{port}", GATEWAY: gateway.url}
             measured = take_turns(tool, work, places, gateway, options.engine_blocks, misses)
             found["concurrent"][str(concurrent)] = measured
     return found
-
-
-def take_turns(
-    tool: LoadTool, work: Work, places: Mapping[str, str], gateway: Server, blocks: int, misses: list[str]
-) -> dict[str, Any]:
-    """Blocks of direct, gateway, gateway, direct on the same work; a run that failed is a miss."""
-    runs: dict[str, list[ToolRun]] = {DIRECT: [], GATEWAY: []}
-    processor = 0.0
-    for block in range(blocks):
-        for turn, kind in enumerate(ORDER):
-            # Each half of a block has prompts of its own, so that both kinds find the same in an engine's prefix cache.
-            asked = Work(**{**vars(work), "seed": 2 * block + turn // 2 + 1})
-            before = gateway.processor_seconds()
-            try:
-                done = tool.run(asked, places[kind])
-            except BenchmarkError as error:
-                misses.append(f"{work.concurrent} at once, {kind}: {error}")
-                continue
-            _show("run", f"{work.concurrent} at once, {kind}: {done.completed} requests in {done.seconds:.2f} s")
-            if done.failed:
-                misses.append(f"{work.concurrent} at once, {kind}: {done.failed} of {work.requests} requests failed")
-            if kind == GATEWAY:
-                processor += gateway.processor_seconds() - before
-            runs[kind].append(done)
-    measured: dict[str, Any] = {kind: load_tool.figures(done) for kind, done in runs.items()}
-    # The warm-ups of each run passed the gateway too.
-    passed = sum(run.completed + work.concurrent for run in runs[GATEWAY])
-    measured["gateway_processor_ms_a_request"] = round(processor / passed * 1000, 3) if passed else None
-    return {**measured, **compared(measured[DIRECT], measured[GATEWAY])}
 
 
 def declared_engine(node: Settings) -> dict[str, Any]:
@@ -262,10 +234,6 @@ def versions(head: Settings) -> dict[str, str]:
         "runtime": runtime_lock.load(head.runtime).name,
         "model": head.model.name,
     }
-
-
-def _show(phase: str, detail: str) -> None:
-    print(f"{phase:8} {detail}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from benchmarks.common import shown
 ADDED_P50_MS, ADDED_P99_MS, LEAST_RATIO, RATIO_CONCURRENT = 2.0, 5.0, 0.99, 64
 # A stub that is later than this says that the machine had other work: the figures beside it say little.
 STUB_LATE_P50_MS, STUB_LATE_P99_MS = 1.0, 5.0
-DIRECT, GATEWAY = "direct", "gateway"
+DIRECT, REPLICA, GATEWAY = "direct", "replica", "gateway"
 _LATE = ("p50_ms", "p99_ms")
+_TIMES = ("added_first_token_ms", "added_between_tokens_ms")
 
 
 def compared(direct: Mapping[str, Any], gateway: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def report(result: Mapping[str, Any]) -> str:
             "## Real engine: bare vLLM beside a replica behind the gateway\n",
             comparison_table(result["engine"]["concurrent"]),
             "",
+            *parts_of_it(result["engine"]["concurrent"]),
             f"Flags of both: `{' '.join(result['engine']['flags'])}`. Threads of the engine processes: {threads}.\n",
         ]
     parts += [
@@ -106,6 +108,22 @@ def report(result: Mapping[str, Any]) -> str:
         common.listed_misses(result["misses"]),
     ]
     return "\n".join(parts)
+
+
+def parts_of_it(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where what was added comes from: the gateway on the way, or another engine process than the bare one. Pure."""
+    rows = [
+        [
+            f"{number} at once, {what}",
+            *(shown(found[key][times][share], 2) for times in _TIMES for share in ("p50", "p99")),
+            shown(found[key]["requests_ratio"], 4),
+        ]
+        for number, found in measured.items()
+        for key, what in (("replica_over_direct", "replica - bare"), ("gateway_over_replica", "gateway - replica"))
+        if key in found
+    ]
+    head = ["of that", "first token p50 ms", "p99 ms", "between tokens p50 ms", "p99 ms", "requests/s ratio"]
+    return [common.markdown_table(head, rows), ""] if rows else []
 
 
 def comparison_table(measured: Mapping[str, Mapping[str, Any]]) -> str:

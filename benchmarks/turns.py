@@ -1,0 +1,49 @@
+"""Lanes that take turns at one load, so that what slows the machine down slows all of them: the runs of `gateway`.
+
+Bare is vLLM's own server, replica the cluster's engine asked directly, gateway the same engine through the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import load_tool
+from benchmarks.common import BenchmarkError
+from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, compared
+from benchmarks.load_tool import LoadTool, ToolRun, Work
+from benchmarks.servers import Server
+
+
+def take_turns(
+    tool: LoadTool, work: Work, places: Mapping[str, str], gateway: Server, blocks: int, misses: list[str]
+) -> dict[str, Any]:
+    """Blocks of every lane of `places` in its order and back again, on the same work; a run that failed is a miss."""
+    runs: dict[str, list[ToolRun]] = {kind: [] for kind in places}
+    order = (*places, *reversed(places))
+    processor = 0.0
+    for block in range(blocks):
+        for turn, kind in enumerate(order):
+            # Each half of a block has prompts of its own, so that all lanes find the same in an engine's prefix cache.
+            asked = Work(**{**vars(work), "seed": 2 * block + turn // len(places) + 1})
+            before = gateway.processor_seconds()
+            try:
+                done = tool.run(asked, places[kind])
+            except BenchmarkError as error:
+                misses.append(f"{work.concurrent} at once, {kind}: {error}")
+                continue
+            said = f"{work.concurrent} at once, {kind}: {done.completed} requests in {done.seconds:.2f} s"
+            print(f"{'run':8} {said}", flush=True)
+            if done.failed:
+                misses.append(f"{work.concurrent} at once, {kind}: {done.failed} of {work.requests} requests failed")
+            if kind == GATEWAY:
+                processor += gateway.processor_seconds() - before
+            runs[kind].append(done)
+    measured: dict[str, Any] = {kind: load_tool.figures(done) for kind, done in runs.items()}
+    # The warm-ups of each run passed the gateway too.
+    passed = sum(run.completed + work.concurrent for run in runs[GATEWAY])
+    measured["gateway_processor_ms_a_request"] = round(processor / passed * 1000, 3) if passed else None
+    if REPLICA in measured:
+        measured["gateway_over_replica"] = compared(measured[REPLICA], measured[GATEWAY])
+        measured["replica_over_direct"] = compared(measured[DIRECT], measured[REPLICA])
+    return {**measured, **compared(measured[DIRECT], measured[GATEWAY])}

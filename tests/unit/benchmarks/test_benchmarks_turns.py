@@ -1,0 +1,85 @@
+"""Lanes take turns there and back, and what each part of the way adds is told apart. The load tool is the edge."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from benchmarks import gateway_report
+from benchmarks.common import BenchmarkError
+from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA
+from benchmarks.load_tool import ToolRun, Work
+from benchmarks.servers import Server
+from benchmarks.turns import take_turns
+
+WORK = Work("m", "/model", 10, 2, 32, 16, 0.5, 0)
+PLACES = {DIRECT: "bare", REPLICA: "replica", GATEWAY: "gateway"}
+SECONDS = {"bare": 0.050, "replica": 0.053, "gateway": 0.054}
+
+
+class Tool:
+    """Answers as `vllm bench serve` would for servers of known speed."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def run(self, work: Work, url: str) -> ToolRun:
+        self.asked.append((url, work.seed))
+        first = SECONDS[url]
+        return ToolRun(10 * first, 10, 0, 160, (first,) * 8, (first / 10,) * 150)
+
+
+class Refusing(Tool):
+    """One lane that fails."""
+
+    def run(self, work: Work, url: str) -> ToolRun:
+        if url == "replica":
+            raise BenchmarkError("vllm bench serve: refused")
+        return super().run(work, url)
+
+
+def measured(tool: Any, misses: list[str], places: dict[str, str] = PLACES) -> dict[str, Any]:
+    return take_turns(tool, WORK, places, Server("gateway", os.getpid()), 2, misses)
+
+
+def test_lanes_take_turns_there_and_back_on_the_same_prompts() -> None:
+    tool = Tool()
+    measured(tool, [])
+    names = ["bare", "replica", "gateway", "gateway", "replica", "bare"]
+    assert [url for url, _ in tool.asked] == names * 2
+    assert [seed for _, seed in tool.asked] == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+
+
+def test_what_the_gateway_adds_is_told_from_what_the_engine_process_adds() -> None:
+    found = measured(Tool(), [])
+    assert found["added_first_token_ms"]["p50"] == 4.0
+    assert found["replica_over_direct"]["added_first_token_ms"]["p50"] == 3.0
+    assert found["gateway_over_replica"]["added_first_token_ms"]["p50"] == 1.0
+    assert found["gateway_over_replica"]["requests_ratio"] == round(53 / 54, 4)
+    table, _ = gateway_report.parts_of_it({"64": found})
+    assert [row.split(" | ")[:2] for row in table.splitlines()[2:]] == [
+        ["| 64 at once, replica - bare", "3.00"],
+        ["| 64 at once, gateway - replica", "1.00"],
+    ]
+
+
+def test_the_targets_are_judged_against_bare() -> None:
+    found = measured(Tool(), [])
+    assert gateway_report.targets_missed({"engine": {"concurrent": {"1": found}}}) == [
+        "engine, 1 at once: 4.00 ms added to the p50 of first tokens; target 2"
+    ]
+
+
+def test_two_lanes_have_no_parts() -> None:
+    found = measured(Tool(), [], {DIRECT: "bare", GATEWAY: "gateway"})
+    assert "replica_over_direct" not in found
+    assert gateway_report.parts_of_it({"1": found}) == []
+
+
+def test_a_lane_that_fails_is_a_miss_and_has_no_figures() -> None:
+    misses: list[str] = []
+    found = measured(Refusing(), misses)
+    assert len(misses) == 4
+    assert found[REPLICA]["requests"] == 0
+    assert found["replica_over_direct"]["added_first_token_ms"]["p50"] is None
+    assert gateway_report.parts_of_it({"1": found})[0].count("-") > 3
