@@ -82,6 +82,7 @@ def _write(node: Settings) -> None:
         path.chmod(int(file.mode, 8))
     for secret, place in roles.secret_files(node).items():
         target = Path(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.touch(mode=0o600)
         target.write_text(Path(secrets.ensure(node.secrets[secret])).read_text())
 
