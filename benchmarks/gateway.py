@@ -1,10 +1,10 @@
 """What the gateway adds: time to first token and throughput, beside the same engine asked directly, in one session.
 
 `python -m benchmarks.gateway`. Parts: `stub`, an engine of known speed, so that only the gateway's own cost shows;
-`engine`, bare vLLM beside a replica of the laptop cluster that runs, asked directly and through a gateway. The load comes
-from vLLM's own tool, `vllm bench serve`. Lanes take turns, there and back: direct, replica, gateway, gateway, replica,
-direct. Exit 0: measured, targets hold. 1: some figure is missing or a target does not hold, see "Misses". 2: could not
-measure.
+`engine`, bare vLLM beside a replica of the laptop cluster that runs, asked directly and through a gateway. The load
+comes from vLLM's own tool, `vllm bench serve`. Lanes take turns, there and back: direct, replica, gateway, gateway,
+replica, direct. Exit 0: measured, targets hold. 1: some figure is missing or a target does not hold, see "Misses".
+2: could not measure.
 """
 
 from __future__ import annotations

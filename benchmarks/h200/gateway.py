@@ -42,16 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
     result: dict[str, Any] = {
         "benchmark": "gateway",
         "started": common.now(),
-        "machine": common.machine() | {"card": card()},
+        "machine": common.machine(),
         "load_before": common.load_average(),
-        "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
+        "options": {key: value for key, value in vars(options).items() if key != "results"},
         "misses": [],
     }
     result["options"]["configuration"] = "deploy"
     try:
         head, worker = one_machine.settings_of(card(), _serving(options), options.runtime_kind)
         result["versions"] = _versions(head)
-        result["engine"] = measure(options, head, worker, result["misses"])
+        result["engine"] = {}
+        measure(options, head, worker, result)
     except BenchmarkError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
@@ -79,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serving(options: argparse.Namespace) -> Serving:
     """The model of the catalogue, or the shape with that model's tokenizer and random weights."""
-    engine: dict[str, Any] = {"kv_cache_memory_bytes": int(options.kv_gib * common.GIB), "max_num_seqs": 64}
+    engine: dict[str, Any] = {
+        "kv_cache_memory_bytes": int(options.kv_gib * common.GIB),
+        "max_num_seqs": 64,
+        # What an engine wants to find free when it starts; how much it takes is said above.
+        "gpu_memory_utilization": 0.45,
+    }
     model = options.model
     if options.shape:
         model, engine = str(_made(options.shape, options.model)), {**engine, "load_format": "dummy"}
@@ -99,15 +105,16 @@ def _made(shape: str, tokenizer: str) -> Path:
     return place
 
 
-def measure(options: argparse.Namespace, head: Settings, worker: Settings, misses: list[str]) -> dict[str, Any]:
-    """Start both engines and the gateway, take turns at every number of requests at once."""
+def measure(options: argparse.Namespace, head: Settings, worker: Settings, result: dict[str, Any]) -> None:
+    """Start both engines and the gateway, take turns at every number of requests at once; written as it is measured."""
+    found, misses = result["engine"], result["misses"]
     runtime, model = Path(roles.runtime_directory(head)), worker.model
     if options.shape:
         made = Path(str(model.source["path"]))
         shutil.copytree(made, model.directory, dirs_exist_ok=True)
     flags, variables = servers.engine_flags(declared_engine(worker)), bare_environment(worker)
     described = {"name": model.name, "directory": model.directory}
-    found: dict[str, Any] = {"flags": flags, "environment": variables, "start_seconds": {}, "concurrent": {}}
+    found |= {"flags": flags, "environment": variables, "start_seconds": {}, "concurrent": {}}
     begun = time.monotonic()
     with servers.bare_engine(runtime, described, flags, variables, (BARE_ADDRESS, BARE_PORT)) as bare:
         found["start_seconds"]["bare"] = round(time.monotonic() - begun, 1)
@@ -142,10 +149,10 @@ def measure(options: argparse.Namespace, head: Settings, worker: Settings, misse
                         tool.run(Work(**{**vars(work), "concurrent": 64, "requests": 64}), url)
                 measured = take_turns(tool, work, places, gateway, options.blocks, misses)
                 found["concurrent"][str(concurrent)] = measured
+                common.write_results(options.results, result, report(result))
             found["proof"] = servers.get_json(f"{replica}/cluster/proof")["proofs"]
     if found["proof"]["failed"]:
         misses.append(f"{found['proof']['failed']} of {found['proof']['asked']} proofs failed")
-    return found
 
 
 def record_golden(url: str, name: str, directory: Path) -> dict[str, Any]:
@@ -184,7 +191,7 @@ def _versions(head: Settings) -> dict[str, str]:
         asked = subprocess.run([python, "-c", _ASKED], capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchmarkError(f"{python}: {error}; build the locked runtime there") from None
-    return {"runtime": runtime_lock.load(head.runtime).name, **json.loads(asked.stdout)}
+    return {"card": card(), "runtime": runtime_lock.load(head.runtime).name, **json.loads(asked.stdout)}
 
 
 _ASKED = """

@@ -114,7 +114,7 @@ def _ready(worker: Settings) -> str:
                 servers.get_json(f"{url}/cluster/ready")
                 return url
         time.sleep(0.5)
-    raise BenchmarkError(f"{worker.node}: no engine on ports {ports} is ready after {READY_SECONDS:g} s; see Ray's logs")
+    raise BenchmarkError(f"{worker.node}: no engine on ports {ports} ready after {READY_SECONDS:g} s; see Ray's logs")
 
 
 def _gone(nodes: tuple[Settings, ...]) -> None:

@@ -1,10 +1,10 @@
-"""Ray Serve LLM's vLLM without another process for the model where one rank needs none.
+"""Ray Serve LLM's vLLM without another process for the model, where a GPU's one rank needs none.
 
 Runs on the cluster's nodes inside the locked runtime; imported by a replica alone, since it imports vLLM.
 
-Ray Serve LLM runs every engine's model in a further process, Ray's on GPUs and vLLM's on CPUs, whatever the engine
-arguments say. vLLM by itself, asked for one rank, runs the model in the engine's own process ("uni"): no messages
-between processes on the way of a step, and one Python with torch less in memory.
+Ray Serve LLM runs the model of every engine on GPUs in a further actor of Ray, and refuses an engine argument that says
+otherwise. vLLM by itself, asked for one rank, runs it in the engine's own process ("uni"): one Python with torch less
+to start, and no messages between processes on the way of a step. On CPUs vLLM itself wants the other process.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ from vllm.usage.usage_lib import UsageContext
 
 
 class DirectEngine(VLLMEngine):  # type: ignore[misc]
-    """VLLMEngine whose model of one rank runs in the engine's process; of several ranks as Ray Serve LLM does it."""
+    """VLLMEngine, but for one rank on a GPU: that runs in the engine's process."""
 
     def _prepare_engine_config(self, callback_ctx: Any) -> Any:
         """Engine arguments, frontend arguments and engine configuration.
 
-        The parent asks a task that holds a GPU, because it sees none itself in older Rays; a node's one engine sees all
-        of its node's.
+        The parent asks a task that was given a GPU; a replica sees its node's as well, since Ray hides none from an
+        actor that asked for none, and the node has no other engine.
         """
         config = self.llm_config.get_engine_config()
-        if config.num_devices > 1:
+        if config.num_devices > 1 or not config.accelerator.requires_remote_initialization:
             return super()._prepare_engine_config(callback_ctx)
         given = _normalize_vllm_engine_kwargs(config.get_initialization_kwargs())
         arguments = AsyncEngineArgs(**{**given, "distributed_executor_backend": "uni"})
