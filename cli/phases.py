@@ -40,9 +40,13 @@ SAYS = {
 
 @dataclass
 class Phases:
-    """Phases of one run. Seconds are rounded to tenths; `failed` is the phase in which the run ended early."""
+    """Phases of one run. Seconds are rounded to tenths; `failed` is the phase in which the run ended early.
+
+    `only`: the part that was asked for, empty for the whole.
+    """
 
     progress: Progress
+    only: str = ""
     done: dict[str, float] = field(default_factory=dict)
     failed: str = ""
     now: str = ""
@@ -84,6 +88,7 @@ class Phases:
         return {
             "at": round(time.time()),
             "ok": not self.failed,
+            "only": self.only or None,
             "failed": self.failed or None,
             "changed": changed,
             "seconds": round(sum(self.done.values()), 1),
@@ -95,9 +100,11 @@ def resume(name: str, phases: Phases) -> str:
     """What to do after a run that ended early; empty where nothing was begun."""
     if not phases.changes:
         return ""
+    part = f" --only {phases.only}" if phases.only else ""
     return (
         f"stopped in phase {phases.failed!r} ({SAYS.get(phases.failed, phases.failed)}) after "
-        f"{phases.done.get(phases.failed, 0.0):.0f} s; what was done stays, `cluster -c {name} up` goes on from there"
+        f"{phases.done.get(phases.failed, 0.0):.0f} s; what was done stays, "
+        f"`cluster -c {name} up{part}` goes on from there"
     )
 
 
@@ -113,15 +120,16 @@ def keep(cluster: ClusterInventory, record: dict[str, Any]) -> None:
         display.words().print(f"this run was not kept for comparison: {path}: {error.strerror}", markup=False)
 
 
-def last_run(cluster: ClusterInventory) -> dict[str, Any] | None:
-    """The newest run that is on record and came to its end."""
+def last_run(cluster: ClusterInventory, only: str = "") -> dict[str, Any] | None:
+    """The newest run of the same part (or of the whole) that is on record and came to its end."""
     for line in reversed(_lines(cluster.directory / FILE)):
         try:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and record.get("ok") and isinstance(record.get("phases"), list):
-            return record
+        whole = isinstance(record, dict) and record.get("ok") and isinstance(record.get("phases"), list)
+        if whole and (record.get("only") or "") == only:
+            return dict(record)
     return None
 
 

@@ -74,7 +74,10 @@ def _wake(cluster: ClusterInventory, away: tuple[Host, ...], run: Phases) -> int
     known = machines(cluster)
     able = [host.name for host in away if known[host.name].wake_on_lan]
     by_hand = [host.name for host in away if host.name not in able]
-    changed = change(cluster, "wake", run.progress.hear, nodes=",".join(able)) if able else 0
+    changed = 0
+    if able:
+        changed = change(cluster, "wake", run.progress.hear, nodes=",".join(able))
+        run.progress.note(f"woken: {', '.join(able)}; switch on by hand what stays off")
     if by_hand:
         named = ", ".join(f"{node} ({known[node].mac_address})" for node in by_hand)
         run.progress.note(f"switch on {named}: no Wake-on-LAN is declared for it")

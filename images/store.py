@@ -64,6 +64,10 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 def read(directory: Path) -> Image:
     """The image in that directory; ImageError when it is none."""
+    if not directory.is_dir():
+        raise ImageError(
+            f"no image {directory.name} in {directory.parent}; `cluster image list` shows those that are there"
+        )
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         whole = manifest["name"] == directory.name and set(manifest["files"]) == set(FILES)

@@ -38,9 +38,9 @@ def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> No
     """
     cluster = clusters.load(name)
     with runner.exclusive(cluster.directory, "up"):
-        before = phases.last_run(cluster)
+        before = phases.last_run(cluster, only or "")
         with display.progress() as progress:
-            run = Phases(progress)
+            run = Phases(progress, only or "")
             try:
                 changed, answer, checked = _run(cluster, name, only, boot_seconds, run)
             except (OperatorError, KeyboardInterrupt):
@@ -50,8 +50,7 @@ def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> No
                     progress.note(said)
                 raise
         record = run.record(changed=changed)
-        if not only:
-            phases.keep(cluster, record)
+        phases.keep(cluster, record)
     if as_json:
         display.emit(
             {

@@ -63,6 +63,28 @@ def test_the_newest_whole_run_is_the_one_to_compare_with(home: Path, run: Phases
     assert phases.last_run(cluster) == found
 
 
+def test_a_part_is_kept_and_compared_with_its_like(home: Path) -> None:
+    cluster = clusters.load("laptop")
+    cluster.directory.mkdir(parents=True)
+    for only in ("", "boot", "boot"):
+        part = Phases(Progress(), only)
+        part.begin("power")
+        part.end()
+        phases.keep(cluster, part.record(changed=len(only)))
+    failed = Phases(Progress(), "boot")
+    failed.begin("power")
+    failed.stop()
+    phases.keep(cluster, failed.record(changed=None))
+    assert "`cluster -c laptop up --only boot` goes on" in phases.resume("laptop", failed)
+    kept = [json.loads(line) for line in (cluster.directory / phases.FILE).read_text().splitlines()]
+    assert [(entry["only"], entry["ok"]) for entry in kept] == [
+        (None, True), ("boot", True), ("boot", True), ("boot", False),
+    ]  # fmt: skip
+    assert phases.last_run(cluster) == kept[0]
+    assert phases.last_run(cluster, "boot") == kept[2]
+    assert phases.last_run(cluster, "compute_base") is None
+
+
 def test_a_record_that_cannot_be_written_is_said_and_no_failure(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cluster = clusters.load("laptop")
     cluster.directory.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,13 @@ def test_the_newest_is_first_and_what_is_no_image_is_left_out(made: Made) -> Non
         read(store / "torn")
 
 
+def test_a_name_that_is_not_there_is_said_with_where_to_look(made: Made) -> None:
+    made("none-a")
+    with pytest.raises(ImageError, match=r"no image none-b in .*; `cluster image list` shows") as caught:
+        read(default_store() / "none-b")
+    assert "remove" not in str(caught.value)
+
+
 def test_a_directory_that_was_renamed_is_no_image(made: Made) -> None:
     image = made("none-a")
     moved = image.directory.rename(image.directory.with_name("none-b"))
