@@ -1,4 +1,7 @@
-"""A real DHCP client (busybox udhcpc) in a network namespace of its own, and what is seen on its wire (tcpdump)."""
+"""A real DHCP client (busybox udhcpc) in a network namespace of its own, and what is seen on its wire (tcpdump).
+
+The client can say what a boot ROM says (PXE, IPXE): the words are those of the PXE specification 2.1 and of iPXE.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,46 @@ from types import TracebackType
 from lab.network import MTU_BYTES, SWITCH_INTERFACE, SWITCH_NAMESPACE, host_namespace
 
 _CARD = "card0"
+BOOT_PACKETS = "udp port 67 or 68"
+BIOS, UEFI = 0, 7
+
+
+def pxe(architecture: int) -> tuple[str, ...]:
+    """What a firmware's own PXE adds to its questions: vendor class and client architecture (RFC 4578)."""
+    return ("-V", f"PXEClient:Arch:{architecture:05}:UNDI:003016", "-x", f"0x5d:{architecture:04x}")
+
+
+def ipxe(architecture: int) -> tuple[str, ...]:
+    """What iPXE adds: the same, its user class, and its own option 175 (here that it speaks HTTP)."""
+    return (*pxe(architecture), "-x", f"0x4d:{b'iPXE'.hex()}", "-x", "0xaf:130101")
 
 
 @dataclass(frozen=True)
 class Packet:
-    """One DHCP packet on the wire: who sent it, from which port."""
+    """One packet on the wire: who sent it, from which port, and all that tcpdump reads in it."""
 
     source: str
     port: int
+    text: str = ""
+
+    @property
+    def offered(self) -> str:
+        """The address that it offers; empty where it offers none."""
+        found = re.search(r"Your-IP (\S+)", self.text)
+        return found[1] if found else ""
+
+    @property
+    def payload(self) -> bytes:
+        """What is behind its IPv4 and UDP headers."""
+        lines = re.findall(r"^\s+0x[0-9a-f]{4}:\s+(.*)$", self.text, re.MULTILINE)
+        return bytes.fromhex("".join(lines).replace(" ", ""))[28:]
 
 
 class Client:
     """A card with the given MAC address; gone with its namespace at the end of the `with`."""
 
-    def __init__(self, namespace: str, mac: str) -> None:
-        self.namespace, self.mac = namespace, mac
+    def __init__(self, namespace: str, mac: str, listens_to: str = BOOT_PACKETS) -> None:
+        self.namespace, self.mac, self.listens_to = namespace, mac, listens_to
         self.capture = Path(f"/tmp/{namespace}.pcap")
         self.listener: subprocess.Popen[bytes] | None = None
 
@@ -83,7 +111,7 @@ class Client:
                 "-U",
                 "-w",
                 str(self.capture),
-                "udp port 67 or 68",
+                self.listens_to,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -94,24 +122,46 @@ class Client:
 
     def ask(self) -> str | None:
         """The address that is offered and acknowledged in five tries, or None."""
+        return self.answer().get("ip")
+
+    def answer(self, *words: str) -> dict[str, str]:
+        """All that the server acknowledged, by udhcpc's names (`ip`, `siaddr`, `boot_file`); empty without an answer.
+
+        `words` are udhcpc's own, such as pxe() makes. The card has the address afterwards.
+        """
         script = Path(f"/tmp/{self.namespace}.script")
-        script.write_text('#!/bin/sh\n[ "$1" != bound ] || echo "bound $ip"\n')
+        script.write_text('#!/bin/sh\n[ "$1" != bound ] || { ip address replace "$ip/24" dev "$interface"; env; }\n')
         script.chmod(0o755)
         try:
             client = ["busybox", "udhcpc", "-f", "-n", "-q", "-t", "5", "-T", "1", "-i", _CARD, "-s", str(script)]
-            done = _run("ip", "netns", "exec", self.namespace, *client, check=False)
+            done = self.run(*client, *words)
         finally:
             script.unlink()
-        found = re.search(r"^bound (\S+)$", done.stdout, re.MULTILINE)
-        return found[1] if found else None
+        said = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        return said if "ip" in said else {}
+
+    def fetch(self, server: str, file: str) -> bytes:
+        """A file by TFTP."""
+        target = Path(f"/tmp/{self.namespace}.file")
+        try:
+            got = self.run("busybox", "tftp", "-g", "-r", file, "-l", str(target), server)
+            assert got.returncode == 0, got.stderr
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in the client's namespace."""
+        return _run("ip", "netns", "exec", self.namespace, *command, check=False)
 
     def captured(self) -> list[Packet]:
-        """DHCP packets that crossed this wire, in both directions."""
+        """Packets that crossed this wire, in both directions."""
         time.sleep(1)  # an answer that is late would still count
         self._stop_listening()
-        read = _run("tcpdump", "-n", "-r", str(self.capture), check=False)
-        sources = re.findall(r" IP (\d+\.\d+\.\d+\.\d+)\.(\d+) > ", read.stdout)
-        return [Packet(address, int(port)) for address, port in sources]
+        read = _run("tcpdump", "-n", "-vv", "-x", "-r", str(self.capture), check=False)
+        packets = re.split(r"^(?=\d\d:\d\d:)", read.stdout, flags=re.MULTILINE)
+        found = [(re.search(r"(\d+\.\d+\.\d+\.\d+)\.(\d+) > ", text), text) for text in packets]
+        return [Packet(head[1], int(head[2]), text) for head, text in found if head]
 
     def _stop_listening(self) -> None:
         if self.listener is not None and self.listener.poll() is None:

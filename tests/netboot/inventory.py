@@ -1,9 +1,11 @@
 """The lab's control host, and two virtual machines with empty disks that boot from it: one BIOS, one UEFI.
 
-Their MAC addresses are in machines.yaml, as an operator writes them; guests.py writes it.
+Their MAC addresses are in machines.yaml, as an operator writes them; guests.py writes it. With CLUSTER_TEST_PROXY=1
+another DHCP server hands out the addresses.
 """
 
 import json
+import os
 
 from hardware.lab import lab
 from hardware.model import Cluster, Link, NetworkBoot, Node, ProfileError
@@ -65,7 +67,7 @@ control, compute = compose(
     site=Site(
         login_user=_lab["login_user"],
         connection=_connection,
-        netboot=Netboot(router=f"{_network}.254"),
+        netboot=Netboot(router=f"{_network}.254", proxy=os.environ.get("CLUSTER_TEST_PROXY") == "1"),
     ),
     connections={
         _host: {
