@@ -32,6 +32,8 @@ REMOVED = (
     "var/lib/apt/lists/*",
     "var/lib/apt/periodic/*",
     "var/lib/dbus/machine-id",
+    "var/lib/dkms/*/*/*/*/log",
+    "var/lib/dkms/mok.*",
     "var/lib/dpkg/*-old",
     "var/lib/systemd/random-seed",
     "boot/*",

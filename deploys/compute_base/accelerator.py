@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyinfra import host
+from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, server
 
 from deploys.operations import account
@@ -15,18 +17,23 @@ from deploys.settings import Settings
 
 # NVIDIA's CUDA installation guide for Linux, "Debian": the keyring package brings the repository and its key.
 _CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
+_CUDA_PACKAGES = ["linux-headers-amd64", "nvidia-open"]
 
 
 def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: str, firmware_suite: str) -> None:
     """Operations for the driver of a kind of accelerator; none for `none`."""
     if kind == "cuda":
-        apt.deb(name=f"Add NVIDIA's repository on {node}", src=_CUDA_KEYRING, _timeout=300)
+        there = host.get_fact(DebPackages)
+        if "cuda-keyring" not in there:
+            # A minimal Debian has nothing that fetches from https.
+            apt.packages(name=f"Install wget on {node}", packages=["wget"], no_recommends=True, _timeout=900)
+            apt.deb(name=f"Add NVIDIA's repository on {node}", src=_CUDA_KEYRING, _timeout=300)
         apt.packages(
             name=f"Install NVIDIA's open driver on {node}",
-            packages=["linux-headers-amd64", "nvidia-open"],
-            update=True,
-            cache_time=86400,
-            _timeout=1800,
+            packages=_CUDA_PACKAGES,
+            # However young the lists are, those of a repository that was just added are not among them.
+            update=bool(set(_CUDA_PACKAGES) - set(there)),
+            _timeout=3600,  # with the packages comes the module's compilation
         )
     if kind == "rocm":
         # ROCm's user space is in the runtime's wheels; the kernel's amdgpu wants firmware, and its devices want groups.

@@ -113,6 +113,11 @@ Storage=volatile
 RuntimeMaxUse=64M
 """
 
+# DKMS makes a key of its own and signs with it. In an image the key would be everybody's, and every build another one;
+# no firmware knows it. A file that is no program, named as the signing program, leaves modules unsigned.
+UNSIGNED_MODULES_PATH = "/etc/dkms/framework.conf.d/cluster.conf"
+UNSIGNED_MODULES = f"# Managed by cluster. No module is signed here.\nsign_file={UNSIGNED_MODULES_PATH}\n"
+
 # A node has what its image has, whatever mirror that was made from.
 APT_SOURCES = "# Managed by cluster. The image has what a node needs; for more, name a source of your own.\n"
 

@@ -29,6 +29,9 @@ def compute_base(tree: Tree) -> None:
     """The part of compute_base that all nodes share."""
     kind = {"amd": "rocm", "nvidia": "cuda", "none": "none"}[tree.variant]
     kernel = contents.KERNELS[tree.variant]
+    if kind == "cuda":
+        unsigned = ManagedFile(contents.UNSIGNED_MODULES_PATH, contents.UNSIGNED_MODULES, owner="root")
+        managed.write_files(name="Let DKMS sign no module of the image", files=(unsigned,))
     shared_base(Shared("the image", tree.service_user, tree.state_directory, kind, kernel.suite))  # type: ignore[arg-type]
     managed.write_files(name="Write limits on the image", files=(limits_file(),))
 
