@@ -27,7 +27,7 @@ DEPLOY = "deploys/image/tree.py"
 UNUSED_SECONDS = 30 * 86400
 INITRAMFS = Path("etc/initramfs-tools")
 # Made anew by each boot, or carried beside the squashfs.
-NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")
+NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "usr/lib/modules/*/vmlinuz")
 
 
 class TooOldError(Exception):
@@ -144,7 +144,7 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     target = build / "image"
     target.mkdir()
     shutil.copyfile(root / "boot/cluster-initrd", target / "initrd.img")
-    shutil.copyfile(root / f"boot/vmlinuz-{kernel}", target / "vmlinuz")
+    shutil.copyfile(_kernel_file(root, kernel), target / "vmlinuz")
     listed = subprocess.run(
         ["chroot", str(root), "dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"],
         capture_output=True,
@@ -154,6 +154,12 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     packages = dict(line.split("\t") for line in listed.splitlines())
     _keep_packages(root / "var/cache/apt/archives", Path(specification["package_cache"]), packages)
     write_whole(build / "tree.json", json.dumps({"kernel": kernel, "packages": packages, "date": date}))
+
+
+def _kernel_file(root: Path, kernel: str) -> Path:
+    """In /boot, or where newer kernels have it: beside their modules."""
+    beside = root / "lib/modules" / kernel / "vmlinuz"
+    return beside if beside.is_file() else root / f"boot/vmlinuz-{kernel}"
 
 
 def _keep_packages(archives: Path, cache: Path, installed: dict[str, str]) -> None:
