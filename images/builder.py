@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploys.compute_base.accelerator import CUDA_KEYRING
 from deploys.image import contents
 from images.mounts import remove
 from images.request import REPOSITORY, Request, inputs
@@ -33,6 +35,7 @@ DEADLINE_SECONDS = 3600.0
 NEEDED_BYTES = 3_000_000_000
 FULL_BYTES = 1_000_000
 POLL_SECONDS = 0.2
+REACH_SECONDS = 20.0
 # The tool, and the Debian package that has it.
 TOOLS = (
     ("mmdebstrap", "mmdebstrap"),
@@ -54,6 +57,8 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
         progress("image", f"using {there.name}")
         return there
     _refuse_impossible(store)
+    if request.variant == "nvidia":
+        _refuse_without_driver(CUDA_KEYRING)
     with alone(store, request.variant, progress):
         # Another process may have built it while this one waited.
         there = None if renew else made_from(store, wanted)
@@ -86,6 +91,18 @@ def _refuse_impossible(store: Path) -> None:
         raise ImageError(
             f"{store}: {free / 1e9:.1f} GB free, a build needs {NEEDED_BYTES / 1e9:.0f}; free some or set CLUSTER_CACHE"
         )
+
+
+def _refuse_without_driver(source: str) -> None:
+    """Before minutes are spent: NVIDIA's repository is the one source of a driver that is new enough."""
+    try:
+        with urllib.request.urlopen(source, timeout=REACH_SECONDS):  # noqa: S310 (a constant of this project)
+            return
+    except OSError as error:
+        raise ImageError(
+            f"variant nvidia: NVIDIA's driver is fetched from {source}, which cannot be reached from here "
+            f"({getattr(error, 'reason', error)}); build where it can, or set https_proxy"
+        ) from None
 
 
 @contextmanager

@@ -138,13 +138,14 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     if contents.INITRAMFS_DIRECTORY.is_dir():
         shutil.copytree(contents.INITRAMFS_DIRECTORY, root / INITRAMFS, dirs_exist_ok=True)
     (root / INITRAMFS / "cluster-drivers").write_text("".join(f"{name}\n" for name in inputs["network_drivers"]))
+    _fill_boot(root, kernel)
     # Its files' dates are the image's own, so that it is the same every time.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(date)}
     _run("chroot", str(root), "mkinitramfs", "-o", "/boot/cluster-initrd", kernel, environment=environment)
     target = build / "image"
     target.mkdir()
     shutil.copyfile(root / "boot/cluster-initrd", target / "initrd.img")
-    shutil.copyfile(_kernel_file(root, kernel), target / "vmlinuz")
+    shutil.copyfile(root / f"boot/vmlinuz-{kernel}", target / "vmlinuz")
     listed = subprocess.run(
         ["chroot", str(root), "dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"],
         capture_output=True,
@@ -156,10 +157,12 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     write_whole(build / "tree.json", json.dumps({"kernel": kernel, "packages": packages, "date": date}))
 
 
-def _kernel_file(root: Path, kernel: str) -> Path:
-    """In /boot, or where newer kernels have it: beside their modules."""
-    beside = root / "lib/modules" / kernel / "vmlinuz"
-    return beside if beside.is_file() else root / f"boot/vmlinuz-{kernel}"
+def _fill_boot(root: Path, kernel: str) -> None:
+    """Newer kernels have their own files beside their modules; Debian 12's mkinitramfs looks into /boot."""
+    for name in ("vmlinuz", "config"):
+        beside, wanted = root / "lib/modules" / kernel / name, root / f"boot/{name}-{kernel}"
+        if beside.is_file() and not wanted.exists():
+            shutil.copyfile(beside, wanted)
 
 
 def _keep_packages(archives: Path, cache: Path, installed: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from deploys.operations import account
 from deploys.settings import Settings
 
 # NVIDIA's CUDA installation guide for Linux, "Debian": the keyring package brings the repository and its key.
-_CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
+CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
 _CUDA_PACKAGES = ["linux-headers-amd64", "nvidia-open"]
 
 
@@ -27,7 +27,7 @@ def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: st
         if "cuda-keyring" not in there:
             # A minimal Debian has nothing that fetches from https.
             apt.packages(name=f"Install wget on {node}", packages=["wget"], no_recommends=True, _timeout=900)
-            apt.deb(name=f"Add NVIDIA's repository on {node}", src=_CUDA_KEYRING, _timeout=300)
+            apt.deb(name=f"Add NVIDIA's repository on {node}", src=CUDA_KEYRING, _timeout=300)
         apt.packages(
             name=f"Install NVIDIA's open driver on {node}",
             packages=_CUDA_PACKAGES,

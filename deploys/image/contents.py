@@ -41,8 +41,8 @@ BASE_PACKAGES = (
 BOOT_PACKAGES = ("busybox", "initramfs-tools")
 
 # What no node reads. Copyright files stay: the licences ask for them, and their dates give the image its own.
-# Nor the kernel hooks of newer suites (linux-base): they copy the kernel into /boot, and Debian 12's run-parts takes one
-# directory of hooks only, so with two of them a newer kernel cannot be installed.
+# Nor the kernel hooks of newer suites (linux-base): they copy the kernel into /boot, and Debian 12's run-parts takes
+# one directory of hooks only, so with two of them a newer kernel cannot be installed.
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/kernel/*")
 KEPT = ("/usr/share/doc/*/copyright",)
 
