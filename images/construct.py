@@ -30,8 +30,8 @@ INITRAMFS = Path("etc/initramfs-tools")
 NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "usr/lib/modules/*/vmlinuz")
 
 
-class TooOldError(Exception):
-    """The suite's kernel is older than the hardware needs."""
+class UnfitError(Exception):
+    """The tree has a kernel that is older than the hardware needs, or not the accelerator's driver."""
 
 
 def main(arguments: list[str]) -> int:
@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
         program = "pyinfra" if "pyinfra" in error.cmd else Path(error.cmd[0]).name
         print(f"E: {program} ended with status {error.returncode}", flush=True)
         return 1
-    except TooOldError as error:
-        print(f"E: {error}; name another suite in deploys/image/contents.py", flush=True)
+    except UnfitError as error:
+        print(f"E: {error}", flush=True)
         return 1
     except OSError as error:
         print(f"E: {error.filename or 'image'}: {error.strerror}", flush=True)
@@ -134,7 +134,11 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     kernels = [path.name for path in (root / "lib/modules").iterdir()]
     kernel = max(kernels, key=kernel_version)
     if kernel_version(kernel) < kernel_version(inputs["minimum_kernel"]):
-        raise TooOldError(f"kernel {kernel} is older than {inputs['minimum_kernel']}, which the accelerators need")
+        raise UnfitError(
+            f"kernel {kernel} is older than {inputs['minimum_kernel']}, which the accelerators need; "
+            "name another suite in deploys/image/contents.py"
+        )
+    _find_driver(root, kernel, contents.DRIVERS.get(inputs["variant"], ""))
     if contents.INITRAMFS_DIRECTORY.is_dir():
         shutil.copytree(contents.INITRAMFS_DIRECTORY, root / INITRAMFS, dirs_exist_ok=True)
     (root / INITRAMFS / "cluster-drivers").write_text("".join(f"{name}\n" for name in inputs["network_drivers"]))
@@ -155,6 +159,12 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     packages = dict(line.split("\t") for line in listed.splitlines())
     _keep_packages(root / "var/cache/apt/archives", Path(specification["package_cache"]), packages)
     write_whole(build / "tree.json", json.dumps({"kernel": kernel, "packages": packages, "date": date}))
+
+
+def _find_driver(root: Path, kernel: str, driver: str) -> None:
+    found = subprocess.run(["chroot", str(root), "modinfo", "-k", kernel, driver], capture_output=True, check=False)
+    if driver and found.returncode:
+        raise UnfitError(f"kernel {kernel} has no module {driver}: its package is missing, or it was not compiled")
 
 
 def _fill_boot(root: Path, kernel: str) -> None:

@@ -64,6 +64,9 @@ KERNELS: dict[Variant, Kernel] = {
     "none": Kernel("linux-image-cloud-amd64", SUITE),
 }
 
+# The accelerator's kernel module, without which an image is not built. DKMS says nothing when it made none.
+DRIVERS: dict[Variant, str] = {"amd": "amdgpu", "nvidia": "nvidia"}
+
 # Of zstd, in the squashfs. 15, mksquashfs' own, takes a seventh less and half a minute more for each hundred megabytes.
 COMPRESSION_LEVEL = 3
 
