@@ -32,14 +32,12 @@ def request_of(name: str, variant: str | None) -> Request:
         )
     arguments = {argument: None for host in inventory.compute for argument in host.settings.kernel_arguments}
     parts = {part for host in inventory.compute for part in host.settings.accelerators}
-    netboot = first.netboot
-    drivers = {driver: None for machine in (netboot.machines if netboot else ()) for driver in machine.network_drivers}
     return Request(
         kind,
         login_user=first.login_user,
         service_user=first.service_user,
         state_directory=first.directories.state,
         kernel_arguments=tuple(arguments),
-        network_drivers=tuple(drivers),
+        network_drivers=first.netboot.network_drivers if first.netboot else (),
         minimum_kernel=newest(ACCELERATORS[part].minimum_kernel for part in parts if part in ACCELERATORS),
     )

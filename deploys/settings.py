@@ -157,14 +157,16 @@ class Machine:
     secure_boot: bool
     wake_on_lan: bool
     kernel_arguments: tuple[str, ...]
-    network_drivers: tuple[str, ...]
     refused_packages: tuple[str, ...]
     largest_load_bytes: int
 
 
 @dataclass(frozen=True)
 class Netboot:
-    """What the control node boots, on which network; `proxy` where another server hands out the addresses."""
+    """What the control node boots, on which network; `proxy` where another server hands out the addresses.
+
+    `network_drivers`: what the image needs for the cards of all nodes, whether their MAC addresses are known or not.
+    """
 
     network: str
     proxy: bool
@@ -173,6 +175,7 @@ class Netboot:
     http_port: int
     machines: tuple[Machine, ...]
     without_mac: tuple[str, ...]
+    network_drivers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -327,9 +330,9 @@ def _netboot(values: Mapping[str, Any] | None, where: str) -> Netboot | None:
         return None
     machines = []
     for machine in values["machines"]:
-        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "network_drivers", "refused_packages")}
+        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "refused_packages")}
         machines.append(_build(Machine, {**machine, **listed}, f"{where}.machines"))
-    lists = {key: tuple(values[key]) for key in ("name_servers", "without_mac")}
+    lists = {key: tuple(values[key]) for key in ("name_servers", "without_mac", "network_drivers")}
     return _build(Netboot, {**values, **lists, "machines": tuple(machines)}, where)
 
 

@@ -57,7 +57,6 @@ def boot_plan(name: str, cluster: Cluster, addresses: Mapping[str, str], netboot
                 "secure_boot": boot.secure_boot,
                 "wake_on_lan": boot.wake_on_lan,
                 "kernel_arguments": [*boot.kernel_arguments, *arguments],
-                "network_drivers": list(boot.network_drivers),
                 "refused_packages": list(boot.refused_packages),
                 "largest_load_bytes": boot.largest_load_bytes,
             }
@@ -73,6 +72,9 @@ def boot_plan(name: str, cluster: Cluster, addresses: Mapping[str, str], netboot
         "http_port": netboot.http_port,
         "machines": machines,
         "without_mac": [node.name for node in cluster.compute if not node.mac_address],
+        "network_drivers": list(
+            dict.fromkeys(driver for node in cluster.compute for driver in node.network_boot.network_drivers)
+        ),
     }
 
 

@@ -43,6 +43,8 @@ def test_the_clusters_hardware_says_which_image() -> None:
     assert (ryzen.variant, ryzen.login_user) == ("amd", "compute")
     assert [argument.partition("=")[0] for argument in ryzen.kernel_arguments] == ["ttm.pages_limit"]
     assert ryzen.minimum_kernel == "6.15"
+    # The image is built before anybody read a MAC address.
+    assert ryzen.network_drivers == ("r8169", "igc", "atlantic")
     assert request_of("geforce_pair", None).variant == "nvidia"
     assert request_of("laptop", "amd").variant == "amd"
 
