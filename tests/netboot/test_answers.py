@@ -25,7 +25,7 @@ ROMS = {"compute-bios": (BIOS, "undionly.kpxe"), "compute-uefi": (UEFI, "snponly
 
 @contextmanager
 def served(boot_lab: BootLab, machines: str = "") -> Iterator[None]:
-    """The boot server as the inventory and these machines say; as before afterwards."""
+    """The boot server as the inventory and these machines say; the machines are as before afterwards."""
     file = boot_lab.home / "netboot" / "machines.yaml"
     before = file.read_text()
     file.write_text(machines or before)

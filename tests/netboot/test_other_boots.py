@@ -36,7 +36,8 @@ def place(tmp_path: Path, boot_lab: BootLab) -> Iterator[Path]:
 
 
 def came_up(boot_lab: BootLab, guest: Guest) -> None:
-    """Until the guest answers over SSH with the key that is kept for it."""
+    """Until the guest answers over SSH with the key that is kept for it; its console says first that it is there."""
+    guest.wait_for(f"{NODE} login:")
     waited = boot_lab.netboot("wait", "--node", NODE, "--seconds", str(BOOT_SECONDS), seconds=BOOT_SECONDS + 300)
     assert waited.status == 0, f"{waited.stderr}\n{guest.said()[-1500:]}"
 
