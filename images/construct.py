@@ -138,7 +138,8 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
             f"kernel {kernel} is older than {inputs['minimum_kernel']}, which the accelerators need; "
             "name another suite in deploys/image/contents.py"
         )
-    _find_driver(root, kernel, contents.DRIVERS.get(inputs["variant"], ""))
+    if inputs["variant"] in contents.DRIVERS:
+        _find_driver(root, kernel, contents.DRIVERS[inputs["variant"]])
     if contents.INITRAMFS_DIRECTORY.is_dir():
         shutil.copytree(contents.INITRAMFS_DIRECTORY, root / INITRAMFS, dirs_exist_ok=True)
     (root / INITRAMFS / "cluster-drivers").write_text("".join(f"{name}\n" for name in inputs["network_drivers"]))
@@ -163,7 +164,7 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
 
 def _find_driver(root: Path, kernel: str, driver: str) -> None:
     found = subprocess.run(["chroot", str(root), "modinfo", "-k", kernel, driver], capture_output=True, check=False)
-    if driver and found.returncode:
+    if found.returncode:
         raise UnfitError(f"kernel {kernel} has no module {driver}: its package is missing, or it was not compiled")
 
 
