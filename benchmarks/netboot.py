@@ -21,11 +21,11 @@ import lab
 from benchmarks import common
 from benchmarks.common import MIB, PROJECT, BenchmarkError
 from benchmarks.netboot_clients import fetch_at_once
+from benchmarks.netboot_join import boot_server
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
 from tests.netboot.conftest import BootLab
-from tests.netboot.guests import BOOT_SECONDS, MACS, Guest
+from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest
 
-ADDRESSES = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     guests: dict[str, Guest] = {}
     try:
         path = common.result_path("netboot")
-        server = _server()
+        server = boot_server()
         image = _chosen(server)
         result["image"] = _sizes(server, image)
         with tempfile.TemporaryDirectory() as directory:
@@ -83,13 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--boots", type=int, default=10, help="boots in a row")
     return parser
-
-
-def _server() -> BootLab:
-    state = lab.state()
-    if state is None:
-        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
-    return BootLab(lab.LabPaths().home.parent, None)
 
 
 def _chosen(server: BootLab) -> str:

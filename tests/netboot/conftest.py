@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.deployed_lab import Done, Lab
-from tests.netboot.guests import MACS, Guest, missing_programs
+from tests.netboot.guests import ADDRESSES, MACS, Guest, missing_programs, write_machines
 
 INVENTORY = "tests/netboot/inventory.py"
+CLUSTER = "netboot"
 
 
 class BootLab(Lab):
@@ -28,8 +29,7 @@ class BootLab(Lab):
 
     def guest_ssh(self, name: str, line: str, *, seconds: int = 180) -> Done:
         """A command on a guest as root, its host key checked against what the control node keeps."""
-        address = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}[name]
-        return self.ssh_to(address, line, self.home / "netboot" / "known_hosts", seconds=seconds)
+        return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds)
 
 
 @pytest.fixture(scope="package")
@@ -44,9 +44,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
     up = found.run("lab", "up", "--nodes", "1", seconds=1200)
     assert up.status == 0, up.stderr
     try:
-        machines = found.home / "netboot" / "machines.yaml"
-        machines.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        machines.write_text("".join(f"{node}: {mac}\n" for node, mac in MACS.items()))
+        write_machines(found.home / CLUSTER)
         served = found.netboot("serve")
         assert served.status == 0, served.stderr[-3000:]
         yield found
