@@ -13,18 +13,18 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import lab
 from benchmarks import common
 from benchmarks.common import MIB, PROJECT, BenchmarkError
+from benchmarks.netboot_boot import PHASES, measured_boot
 from benchmarks.netboot_clients import fetch_at_once
 from benchmarks.netboot_join import boot_server
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
 from tests.netboot.conftest import BootLab
-from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest
+from tests.netboot.guests import MACS, Guest
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             if "boots" in options.parts:
                 order = ["bios", "uefi"] * ((options.boots + 1) // 2)
                 result["boots"] = [
-                    _boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
+                    measured_boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
                 ]
                 common.write_results(path, result, report(result))
             if "clients" in options.parts:
@@ -100,40 +100,6 @@ def _sizes(server: BootLab, image: str) -> dict[str, Any]:
     return {"name": image, "files": {name: file["bytes"] for name, file in manifest["files"].items()}}
 
 
-def _boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
-    """One boot from power-on to a login with a checked key; the guest is off afterwards."""
-    mark = server.ssh("control", "date +%s.%N").stdout.strip()
-    load = common.load_average()
-    guest.power_on()
-    deadline = guest.started + BOOT_SECONDS
-    seconds: float | None = None
-    while seconds is None and time.monotonic() < deadline:
-        if server.guest_ssh(guest.name, "true", seconds=30).status == 0:
-            seconds = round(time.monotonic() - guest.started, 1)
-        else:
-            time.sleep(0.5)
-    if seconds is None:
-        misses.append(f"{guest.name} ({guest.firmware}): no login after {BOOT_SECONDS} s: {guest.said()[-200:]!r}")
-    memory = server.guest_ssh(guest.name, "cat /proc/meminfo").stdout if seconds is not None else ""
-    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in memory.splitlines() if ":" in line}
-    sent = _bytes_sent(server, ADDRESSES[guest.name], mark)
-    guest.power_off()
-    return {
-        "firmware": guest.firmware,
-        "seconds": seconds,
-        "bytes": sent,
-        "load_before": load,
-        "memory_total_bytes": found.get("MemTotal"),
-        "memory_used_bytes": found["MemTotal"] - found["MemAvailable"] if found else None,
-    }
-
-
-def _bytes_sent(server: BootLab, address: str, since: str) -> int:
-    """What the HTTP daemon sent to an address since then; loaders over TFTP are not in it."""
-    log = server.ssh("control", f"journalctl -q -t cluster_netboot -o cat --no-pager --since @{since}").stdout
-    return sum(int(line.split()[4]) for line in log.splitlines() if line.split()[:1] == [address])
-
-
 def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list[dict[str, Any]]:
     """UEFI with Secure Boot: the node is said to have it, and the signed loaders are served."""
     machines = server.home / "netboot" / "machines.yaml"
@@ -147,7 +113,7 @@ def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list
         served = server.netboot("serve")
         if served.status:
             raise BenchmarkError(f"the signed loaders cannot be served: {served.stderr[-300:]}")
-        return [_boot(server, guest, misses) for _ in range(min(boots, 3))]
+        return [measured_boot(server, guest, misses) for _ in range(min(boots, 3))]
     finally:
         guest.power_off()
         machines.write_text(before)
@@ -168,7 +134,9 @@ def _live(
         for _ in range(min(options.boots, 5)):
             for which in (image, LIVE_IMAGE):
                 server.netboot("use", which, "--node", guest.name)
-                runs.append({"image": "live-boot" if which == LIVE_IMAGE else "ours", **_boot(server, guest, misses)})
+                runs.append(
+                    {"image": "live-boot" if which == LIVE_IMAGE else "ours", **measured_boot(server, guest, misses)}
+                )
     finally:
         server.netboot("use", image, "--node", guest.name)
     return runs
@@ -184,27 +152,30 @@ def report(result: dict[str, Any]) -> str:
         f"Image: {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in files.items())}. Emulated guests (TCG).",
         "",
     ]
-    rows = []
-    for key, label in (("boots", ""), ("secure", ""), ("live", "image")):
-        for group in dict.fromkeys((run.get("image", ""), run["firmware"]) for run in result.get(key, [])):
-            runs = [run for run in result[key] if (run.get("image", ""), run["firmware"]) == group]
-            up = [run for run in runs if run["seconds"] is not None]
-            taken = common.spread([run["seconds"] for run in up])
-            used = common.spread([run["memory_used_bytes"] / MIB for run in up])
-            sent = common.spread([run["bytes"] / 1e6 for run in up])
-            name = f"{group[0] or 'ours'}, {group[1]}" if label else f"ours, {group[1]}"
-            rows.append(
-                (
-                    f"{name} ({key})",
-                    f"{len(up)} of {len(runs)}",
-                    *(common.shown(taken[which]) for which in ("median", "least", "most")),
-                    common.shown(sent["median"]),
-                    common.shown(used["median"], 0),
-                )
+    rows, phases = [], []
+    for name, runs in _groups(result):
+        up = [run for run in runs if run["seconds"] is not None]
+        taken = common.spread([run["seconds"] for run in up])
+        used = common.spread([run["memory_used_bytes"] / MIB for run in up])
+        sent = common.spread([run["bytes"] / 1e6 for run in up])
+        rows.append(
+            (
+                name,
+                f"{len(up)} of {len(runs)}",
+                *(common.shown(taken[which]) for which in ("median", "least", "most")),
+                common.shown(sent["median"]),
+                common.shown(used["median"], 0),
             )
+        )
+        told = [run["phases"] for run in up if run.get("phases")]
+        medians = (common.spread([each[phase] for each in told])["median"] for phase in PHASES)
+        phases.append((name, *(common.shown(median) for median in medians)))
     if rows:
         head = ("boot", "came up", "median s", "least s", "most s", "MB over HTTP", "memory used MiB")
-        lines += [common.markdown_table(head, rows), ""]
+        lines += [common.markdown_table(head, rows), "", "Where the seconds went, medians:", ""]
+        lines += [common.markdown_table(("boot", *PHASES), phases), ""]
+    if "live" in result:
+        lines += [_compared(result["live"]), ""]
     if "clients" in result:
         fetched = [
             (
@@ -218,6 +189,26 @@ def report(result: dict[str, Any]) -> str:
         lines += [common.markdown_table(("clients", "first has it s", "last has it s", "MB/s together"), fetched), ""]
     lines.append(common.listed_misses(result["misses"]))
     return "\n".join(lines)
+
+
+def _groups(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Boots of one part, image and firmware, under a name for the tables."""
+    found = []
+    for part in ("boots", "secure", "live"):
+        runs = result.get(part, [])
+        for image, firmware in dict.fromkeys((run.get("image", "ours"), run["firmware"]) for run in runs):
+            mine = [run for run in runs if (run.get("image", "ours"), run["firmware"]) == (image, firmware)]
+            found.append((f"{image}, {firmware} ({part})", mine))
+    return found
+
+
+def _compared(runs: list[dict[str, Any]]) -> str:
+    """One line: our median over live-boot's, of the boots that took turns."""
+    medians = [
+        common.spread([run["seconds"] for run in runs if run["image"] == image and run["seconds"]])["median"]
+        for image in ("ours", "live-boot")
+    ]
+    return f"Ours over live-boot, medians of the boots in turns: {common.shown(common.ratio(*medians), 2)} (aim: 0.50)."
 
 
 if __name__ == "__main__":

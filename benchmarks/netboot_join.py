@@ -1,9 +1,9 @@
 """From power-on to the first token with machines that boot from the network: seconds of every phase of `cluster up`.
 
-`python -m benchmarks.netboot_join` as root, with a lab of one compute host up (`cluster lab up --nodes 1`). Its compute host
-serves; two emulated machines (TCG), one BIOS and one UEFI, with an empty disk and one for the runtime, boot from its control
-host, are configured, copy the runtime and join Ray without an engine. `up` is run three times: from nothing, again with
-everything up, and after both machines lost their power. Exit 0 measured, 1 a machine did not join, 2 could not measure.
+`python -m benchmarks.netboot_join` as root, with a lab of one compute host up (`cluster lab up --nodes 1`). That host
+serves; two emulated machines (TCG), BIOS and UEFI, with an empty disk and one for the runtime, boot from the control
+host, are configured, copy the runtime and join Ray without engine. `up` is run three times: from nothing, with all up
+already, and after both lost their power. Exit 0 measured, 1 a machine did not join, 2 could not measure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.netboot_join", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--ups", type=int, default=len(UPS), choices=range(1, len(UPS) + 1), help="so many of the three")
+    parser.add_argument(
+        "--ups", type=int, default=len(UPS), choices=range(1, len(UPS) + 1), help="so many of the three"
+    )
     parser.add_argument("--memory-mib", type=int, default=3072, help="memory of each machine")
     parser.add_argument("--limit-seconds", type=int, default=3600, help="give one `up` up after")
     options = parser.parse_args(arguments)
@@ -85,7 +87,7 @@ def boot_server() -> BootLab:
 
 
 def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, result: dict[str, Any]) -> None:
-    """One `cluster up` with the machines switched on when it asks for them; what it and `verify` said into the result."""
+    """One `cluster up`, the machines switched on when it asks for them; what it and `verify` said into the result."""
     load = common.load_average()
     if which == "after a power loss":
         for guest in guests:
@@ -115,10 +117,8 @@ def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, re
     checked = server.run("-c", INVENTORY, "verify", "--json")
     checks = checked.json["checks"] if checked.stdout else []
     run["verified"] = checked.status == 0
-    run["topology"] = {
-        name: any(check["name"] == "topology" and check["ok"] and check["detail"].startswith(f"{name}:") for check in checks)
-        for name in ADDRESSES
-    }
+    there = [check["detail"] for check in checks if check["name"] == "topology" and check["ok"]]
+    run["topology"] = {name: any(detail.startswith(f"{name}:") for detail in there) for name in ADDRESSES}
     run["memory_used_bytes"] = {name: _memory_used(server, name) for name in ADDRESSES}
     result["ups"].append(run)
     absent = [name for name, there in run["topology"].items() if not there]
@@ -154,8 +154,8 @@ def report(result: dict[str, Any]) -> str:
             "# From power-on to the first token, two machines booted over the network",
             "",
             common.about(result["machine"], {"guests": "QEMU, TCG, Nehalem"}, result["started"]),
-            f"Each guest has {result['guest_memory_bytes'] / GIB:.1f} GiB and a disk labelled cluster-local. Seconds; load"
-            f" average before each: {loads}.",
+            f"Each guest has {result['guest_memory_bytes'] / GIB:.1f} GiB and a disk for the runtime. Seconds; load "
+            f"average before each: {loads}.",
             "",
             common.markdown_table(["`cluster up`", *(run["which"] for run in done)], rows),
             "",

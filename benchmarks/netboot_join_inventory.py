@@ -1,4 +1,4 @@
-"""The lab's hosts, which serve, and two virtual machines that boot from its control host and join Ray without an engine."""
+"""The lab's hosts, which serve, and two virtual machines that boot from the control host and join Ray."""
 
 from tests.netboot.cluster import guest_cluster
 

@@ -59,7 +59,9 @@ def guest_cluster(name: str, *, lab_nodes: bool = False) -> tuple[Group, Group]:
         connections={
             host: {
                 "ssh_hostname": address,
-                "ssh_known_hosts_file": state["known_hosts"] if host in mine else str(cluster_directory(name) / "known_hosts"),
+                "ssh_known_hosts_file": state["known_hosts"]
+                if host in mine
+                else str(cluster_directory(name) / "known_hosts"),
             }
             for host, address in addresses.items()
         },

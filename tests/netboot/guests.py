@@ -117,7 +117,7 @@ class Guest:
         return time.monotonic() - self.started
 
     def _local_disk(self) -> list[str]:
-        """A second disk, sparse, with a file system of the label that the node's local storage has; it outlives power."""
+        """A second disk, sparse, with the file system's label of a node's local storage; it outlives power losses."""
         disk = self.directory / f"{self.name}.local"
         if not disk.exists():
             with disk.open("wb") as stream:

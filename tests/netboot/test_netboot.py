@@ -210,7 +210,9 @@ def _logins(boot_lab: BootLab, guests: dict[str, Guest]) -> dict[str, tuple[str,
                 boot, host_name = said.stdout.split()
                 assert host_name == name
                 found[name] = (boot, seconds)
-            assert name in found or seconds < BOOT_SECONDS, f"{name}: no login in {seconds:.0f} s: {guest.said()[-800:]}"
+            assert name in found or seconds < BOOT_SECONDS, (
+                f"{name}: no login in {seconds:.0f} s: {guest.said()[-800:]}"
+            )
         time.sleep(0.5)
     return found
 
