@@ -1,10 +1,10 @@
 """Network boot in figures: bytes and seconds to a login, memory of the root, many clients at once, Debian's live-boot.
 
-`python -m benchmarks.netboot` as root. The lab is up (`cluster lab up --nodes 1`), the boot server of
-tests/netboot/inventory.py is set up, an image sent and chosen. Guests are emulated (TCG). Parts: `boots` (ten in a row,
-BIOS and UEFI in turns), `clients` (1 to 64 at once fetch the root from the control host), `live` (the same packages
-with Debian's stock initrd and live-boot, in turns with ours), `secure` (UEFI with Secure Boot). Exit 0 measured, 1 a
-boot did not come up, 2 could not measure.
+`python -m benchmarks.netboot` as root, with a lab that is up (`cluster lab up --nodes 1`); its control host is made the
+boot server of tests/netboot/inventory.py. Guests are emulated (TCG). Parts: `boots` (ten in a row, BIOS and UEFI in
+turns), `clients` (1 to 64 at once fetch the root from the control host), `live` (the same packages with Debian's stock
+initrd and live-boot, in turns with ours), `secure` (UEFI with Secure Boot). Exit 0 measured, 1 a boot did not come up,
+2 could not measure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.netboot_boot import PHASES, measured_boot
 from benchmarks.netboot_clients import fetch_at_once
 from benchmarks.netboot_join import boot_server
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
-from tests.netboot.conftest import BootLab
+from tests.netboot.conftest import BootLab, choose_image, serve
 from tests.netboot.guests import MACS, Guest
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -86,13 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(server: BootLab) -> str:
-    done = server.netboot("status", "--json")
-    images = {entry["image"] for entry in done.json["nodes"].values()} if done.stdout else set()
-    if len(images) != 1 or None in images:
-        raise BenchmarkError(
-            "tests/netboot/inventory.py has no image chosen for all nodes; run `cluster netboot serve`, `push`, `use`"
-        )
-    return str(images.pop())
+    """The name of the guests' image; the control host serves it, and it is chosen for all of them."""
+    try:
+        serve(server)
+        return choose_image(server).name
+    except AssertionError as error:
+        raise BenchmarkError(f"the lab's control host cannot boot the guests: {error}") from None
 
 
 def _sizes(server: BootLab, image: str) -> dict[str, Any]:

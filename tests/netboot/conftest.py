@@ -32,6 +32,26 @@ class BootLab(Lab):
         return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds)
 
 
+def serve(boot_lab: BootLab) -> None:
+    """The lab's control host is the boot server of the guests."""
+    write_machines(boot_lab.home / CLUSTER)
+    served = boot_lab.netboot("serve")
+    assert served.status == 0, served.stderr[-3000:]
+
+
+def choose_image(boot_lab: BootLab, directory: Path | None = None) -> Path:
+    """The image of the guests' cluster, by the project's own commands: built unless given, sent, chosen."""
+    if directory is None:
+        built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
+        assert built.status == 0, built.stderr[-2000:]
+        directory = Path(built.json["directory"])
+    sent = boot_lab.netboot("push", str(directory))
+    assert sent.status == 0, sent.stderr[-2000:]
+    chosen = boot_lab.netboot("use", directory.name)
+    assert chosen.status == 0, chosen.stderr[-2000:]
+    return directory
+
+
 @pytest.fixture(scope="package")
 def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
     """Lab up, boot server set up; no image chosen yet."""
@@ -44,9 +64,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
     up = found.run("lab", "up", "--nodes", "1", seconds=1200)
     assert up.status == 0, up.stderr
     try:
-        write_machines(found.home / CLUSTER)
-        served = found.netboot("serve")
-        assert served.status == 0, served.stderr[-3000:]
+        serve(found)
         yield found
     finally:
         if not given:
@@ -57,19 +75,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
 def image(boot_lab: BootLab) -> Path:
     """A built image, sent to the control host and chosen for every guest."""
     given = os.environ.get("CLUSTER_TEST_IMAGE")
-    directory = Path(given) if given else built_image(boot_lab)
-    sent = boot_lab.netboot("push", str(directory))
-    assert sent.status == 0, sent.stderr[-2000:]
-    chosen = boot_lab.netboot("use", directory.name)
-    assert chosen.status == 0, chosen.stderr[-2000:]
-    return directory
-
-
-def built_image(boot_lab: BootLab) -> Path:
-    """The image of the guests' cluster, by the project's own command."""
-    built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
-    assert built.status == 0, built.stderr[-2000:]
-    return Path(built.json["directory"])
+    return choose_image(boot_lab, Path(given) if given else None)
 
 
 @pytest.fixture(scope="package")
