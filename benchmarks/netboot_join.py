@@ -100,7 +100,7 @@ def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, re
             if "switch on" in line:
                 break
         for guest in guests:
-            if f"{guest.name} ({guest.mac})" in said[-1]:
+            if said and f"{guest.name} ({guest.mac})" in said[-1]:
                 guest.power_on()
         try:
             stdout, rest = up.communicate(timeout=limit_seconds)
