@@ -1,8 +1,13 @@
-"""Many clients that fetch one file at once, each a process that keeps nothing. Standard library only."""
+"""Many clients that fetch one file at once, each a process that keeps nothing. Standard library only.
+
+`python -m benchmarks.netboot_clients URL CLIENTS` prints the figures as JSON: to be run where the URL can be reached.
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import sys
 import time
 import urllib.request
 from multiprocessing.synchronize import Barrier as BarrierType
@@ -45,3 +50,7 @@ def _fetch(url: str, start: BarrierType, answers: Any) -> None:
         while block := stream.read(_BLOCK_BYTES):
             size += len(block)
     answers.put((time.monotonic(), size))
+
+
+if __name__ == "__main__":
+    print(json.dumps(fetch_at_once(sys.argv[1], int(sys.argv[2]))))
