@@ -1,11 +1,13 @@
 """Clusters of the lab's control host and two virtual machines that boot from it: one BIOS, one UEFI.
 
-Their MAC addresses are in machines.yaml, as an operator writes them (guests.py). ProfileError without a lab.
+Their MAC addresses are in machines.yaml, as an operator writes them; guests.py writes it. With CLUSTER_TEST_PROXY=1
+another DHCP server hands out the addresses. ProfileError without a lab.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +54,7 @@ def guest_cluster(name: str, *, lab_nodes: bool = False) -> tuple[Group, Group]:
         site=Site(
             login_user=state["login_user"],
             connection=_connection(state),
-            netboot=Netboot(router=GATEWAY),
+            netboot=Netboot(router=GATEWAY, proxy=os.environ.get("CLUSTER_TEST_PROXY") == "1"),
             use_operator_package_sources=True,
             shared_processors=True,
         ),
