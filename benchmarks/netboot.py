@@ -1,10 +1,10 @@
 """Network boot in figures: bytes and seconds to a login, memory of the root, many clients at once, Debian's live-boot.
 
-`python -m benchmarks.netboot` as root. The lab is up (`cluster lab up --nodes 1`), the boot server of
-tests/netboot/inventory.py is set up, an image sent and chosen. Guests are emulated (TCG). Parts: `boots` (ten in a row,
-BIOS and UEFI in turns), `clients` (1 to 64 at once fetch the root from the control host), `live` (the same packages
-with Debian's stock initrd and live-boot, in turns with ours), `secure` (UEFI with Secure Boot). Exit 0 measured, 1 a
-boot did not come up, 2 could not measure.
+`python -m benchmarks.netboot` as root, with a lab that is up (`cluster lab up --nodes 1`); its control host is made the
+boot server of tests/netboot/inventory.py. Guests are emulated (TCG). Parts: `boots` (ten in a row, BIOS and UEFI in
+turns), `clients` (1 to 64 at once fetch the root from the control host), `live` (the same packages with Debian's stock
+initrd and live-boot, in turns with ours), `secure` (UEFI with Secure Boot). Exit 0 measured, 1 a boot did not come up,
+2 could not measure.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import lab
 from benchmarks import common
 from benchmarks.common import MIB, PROJECT, BenchmarkError
-from benchmarks.netboot_clients import fetch_at_once
+from benchmarks.netboot_boot import PHASES, measured_boot
+from benchmarks.netboot_join import boot_server
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
-from tests.netboot.conftest import BootLab
-from tests.netboot.guests import BOOT_SECONDS, MACS, Guest
+from tests.netboot.conftest import BootLab, choose_image, serve
+from tests.netboot.guests import MACS, Guest, in_switch
 
-ADDRESSES = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -42,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     guests: dict[str, Guest] = {}
     try:
         path = common.result_path("netboot")
-        server = _server()
+        server = boot_server()
         image = _chosen(server)
         result["image"] = _sizes(server, image)
         with tempfile.TemporaryDirectory() as directory:
@@ -52,12 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
             if "boots" in options.parts:
                 order = ["bios", "uefi"] * ((options.boots + 1) // 2)
                 result["boots"] = [
-                    _boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
+                    measured_boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
                 ]
                 common.write_results(path, result, report(result))
             if "clients" in options.parts:
-                address = f"10.77.0.1:8780/images/{image}/root.squashfs"
-                result["clients"] = [fetch_at_once(f"http://{address}", number) for number in CLIENTS]
+                result["clients"] = [_clients(image, number) for number in CLIENTS]
                 common.write_results(path, result, report(result))
             if "secure" in options.parts:
                 result["secure"] = _secure(server, place, options.boots, result["misses"])
@@ -85,21 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _server() -> BootLab:
-    state = lab.state()
-    if state is None:
-        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
-    return BootLab(lab.LabPaths().home.parent, None)
-
-
 def _chosen(server: BootLab) -> str:
-    done = server.netboot("status", "--json")
-    images = {entry["image"] for entry in done.json["nodes"].values()} if done.stdout else set()
-    if len(images) != 1 or None in images:
-        raise BenchmarkError(
-            "tests/netboot/inventory.py has no image chosen for all nodes; run `cluster netboot serve`, `push`, `use`"
-        )
-    return str(images.pop())
+    """The name of the guests' image; the control host serves it, and it is chosen for all of them."""
+    try:
+        serve(server)
+        return choose_image(server).name
+    except AssertionError as error:
+        raise BenchmarkError(f"the lab's control host cannot boot the guests: {error}") from None
 
 
 def _sizes(server: BootLab, image: str) -> dict[str, Any]:
@@ -107,38 +97,15 @@ def _sizes(server: BootLab, image: str) -> dict[str, Any]:
     return {"name": image, "files": {name: file["bytes"] for name, file in manifest["files"].items()}}
 
 
-def _boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
-    """One boot from power-on to a login with a checked key; the guest is off afterwards."""
-    mark = server.ssh("control", "date +%s.%N").stdout.strip()
-    load = common.load_average()
-    guest.power_on()
-    deadline = guest.started + BOOT_SECONDS
-    seconds: float | None = None
-    while seconds is None and time.monotonic() < deadline:
-        if server.guest_ssh(guest.name, "true", seconds=30).status == 0:
-            seconds = round(time.monotonic() - guest.started, 1)
-        else:
-            time.sleep(0.5)
-    if seconds is None:
-        misses.append(f"{guest.name} ({guest.firmware}): no login after {BOOT_SECONDS} s: {guest.said()[-200:]!r}")
-    memory = server.guest_ssh(guest.name, "cat /proc/meminfo").stdout if seconds is not None else ""
-    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in memory.splitlines() if ":" in line}
-    sent = _bytes_sent(server, ADDRESSES[guest.name], mark)
-    guest.power_off()
-    return {
-        "firmware": guest.firmware,
-        "seconds": seconds,
-        "bytes": sent,
-        "load_before": load,
-        "memory_total_bytes": found.get("MemTotal"),
-        "memory_used_bytes": found["MemTotal"] - found["MemAvailable"] if found else None,
-    }
-
-
-def _bytes_sent(server: BootLab, address: str, since: str) -> int:
-    """What the HTTP daemon sent to an address since then; loaders over TFTP are not in it."""
-    log = server.ssh("control", f"journalctl -q -t cluster_netboot -o cat --no-pager --since @{since}").stdout
-    return sum(int(line.split()[4]) for line in log.splitlines() if line.split()[:1] == [address])
+def _clients(image: str, number: int) -> dict[str, Any]:
+    """So many at once fetch the root, from the switch's address: the firewall lets the cluster's network in."""
+    url = f"http://10.77.0.1:8780/images/{image}/root.squashfs"
+    command = (sys.executable, "-m", "benchmarks.netboot_clients", url, str(number))
+    done = in_switch(*command, seconds=1800, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"{number} clients: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list[dict[str, Any]]:
@@ -154,7 +121,7 @@ def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list
         served = server.netboot("serve")
         if served.status:
             raise BenchmarkError(f"the signed loaders cannot be served: {served.stderr[-300:]}")
-        return [_boot(server, guest, misses) for _ in range(min(boots, 3))]
+        return [measured_boot(server, guest, misses) for _ in range(min(boots, 3))]
     finally:
         guest.power_off()
         machines.write_text(before)
@@ -175,7 +142,9 @@ def _live(
         for _ in range(min(options.boots, 5)):
             for which in (image, LIVE_IMAGE):
                 server.netboot("use", which, "--node", guest.name)
-                runs.append({"image": "live-boot" if which == LIVE_IMAGE else "ours", **_boot(server, guest, misses)})
+                runs.append(
+                    {"image": "live-boot" if which == LIVE_IMAGE else "ours", **measured_boot(server, guest, misses)}
+                )
     finally:
         server.netboot("use", image, "--node", guest.name)
     return runs
@@ -191,27 +160,30 @@ def report(result: dict[str, Any]) -> str:
         f"Image: {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in files.items())}. Emulated guests (TCG).",
         "",
     ]
-    rows = []
-    for key, label in (("boots", ""), ("secure", ""), ("live", "image")):
-        for group in dict.fromkeys((run.get("image", ""), run["firmware"]) for run in result.get(key, [])):
-            runs = [run for run in result[key] if (run.get("image", ""), run["firmware"]) == group]
-            up = [run for run in runs if run["seconds"] is not None]
-            taken = common.spread([run["seconds"] for run in up])
-            used = common.spread([run["memory_used_bytes"] / MIB for run in up])
-            sent = common.spread([run["bytes"] / 1e6 for run in up])
-            name = f"{group[0] or 'ours'}, {group[1]}" if label else f"ours, {group[1]}"
-            rows.append(
-                (
-                    f"{name} ({key})",
-                    f"{len(up)} of {len(runs)}",
-                    *(common.shown(taken[which]) for which in ("median", "least", "most")),
-                    common.shown(sent["median"]),
-                    common.shown(used["median"], 0),
-                )
+    rows, phases = [], []
+    for name, runs in _groups(result):
+        up = [run for run in runs if run["seconds"] is not None]
+        taken = common.spread([run["seconds"] for run in up])
+        used = common.spread([run["memory_used_bytes"] / MIB for run in up])
+        sent = common.spread([run["bytes"] / 1e6 for run in up])
+        rows.append(
+            (
+                name,
+                f"{len(up)} of {len(runs)}",
+                *(common.shown(taken[which]) for which in ("median", "least", "most")),
+                common.shown(sent["median"]),
+                common.shown(used["median"], 0),
             )
+        )
+        told = [run["phases"] for run in up if run.get("phases")]
+        medians = (common.spread([each[phase] for each in told])["median"] for phase in PHASES)
+        phases.append((name, *(common.shown(median) for median in medians)))
     if rows:
         head = ("boot", "came up", "median s", "least s", "most s", "MB over HTTP", "memory used MiB")
-        lines += [common.markdown_table(head, rows), ""]
+        lines += [common.markdown_table(head, rows), "", "Where the seconds went, medians:", ""]
+        lines += [common.markdown_table(("boot", *PHASES), phases), ""]
+    if "live" in result:
+        lines += [_compared(result["live"]), ""]
     if "clients" in result:
         fetched = [
             (
@@ -225,6 +197,26 @@ def report(result: dict[str, Any]) -> str:
         lines += [common.markdown_table(("clients", "first has it s", "last has it s", "MB/s together"), fetched), ""]
     lines.append(common.listed_misses(result["misses"]))
     return "\n".join(lines)
+
+
+def _groups(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Boots of one part, image and firmware, under a name for the tables."""
+    found = []
+    for part in ("boots", "secure", "live"):
+        runs = result.get(part, [])
+        for image, firmware in dict.fromkeys((run.get("image", "ours"), run["firmware"]) for run in runs):
+            mine = [run for run in runs if (run.get("image", "ours"), run["firmware"]) == (image, firmware)]
+            found.append((f"{image}, {firmware} ({part})", mine))
+    return found
+
+
+def _compared(runs: list[dict[str, Any]]) -> str:
+    """One line: our median over live-boot's, of the boots that took turns."""
+    medians = [
+        common.spread([run["seconds"] for run in runs if run["image"] == image and run["seconds"]])["median"]
+        for image in ("ours", "live-boot")
+    ]
+    return f"Ours over live-boot, medians of the boots in turns: {common.shown(common.ratio(*medians), 2)} (aim: 0.50)."
 
 
 if __name__ == "__main__":

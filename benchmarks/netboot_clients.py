@@ -1,8 +1,13 @@
-"""Many clients that fetch one file at once, each a process that keeps nothing. Standard library only."""
+"""Many clients that fetch one file at once, each a process that keeps nothing. Standard library only.
+
+`python -m benchmarks.netboot_clients URL CLIENTS` prints the figures as JSON: to be run where the URL can be reached.
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import sys
 import time
 import urllib.request
 from multiprocessing.synchronize import Barrier as BarrierType
@@ -27,8 +32,8 @@ def fetch_at_once(url: str, clients: int) -> dict[str, Any]:
         process.join(_SECONDS)
     ends = [end - begun for end, _ in found]
     sizes = {size for _, size in found}
-    if len(sizes) != 1:
-        raise RuntimeError(f"{url}: clients got {sorted(sizes)} bytes; the server cut some off")
+    if len(sizes) != 1 or not all(isinstance(size, int) for size in sizes):
+        raise RuntimeError(f"{url}: clients got {sorted(str(size) for size in sizes)} bytes; the server cut some off")
     return {
         "clients": clients,
         "bytes": sizes.pop(),
@@ -40,8 +45,15 @@ def fetch_at_once(url: str, clients: int) -> dict[str, Any]:
 
 def _fetch(url: str, start: BarrierType, answers: Any) -> None:
     start.wait(_SECONDS)
-    size = 0
-    with urllib.request.urlopen(url, timeout=_SECONDS) as stream:  # noqa: S310 (the benchmark's own address)
-        while block := stream.read(_BLOCK_BYTES):
-            size += len(block)
+    size: Any = 0
+    try:
+        with urllib.request.urlopen(url, timeout=_SECONDS) as stream:  # noqa: S310 (the benchmark's own address)
+            while block := stream.read(_BLOCK_BYTES):
+                size += len(block)
+    except OSError as error:
+        size = str(error)
     answers.put((time.monotonic(), size))
+
+
+if __name__ == "__main__":
+    print(json.dumps(fetch_at_once(sys.argv[1], int(sys.argv[2]))))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import BenchmarkError
+from images.construct import MERGED_USR
 from lab.apt import host_apt_options, host_mirrors
 from tests.netboot.conftest import BootLab
 
@@ -30,8 +31,8 @@ def build_live_image(server: BootLab, image: str, place: Path) -> Path:
     options = [f"--aptopt={option}" for option in host_apt_options()]
     suite = "bookworm"
     _run(
-        "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", *options, suite, str(tree),
-        *host_mirrors(suite),
+        "mmdebstrap", "--mode=root", "--variant=minbase", f"--hook-dir={MERGED_USR}", f"--include={','.join(packages)}",
+        *options, suite, str(tree), *host_mirrors(suite),
     )  # fmt: skip
     _let_in(server, tree)
     target.mkdir()
@@ -65,6 +66,10 @@ def _let_in(server: BootLab, tree: Path) -> None:
     home.mkdir(mode=0o700)
     (home / "authorized_keys").write_text(Path(f"{state['ssh_key']}.pub").read_text())
     _run("chroot", str(tree), "chown", "-R", f"{user}:", f"/home/{user}/.ssh")
+    # A name that resolves: else sudo, with which the login is tested, would ask name servers that are not there.
+    (tree / "etc/hostname").write_text("compute-bios\n")
+    (tree / "etc/hosts").write_text("127.0.0.1 localhost compute-bios\n")
+    (tree / "etc/resolv.conf").unlink(missing_ok=True)
     (tree / "etc/sudoers.d/cluster").write_text(f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
     identity = "/var/lib/cluster-netboot/http/identity/compute-bios"
     for file, mode in (("ssh_host_ed25519_key", 0o600), ("ssh_host_ed25519_key.pub", 0o644)):

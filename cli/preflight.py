@@ -176,7 +176,13 @@ def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:
     ok = free >= _RUNTIME_BYTES
     wanted = _RUNTIME_BYTES // GIB
     detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {wanted}"
-    return [CheckResult("disk", ok, detail, "" if ok else "free some, or move it with CLUSTER_CACHE")]
+    if host.settings.is_booted:
+        remedy = "give it a partition labelled cluster-local (docs/netboot.md, local storage), or more memory"
+    elif host.settings.manage_system:
+        remedy = f"free some on {host.name}"
+    else:
+        remedy = "free some, or move it with CLUSTER_CACHE"
+    return [CheckResult("disk", ok, detail, "" if ok else remedy)]
 
 
 def library_checks(host: Host, seen: Observation) -> list[CheckResult]:

@@ -25,6 +25,8 @@ from lab.system import write_whole
 
 DEPLOY = "deploys/image/tree.py"
 UNUSED_SECONDS = 30 * 86400
+# Of mmdebstrap: /bin is /usr/bin from the start. Without it a package written in perl does that, and brings perl along.
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 INITRAMFS = Path("etc/initramfs-tools")
 # Made anew by each boot, or carried beside the squashfs.
 NOT_PACKED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "usr/lib/modules/*/vmlinuz")
@@ -105,6 +107,7 @@ def _mmdebstrap(specification: dict[str, Any], root: Path) -> list[str]:
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
+        f"--hook-dir={MERGED_USR}",
         f"--include={','.join(contents.BASE_PACKAGES)}",
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in contents.LEFT_OUT),

@@ -64,6 +64,9 @@ def scrub(root: Path) -> None:
         if not log.is_dir():
             log.unlink()  # the directories stay: programs want theirs
     (root / "etc/machine-id").write_text("")
+    for tree in ("etc", "var"):
+        # Tells systemd that the packages' scripts have run: else every boot would make users and catalogues again.
+        (root / tree / ".updated").write_text("")
     (root / "etc/apt/sources.list").write_text(contents.APT_SOURCES)
     for source in (root / "etc/apt/sources.list.d").glob("0000*"):
         source.unlink()  # mmdebstrap's, with this machine's mirrors

@@ -82,8 +82,12 @@ MASKED_UNITS = (
     "fstrim.timer",
     "systemd-binfmt.service",
     "systemd-firstboot.service",
+    "systemd-journal-flush.service",
     "systemd-networkd-wait-online.service",
     "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-update-utmp-runlevel.service",
+    "systemd-update-utmp.service",
 )
 
 SSHD = """\

@@ -130,6 +130,13 @@ def test_the_manifest_says_what_is_in_it(image: Image, tree: Path) -> None:
     assert manifest["packages"] == installed
     assert set(manifest["inputs"]["packages"]) <= set(installed)
     assert manifest["kernel"].endswith("cloud-amd64")
+    assert "perl" not in installed, "46 MB that nothing on a node runs; the base system's own is perl-base"
+
+
+def test_no_boot_catches_up_with_what_the_build_has_done(tree: Path) -> None:
+    newest = (tree / "usr").stat().st_mtime
+    for place in ("etc", "var"):  # what ConditionNeedsUpdate of systemd's units compares
+        assert (tree / place / ".updated").stat().st_mtime >= newest
 
 
 def test_no_password_key_or_identity_is_in_the_image(tree: Path) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.deployed_lab import Done, Lab
-from tests.netboot.guests import MACS, Guest, missing_programs
+from tests.netboot.guests import ADDRESSES, MACS, Guest, missing_programs, write_machines
 
 INVENTORY = "tests/netboot/inventory.py"
+CLUSTER = "netboot"
 
 
 class BootLab(Lab):
@@ -28,8 +29,27 @@ class BootLab(Lab):
 
     def guest_ssh(self, name: str, line: str, *, seconds: int = 180) -> Done:
         """A command on a guest as root, its host key checked against what the control node keeps."""
-        address = {"compute-bios": "10.77.0.101", "compute-uefi": "10.77.0.102"}[name]
-        return self.ssh_to(address, line, self.home / "netboot" / "known_hosts", seconds=seconds)
+        return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds)
+
+
+def serve(boot_lab: BootLab) -> None:
+    """The lab's control host is the boot server of the guests."""
+    write_machines(boot_lab.home / CLUSTER)
+    served = boot_lab.netboot("serve")
+    assert served.status == 0, served.stderr[-3000:]
+
+
+def choose_image(boot_lab: BootLab, directory: Path | None = None) -> Path:
+    """The image of the guests' cluster, by the project's own commands: built unless given, sent, chosen."""
+    if directory is None:
+        built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
+        assert built.status == 0, built.stderr[-2000:]
+        directory = Path(built.json["directory"])
+    sent = boot_lab.netboot("push", str(directory))
+    assert sent.status == 0, sent.stderr[-2000:]
+    chosen = boot_lab.netboot("use", directory.name)
+    assert chosen.status == 0, chosen.stderr[-2000:]
+    return directory
 
 
 @pytest.fixture(scope="package")
@@ -44,11 +64,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
     up = found.run("lab", "up", "--nodes", "1", seconds=1200)
     assert up.status == 0, up.stderr
     try:
-        machines = found.home / "netboot" / "machines.yaml"
-        machines.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        machines.write_text("".join(f"{node}: {mac}\n" for node, mac in MACS.items()))
-        served = found.netboot("serve")
-        assert served.status == 0, served.stderr[-3000:]
+        serve(found)
         yield found
     finally:
         if not given:
@@ -59,19 +75,7 @@ def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
 def image(boot_lab: BootLab) -> Path:
     """A built image, sent to the control host and chosen for every guest."""
     given = os.environ.get("CLUSTER_TEST_IMAGE")
-    directory = Path(given) if given else built_image(boot_lab)
-    sent = boot_lab.netboot("push", str(directory))
-    assert sent.status == 0, sent.stderr[-2000:]
-    chosen = boot_lab.netboot("use", directory.name)
-    assert chosen.status == 0, chosen.stderr[-2000:]
-    return directory
-
-
-def built_image(boot_lab: BootLab) -> Path:
-    """The image of the guests' cluster, by the project's own command."""
-    built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
-    assert built.status == 0, built.stderr[-2000:]
-    return Path(built.json["directory"])
+    return choose_image(boot_lab, Path(given) if given else None)
 
 
 @pytest.fixture(scope="package")

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.network import MTU_BYTES, SWITCH_INTERFACE, SWITCH_NAMESPACE
+from lab.plan import PREFIX
 
 # 60 on an idle machine, 400 have been seen on a busy one; a busier one may be given more.
 BOOT_SECONDS = int(os.environ.get("CLUSTER_TEST_BOOT_SECONDS", "600"))
 MACS = {"compute-bios": "52:54:00:77:00:65", "compute-uefi": "52:54:00:77:00:66"}
+ADDRESSES = {"compute-bios": f"{PREFIX}.101", "compute-uefi": f"{PREFIX}.102"}
 _OVMF = Path("/usr/share/OVMF")
 
 
@@ -31,6 +33,12 @@ def missing_programs() -> list[str]:
         "tcpdump": Path("/usr/bin/tcpdump"),
     }
     return [package for package, file in needed.items() if not file.exists()]
+
+
+def write_machines(directory: Path) -> None:
+    """What an operator writes down of these machines, in the directory of their cluster."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (directory / "machines.yaml").write_text("".join(f"{node}: {mac}\n" for node, mac in MACS.items()))
 
 
 def in_switch(*command: str, seconds: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -53,7 +61,7 @@ class Guest:
     firmware: str
     directory: Path
     memory_mib: int = 1024
-    local_disk: bool = False
+    local_disk_bytes: int = 0
     started: float = 0.0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -109,11 +117,11 @@ class Guest:
         return time.monotonic() - self.started
 
     def _local_disk(self) -> list[str]:
-        """A second disk with a file system of the label that the node's local storage has."""
+        """A second disk, sparse, with the file system's label of a node's local storage; it outlives power losses."""
         disk = self.directory / f"{self.name}.local"
         if not disk.exists():
             with disk.open("wb") as stream:
-                stream.truncate(64 * 1024**2)
+                stream.truncate(self.local_disk_bytes)
             subprocess.run(["mkfs.ext4", "-q", "-L", "cluster-local", str(disk)], check=True)
         return ["-drive", f"if=none,id=local,format=raw,file={disk}", "-device", "virtio-blk-pci,drive=local"]
 
@@ -123,7 +131,7 @@ class Guest:
         with disk.open("wb") as stream:
             stream.truncate(64 * 1024**2)
         card = f"virtio-net-pci,netdev=net,mac={self.mac},bootindex=1,host_mtu={MTU_BYTES}"
-        machine, extra = "q35", self._local_disk() if self.local_disk else []
+        machine, extra = "q35", self._local_disk() if self.local_disk_bytes else []
         if self.firmware != "bios":
             kind = ".ms" if self.firmware == "secure" else ""
             variables = self.directory / f"{self.name}.variables"

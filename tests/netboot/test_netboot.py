@@ -28,7 +28,7 @@ MakeGuest = Callable[[str, str], Guest]
 def booted(boot_lab: BootLab, image: Path, guests: MakeGuest) -> Iterator[dict[str, Guest]]:
     """A BIOS and a UEFI guest, switched on when `cluster up` asks for it; up when ssh with their pinned keys works."""
     both = {guest.name: guest for guest in (guests("compute-bios", "bios"), guests("compute-uefi", "uefi"))}
-    both["compute-uefi"].local_disk = True
+    both["compute-uefi"].local_disk_bytes = 64 * 1024**2
     command = ("-c", INVENTORY, "up", "--only", "boot", "--boot-seconds", str(BOOT_SECONDS), "--json")
     with boot_lab.started(*command) as up:
         line = next((line for line in up.stderr if "switch on" in line), "")
@@ -110,6 +110,22 @@ def test_base_is_applied_over_ssh_and_twice_changes_nothing(boot_lab: BootLab, b
     assert "rules_" in boot_lab.guest_ssh("compute-bios", "nft list table inet cluster").stdout
 
 
+def test_ten_boots_in_a_row_come_up(
+    boot_lab: BootLab, booted: dict[str, Guest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both guests as they are, and after four more power losses: ten boots, each up to a login with the pinned key."""
+    boots = {boot for boot, _ in _logins(boot_lab, booted).values()}
+    for turn in range(2, 6):
+        for guest in booted.values():
+            guest.power_on()
+        found = _logins(boot_lab, booted)
+        boots |= {boot for boot, _ in found.values()}
+        said = ", ".join(f"{name} {seconds:.0f} s" for name, (_, seconds) in sorted(found.items()))
+        with capsys.disabled():
+            print(f"\nboot {turn}, from power-on to a login: {said}", end=" ")
+    assert len(boots) == 10, "each was a boot of its own"
+
+
 def test_a_second_setup_of_the_boot_server_changes_nothing(boot_lab: BootLab, image: Path) -> None:
     again = boot_lab.netboot("serve")
     assert again.status == 0, again.stderr
@@ -180,6 +196,25 @@ def test_bad_machines_stop_before_anything_changes(boot_lab: BootLab, text: str,
         file.write_text(before)
     assert done.status == 2
     assert said in done.complaint
+
+
+def _logins(boot_lab: BootLab, guests: dict[str, Guest]) -> dict[str, tuple[str, float]]:
+    """Each guest's boot (the kernel's own id of it) and the seconds since its power-on, when it says its own name."""
+    found: dict[str, tuple[str, float]] = {}
+    while len(found) < len(guests):
+        for name in guests.keys() - found.keys():
+            guest = guests[name]
+            said = boot_lab.guest_ssh(name, "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname")
+            seconds = time.monotonic() - guest.started
+            if said.status == 0:
+                boot, host_name = said.stdout.split()
+                assert host_name == name
+                found[name] = (boot, seconds)
+            assert name in found or seconds < BOOT_SECONDS, (
+                f"{name}: no login in {seconds:.0f} s: {guest.said()[-800:]}"
+            )
+        time.sleep(0.5)
+    return found
 
 
 def _status(url: str) -> str:

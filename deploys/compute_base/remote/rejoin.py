@@ -9,17 +9,22 @@ Replaces itself by the command (exec), so that the service manager keeps the rig
 
 import contextlib
 import os
+import random
 import sys
 from pathlib import Path
 
 
 def next_port(first: int, last: int, state: Path) -> int:
-    """The port after the one written in `state`, which is overwritten; `first` where nothing usable is written."""
+    """The port after the one written in `state`, which is overwritten; any of the range where none is.
+
+    A node that boots over the network forgets its record with its power, and was known to the head before all the same.
+    """
     try:
-        port = int(state.read_text()) + 1
+        before = int(state.read_text())
     except (OSError, ValueError):
-        port = first
-    port = port if first <= port <= last else first
+        before = -1
+    following = before + 1 if before < last else first
+    port = following if first <= before <= last else random.randint(first, last)  # noqa: S311 (no secret)
     with contextlib.suppress(OSError):  # a full disk must not keep a node away: it comes back on the same port
         state.parent.mkdir(parents=True, exist_ok=True)  # Ray makes it, after this
         state.write_text(f"{port}\n")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import netboot
+from cli import netboot, preflight
+from cli.clusters import Host, load
+from cli.runner import Observation
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -70,3 +72,17 @@ def test_pinned_key_replaces_the_one_of_that_address_alone(tmp_path: Path) -> No
     assert file.read_text() == "192.0.2.9 ssh-ed25519 OTHER\n192.0.2.1,compute0 ssh-ed25519 NEW\n"
     assert not netboot._pin(file, ["192.0.2.1", "compute0"], "ssh-ed25519 NEW")
     assert oct(file.stat().st_mode & 0o777) == "0o600"
+
+
+def test_node_without_room_for_the_runtime_is_told_what_helps_there(home: Path) -> None:
+    write(home, "compute0: 52:54:00:00:00:01\n")
+    facts = {"disk": {"free_bytes": 2 * 1024**3, "mount_point": "/"}, "runtime": {"complete": False}}
+    seen = Observation(connected=True, error="", facts=facts, errors={}, times={})
+    hosts: dict[str, Host] = {host.name: host for host in load("v0_1").hosts}
+    remedies = {}
+    for name in ("compute0", "compute1"):
+        (check,) = preflight.disk_checks(hosts[name], seen)
+        assert check.ok is False
+        remedies[name] = check.remedy
+    assert "labelled cluster-local" in remedies["compute0"], "its root is in memory"
+    assert remedies["compute1"] == "free some on compute1", "it boots from its own disk"

@@ -47,12 +47,14 @@ def test_nothing_of_the_machine_that_built_it_is_left(tree: Path) -> None:
     scrub(tree)
     left = {str(path.relative_to(tree)): path for path in tree.rglob("*") if path.is_file()}
     assert set(left) == {
+        "etc/.updated",
         "etc/apt/sources.list",
         "etc/machine-id",
         "etc/shadow",
         "usr/bin/bash",
         "usr/bin/sh",
         "usr/share/doc/bash/copyright",
+        "var/.updated",
     }
     assert left["etc/machine-id"].read_text() == ""
     assert left["etc/apt/sources.list"].read_text() == contents.APT_SOURCES

@@ -1,0 +1,63 @@
+"""One boot of an emulated machine, from power-on to a login with a checked key, and where its seconds went."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from benchmarks import common
+from tests.netboot.conftest import BootLab
+from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, Guest
+
+# By the kernel's clock, which begins when it is started; what is before is the rest of the time since power-on.
+PHASES = ("firmware, loader s", "kernel s", "initrd, root s", "system, login s")
+_RUN_INIT = re.compile(r"\[ *(\d+\.\d+)\] Run /init as init process")
+
+
+def measured_boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
+    """Seconds, bytes and memory of one boot; the guest is off afterwards. A boot that does not come up is a miss."""
+    mark = server.ssh("control", "date +%s.%N").stdout.strip()
+    load = common.load_average()
+    guest.power_on()
+    uptime, seconds = "", 0.0
+    while not uptime and time.monotonic() < guest.started + BOOT_SECONDS:
+        uptime = server.guest_ssh(guest.name, "cat /proc/uptime").stdout
+        seconds = round(time.monotonic() - guest.started, 1)
+        if not uptime:
+            time.sleep(0.5)
+    found: dict[str, Any] = {"firmware": guest.firmware, "seconds": seconds if uptime else None, "load_before": load}
+    if uptime:
+        ask = "systemctl show --value --property UserspaceTimestampMonotonic; cat /proc/meminfo"
+        userspace, *memory = server.guest_ssh(guest.name, ask).stdout.splitlines()
+        found["phases"] = phases(seconds, float(uptime.split()[0]), int(userspace) / 1e6, guest.said())
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in memory if ":" in line}
+        found |= {
+            "memory_total_bytes": sizes["MemTotal"],
+            "memory_used_bytes": sizes["MemTotal"] - sizes["MemAvailable"],
+        }
+    else:
+        misses.append(f"{guest.name} ({guest.firmware}): no login after {BOOT_SECONDS} s: {guest.said()[-200:]!r}")
+    found["bytes"] = _bytes_sent(server, ADDRESSES[guest.name], mark)
+    guest.power_off()
+    return found
+
+
+def phases(seconds: float, uptime: float, userspace: float, console: str) -> dict[str, float] | None:
+    """Seconds of each of PHASES; None when the console has no line that says when the initrd began. Pure.
+
+    `seconds` since power-on and `uptime` by the kernel's clock are of one moment, the login; `userspace` is when
+    systemd began, by the kernel's clock.
+    """
+    begun = _RUN_INIT.findall(console)
+    if not begun:
+        return None
+    kernel = float(begun[-1])
+    parts = (seconds - uptime, kernel, userspace - kernel, uptime - userspace)
+    return {name: round(part, 1) for name, part in zip(PHASES, parts, strict=True)}
+
+
+def _bytes_sent(server: BootLab, address: str, since: str) -> int:
+    """What the HTTP daemon sent to an address since then; loaders over TFTP are not in it."""
+    log = server.ssh("control", f"journalctl -q -t cluster_netboot -o cat --no-pager --since @{since}").stdout
+    return sum(int(line.split()[4]) for line in log.splitlines() if line.split()[:1] == [address])
