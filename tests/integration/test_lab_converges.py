@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.deployed_lab import REPOSITORY, Lab
@@ -57,6 +58,30 @@ def test_ask_says_paris_and_which_host_answered(lab: Lab) -> None:
     assert done.status == 0, done.stderr
     assert "Paris" in done.json["answer"]
     assert done.json["node"] in ("compute0", "compute1")
+
+
+@pytest.mark.parametrize(
+    "more", [{"logprobs": True, "top_logprobs": 3}, {"prompt_logprobs": 1}, {"temperature": 0.8, "top_p": 0.9}]
+)
+def test_what_vllm_would_compile_is_answered_without_a_compiler(lab: Lab, more: dict[str, object]) -> None:
+    """These requests ended the engine on a host that has no compiler, and the hosts of the lab have none."""
+    assert lab.ssh("compute0", "command -v g++ gcc cc").stdout == ""
+    key = (lab.home / "lab" / "secrets" / "api-key").read_text()
+    messages = [{"role": "user", "content": QUESTION}]
+    asked = {"model": "smollm2-135m-instruct", "messages": messages, "max_tokens": 4, **more}
+    answer = httpx.post(
+        "http://10.77.0.1:8000/v1/chat/completions",
+        json=asked,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    if "logprobs" in more:
+        assert len(found["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 3
+    if "prompt_logprobs" in more:
+        assert any(found["prompt_logprobs"])
 
 
 def test_status_has_the_endpoint_and_no_secret(lab: Lab) -> None:

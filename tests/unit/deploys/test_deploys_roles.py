@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploys import roles
+from deploys import environment, roles
 from deploys.gateway import configuration as gateway
 from deploys.services import Service
 from deploys.settings import Settings
@@ -147,6 +147,13 @@ def test_one_address_plan(hosts: dict[str, Settings]) -> None:
         if settings.service_manager == "systemd":
             assert service.environment["NCCL_SOCKET_IFNAME"] == f"={settings.interface}"
             assert service.environment["GLOO_SOCKET_IFNAME"] == settings.interface
+
+
+def test_an_eager_engine_compiles_nothing_while_it_serves(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        eager = settings.runs_engine and settings.mine is not None and settings.mine.serving.enforce_eager
+        told = environment.ray_node(settings).get("TORCH_COMPILE_DISABLE")
+        assert told == ("1" if eager else None)
 
 
 def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
