@@ -140,20 +140,28 @@ def fault_figures(
     outcomes: Sequence[Outcome], looks: Sequence[Look], node: str, marks: Mapping[str, float]
 ) -> dict[str, Any]:
     """All figures of one fault. `marks`: fault (it began), end (of its window), and repair where somebody mended."""
-    fault, end = marks["fault"], marks["end"]
+    fault = marks["fault"]
     out = time_out_of_service(looks, node, fault)
     back = serves_again_at(looks, node, fault)
     served = [
         entry.ended for entry in outcomes if out and entry.node == node and entry.kind == RIGHT and entry.ended > out[1]
     ]
     return {
-        **summary(outcomes, fault, end),
+        **judged_figures(outcomes, node, marks),
         "not_ready_after_seconds": seconds_until_not_ready(looks, node, fault),
         "last_given_after_seconds": seconds_until_unrouted(outcomes, node, fault, out),
-        "last_failure_began_after_seconds": seconds_of_trouble(outcomes, fault, end),
         "serves_again_after_seconds": back - fault if back else None,
         "serves_again_after_repair_seconds": back - marks["repair"] if back and "repair" in marks else None,
         "answers_again_after_seconds": min(served) - fault if served else None,
+    }
+
+
+def judged_figures(outcomes: Sequence[Outcome], node: str, marks: Mapping[str, float]) -> dict[str, Any]:
+    """The figures of a fault that follow from how its requests are judged, and from nothing else."""
+    fault, end = marks["fault"], marks["end"]
+    return {
+        **summary(outcomes, fault, end),
+        "last_failure_began_after_seconds": seconds_of_trouble(outcomes, fault, end),
         "under_way": what_became(outcomes, node, fault),
         "failures": [entry.to_json() for entry in outcomes if fault <= entry.ended < end and entry.kind != RIGHT][:100],
     }

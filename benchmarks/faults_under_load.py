@@ -43,13 +43,14 @@ AFTER_SECONDS = 10.0
 LEAST_WINDOW_SECONDS = 30.0
 STEADY_SECONDS = 10.0
 FRESH_SECONDS = 6.0
+NOT_READ_BACK = "unrecorded answers were not read back"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen faults; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_measure(options))
+        return asyncio.run(_judge(options) if options.judge else _measure(options))
     except (BenchmarkError, lab.LabError) as error:
         print(f"faults_under_load: {error}", file=sys.stderr)
         return 2
@@ -72,7 +73,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most-minutes", type=float, default=75.0, help="no fault is begun after that time")
     parser.add_argument("--most-requests", type=int, default=200_000)
     parser.add_argument("--records", type=Path, help="also write every request as a line of JSON to this file")
+    parser.add_argument(
+        "--judge", type=Path, metavar="RESULT", help="measure nothing: read the answers of --records back, once more"
+    )
     return parser
+
+
+async def _judge(options: argparse.Namespace) -> int:
+    """Read back what a run that is over could not; the lab serves, and `--records` has that run's requests."""
+    try:
+        result = json.loads(options.judge.read_text())
+        lines = options.records.read_text().splitlines() if options.records else []
+        outcomes = [Outcome(**json.loads(line)) for line in lines]
+        asked = {question.text: question.max_tokens for question in QUESTIONS}
+        listed = [(entry["question"], entry["expected"]) for entry in result["questions"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"--judge {options.judge} --records {options.records}: {error}") from None
+    if not outcomes:
+        raise BenchmarkError("--judge needs the requests of that run: give --records")
+    cluster = read_cluster()
+    questions = [Question(text, asked.get(text, cluster.golden.max_tokens), expected) for text, expected in listed]
+    nats = ROUNDING_NATS[cluster.control.serving.dtype]
+    async with client(4) as session:
+        try:
+            judged, read_back = await judge_again(session, cluster.endpoint, questions, outcomes, nats)
+        except (httpx.HTTPError, ValueError) as error:
+            raise BenchmarkError(f"{NOT_READ_BACK}: {type(error).__name__} {error}") from None
+    judged_anew(result, judged, read_back)
+    common.write_results(options.judge, result, report(result))
+    print(report(result))
+    return 1 if result["misses"] else 0
 
 
 async def _measure(options: argparse.Namespace) -> int:
@@ -163,13 +193,13 @@ async def _judged(
 ) -> list[Outcome]:
     """Outcomes after answers that nobody recorded were read back to an engine that is healthy again."""
     if not await _until_all_serve(cluster, options.recover_seconds):
-        result["misses"].append(f"unrecorded answers were not read back: {_who_does_not(cluster)} does not serve")
+        result["misses"].append(f"{NOT_READ_BACK}: {_who_does_not(cluster)} does not serve")
         return outcomes
     nats = ROUNDING_NATS[cluster.control.serving.dtype]
     try:
         judged, result["read_back"] = await judge_again(session, cluster.endpoint, questions, outcomes, nats)
     except (httpx.HTTPError, ValueError) as error:
-        result["misses"].append(f"unrecorded answers were not read back: {type(error).__name__} {error}")
+        result["misses"].append(f"{NOT_READ_BACK}: {type(error).__name__} {error}")
         return outcomes
     return judged
 
@@ -283,34 +313,54 @@ async def _verify(cluster: LabCluster, misses: list[str]) -> dict[str, Any]:
 
 def finish(result: dict[str, Any], outcomes: Sequence[Outcome], cluster: LabCluster, not_sent: int) -> None:
     """Compute all figures from the records, and add what hung, was wrong or was never answered to the misses."""
-    misses = result["misses"]
     control = result["control"]
     control.update(fault_times.summary(outcomes, control["from"], control["to"]))
-    if control["right"] < control["requests"]:
-        misses.append(f"without a fault: {control['requests'] - control['right']} requests not answered rightly")
     for entry in result["faults"]:
         if "inject_seconds" not in entry:
             continue
         looks = [look for look in cluster.looks if entry["marks"]["begin"] <= look.at < entry["marks"]["end"]]
-        entry["figures"] = figures = fault_times.fault_figures(outcomes, looks, entry["node"], entry["marks"])
-        where = f"{entry['name']} on {entry['node']}"
+        entry["figures"] = fault_times.fault_figures(outcomes, looks, entry["node"], entry["marks"])
+    last = max((entry.ended for entry in outcomes), default=control["to"])
+    result["requests"] = {**fault_times.summary(outcomes, control["from"], last), "not_sent": not_sent}
+    result["misses"] += judged_misses(result)
+
+
+def judged_misses(result: dict[str, Any]) -> list[str]:
+    """What hung, was wrong or failed unclearly, by the figures of a result. Pure."""
+    misses = []
+    control = result["control"]
+    if control["right"] < control["requests"]:
+        misses.append(f"without a fault: {control['requests'] - control['right']} requests not answered rightly")
+    measured = [entry for entry in result["faults"] if "figures" in entry]
+    for entry in measured:
+        figures, where = entry["figures"], f"{entry['name']} on {entry['node']}"
         if figures["hung"]:
             misses.append(f"{where}: {figures['hung']} requests hung beyond {result['options']['deadline']:g} s")
         if figures["failed_unclearly"]:
             misses.append(f"{where}: {figures['failed_unclearly']} errors not in OpenAI's shape")
         if figures["wrong"] and not entry["delivers_wrong"]:
-            said = next(line.detail for line in outcomes if _wrong_in(line, entry["marks"]))
+            said = next((line["detail"] for line in figures["failures"] if line["kind"] in DELIVERED_WRONG), "not kept")
             misses.append(f"{where}: {figures['wrong']} wrong answers, such as: {said}")
-    last = max((entry.ended for entry in outcomes), default=control["to"])
-    result["requests"] = whole = {**fault_times.summary(outcomes, control["from"], last), "not_sent": not_sent}
     for what in ("hung", "wrong"):
-        within = control[what] + sum(entry["figures"][what] for entry in result["faults"] if "figures" in entry)
-        if whole[what] > within:
-            misses.append(f"between the faults: {whole[what] - within} requests {what}")
+        within = control[what] + sum(entry["figures"][what] for entry in measured)
+        if result["requests"][what] > within:
+            misses.append(f"between the faults: {result['requests'][what] - within} requests {what}")
+    return misses
 
 
-def _wrong_in(outcome: Outcome, marks: dict[str, float]) -> bool:
-    return outcome.kind in DELIVERED_WRONG and marks["fault"] <= outcome.ended and outcome.started < marks["end"]
+def judged_anew(result: dict[str, Any], outcomes: Sequence[Outcome], read_back: dict[str, Any]) -> None:
+    """Put a later read-back's judgement into a result; what was looked at during the run stays as it is. Pure."""
+    before = judged_misses(result)
+    kept = [miss for miss in result["misses"] if miss not in before and not miss.startswith(NOT_READ_BACK)]
+    control = result["control"]
+    control.update(fault_times.summary(outcomes, control["from"], control["to"]))
+    for entry in result["faults"]:
+        if "figures" in entry:
+            entry["figures"] |= fault_times.judged_figures(outcomes, entry["node"], entry["marks"])
+    last = max((entry.ended for entry in outcomes), default=control["to"])
+    result["requests"] |= fault_times.summary(outcomes, control["from"], last)
+    result["read_back"] = {**read_back, "at": common.now()}
+    result["misses"] = [*kept, *judged_misses(result)]
 
 
 def versions(cluster: LabCluster) -> dict[str, str]:

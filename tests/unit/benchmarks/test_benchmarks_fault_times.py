@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import answers, fault_times
+from benchmarks import answers, fault_times, faults_under_load
 from benchmarks.answers import Outcome
 from benchmarks.fault_times import Look
 
@@ -106,3 +106,25 @@ def test_a_fault_that_nobody_noticed_has_no_figures_of_time() -> None:
     figures = fault_times.fault_figures([outcome(101, 102)], FAULT[:5], "compute1", {"fault": 100, "end": 140})
     times = [figures[key] for key in figures if key.endswith("after_seconds")]
     assert times == [None] * 5
+
+
+def test_a_later_read_back_changes_the_judgement_and_nothing_that_was_looked_at() -> None:
+    marks = {"fault": 100.0, "end": 140.0}
+    wrong = [outcome(101, 102, "compute0", answers.WRONG), outcome(103, 104, "compute0", answers.WRONG)]
+    others = [outcome(90, 91), outcome(110, 111, "compute0", answers.CUT)]
+    entry = {"name": "wedge", "node": "compute1", "delivers_wrong": False, "marks": marks}
+    result = {
+        "options": {"deadline": 60},
+        "control": {"from": 80.0, "to": 95.0, **fault_times.summary(others, 80.0, 95.0)},
+        "faults": [{**entry, "figures": fault_times.fault_figures([*wrong, *others], FAULT, "compute1", marks)}],
+        "requests": {**fault_times.summary([*wrong, *others], 80.0, 140.0), "not_sent": 3},
+    }
+    judged = faults_under_load.judged_misses(result)
+    assert judged == ["wedge on compute1: 2 wrong answers, such as: "]
+    result["misses"] = [*judged, f"{faults_under_load.NOT_READ_BACK}: refused", "at the end: verify"]
+    mended = [outcome(101, 102), wrong[1], *others]
+    faults_under_load.judged_anew(result, mended, {"accepted": 1})
+    figures = result["faults"][0]["figures"]
+    assert (figures["wrong"], figures["right"], figures["not_ready_after_seconds"]) == (1, 1, 3)
+    assert (result["requests"]["wrong"], result["requests"]["not_sent"], result["read_back"]["accepted"]) == (1, 3, 1)
+    assert result["misses"] == ["at the end: verify", "wedge on compute1: 1 wrong answers, such as: "]
