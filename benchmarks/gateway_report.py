@@ -100,6 +100,9 @@ def report(result: Mapping[str, Any]) -> str:
             comparison_table(result["engine"]["concurrent"]),
             "",
             *parts_of_it(result["engine"]["concurrent"]),
+            "Least and most of single runs; a difference smaller than that says little:\n",
+            runs_table(result["engine"]["concurrent"]),
+            "",
             f"Flags of both: `{' '.join(result['engine']['flags'])}`. Threads of the engine processes: {threads}.\n",
         ]
     parts += [
@@ -124,6 +127,22 @@ def parts_of_it(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     head = ["of that", "first token p50 ms", "p99 ms", "between tokens p50 ms", "p99 ms", "requests/s ratio"]
     return [common.markdown_table(head, rows), ""] if rows else []
+
+
+def runs_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """How far runs of one lane lie apart, as Markdown. Pure."""
+    rows = []
+    for number, found in measured.items():
+        for lane, name in ((DIRECT, "bare"), (REPLICA, REPLICA), (GATEWAY, GATEWAY)):
+            each = found.get(lane, {}).get("each", [])
+            columns = (
+                [run[key] for run in each if run[key] is not None]
+                for key in ("requests_a_second", "first_token_p50_ms", "first_token_p99_ms")
+            )
+            if each:
+                spans = [f"{min(values):.1f} - {max(values):.1f}" if values else "-" for values in columns]
+                rows.append([f"{number} at once, {name}", str(len(each)), *spans])
+    return common.markdown_table(["lane", "runs", "requests/s", "first token p50 ms", "p99 ms"], rows)
 
 
 def comparison_table(measured: Mapping[str, Mapping[str, Any]]) -> str:

@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="of the catalogue; its tokenizer with --shape")
     parser.add_argument("--shape", default="", choices=["", *shapes.SHAPES], help="random weights of this shape")
     parser.add_argument("--blocks", type=int, default=3, help="times all lanes there and back")
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[3600.0], help="of each at once: no block begins after them"
+    )
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--requests", type=int, default=8, help="requests of a run for each at once")
     parser.add_argument("--least-requests", type=int, default=40, help="requests of a run at least")
@@ -147,9 +150,14 @@ def measure(options: argparse.Namespace, head: Settings, worker: Settings, resul
                 if not number:  # what the first requests compile and cache is nobody's time to first token
                     for url in (bare.url, replica):
                         tool.run(Work(**{**vars(work), "concurrent": 64, "requests": 64}), url)
-                measured = take_turns(tool, work, places, gateway, options.blocks, misses)
-                found["concurrent"][str(concurrent)] = measured
-                common.write_results(options.results, result, report(result))
+
+                def written(measured: dict[str, Any], at_once: str = str(concurrent)) -> None:
+                    found["concurrent"][at_once] = measured
+                    so_far = {**result, "misses": [*misses, *targets_missed(result)]}
+                    common.write_results(options.results, so_far, report(so_far))
+
+                seconds = options.seconds[min(number, len(options.seconds) - 1)]
+                take_turns(tool, work, places, gateway, options.blocks, misses, seconds, written)
             found["proof"] = servers.get_json(f"{replica}/cluster/proof")["proofs"]
     if found["proof"]["failed"]:
         misses.append(f"{found['proof']['failed']} of {found['proof']['asked']} proofs failed")

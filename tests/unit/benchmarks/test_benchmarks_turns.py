@@ -42,12 +42,28 @@ def measured(tool: Any, misses: list[str], places: dict[str, str] = PLACES) -> d
     return take_turns(tool, WORK, places, Server("gateway", os.getpid()), 2, misses)
 
 
-def test_lanes_take_turns_there_and_back_on_the_same_prompts() -> None:
+def test_lanes_take_turns_there_and_back_and_no_run_finds_its_prompts_cached() -> None:
     tool = Tool()
     measured(tool, [])
     names = ["bare", "replica", "gateway", "gateway", "replica", "bare"]
     assert [url for url, _ in tool.asked] == names * 2
-    assert [seed for _, seed in tool.asked] == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    assert len({seed for _, seed in tool.asked}) == 12
+
+
+def test_no_block_begins_after_the_seconds_and_each_is_told() -> None:
+    tool, told = Tool(), []
+    gateway = Server("gateway", os.getpid())
+    take_turns(tool, WORK, PLACES, gateway, 3, [], seconds=-1.0, after_block=told.append)
+    assert (len(tool.asked), [found[GATEWAY]["runs"] for found in told]) == (6, [2])
+    take_turns(tool, WORK, PLACES, gateway, 2, [], after_block=told.append)
+    assert [found[GATEWAY]["runs"] for found in told] == [2, 2, 4]
+
+
+def test_runs_of_one_lane_say_how_equal_they_are() -> None:
+    found = measured(Tool(), [])
+    assert gateway_report.runs_table({"64": found}).splitlines()[2] == (
+        "| 64 at once, bare | 4 | 20.0 - 20.0 | 50.0 - 50.0 | 50.0 - 50.0 |"
+    )
 
 
 def test_what_the_gateway_adds_is_told_from_what_the_engine_process_adds() -> None:
