@@ -25,6 +25,8 @@ from deploys.watch.service import watch_files, watch_service
 _HERE = Path(__file__).parent
 HEAD, WORKER, SERVE, DEPOT = "cluster-ray-head", "cluster-ray-worker", "cluster-serve", "cluster-depot"
 GATEWAY = "cluster-gateway"
+# A raylet is known to the head within two seconds; on an emulated processor within a minute.
+RAYLET_SECONDS = 180
 
 
 def runtime_directory(settings: Settings) -> str:
@@ -152,6 +154,7 @@ def _library_files(settings: Settings) -> list[ManagedFile]:
         _script(settings, "compute_base", "fetch_from_depot.sh", "0755"),
         _script(settings, "compute_base", "cluster_wait.py"),
         _script(settings, "compute_base", "keep_together.py"),
+        _script(settings, "compute_base", "patient_ray.py"),
         _script(settings, "compute_base", "rejoin.py"),
         *_engine_files(settings),
         *(_script(settings, "vllm", name) for name in ("fetch_model.py", "hub_download.py", "hub_fetch.py")),
@@ -169,7 +172,7 @@ def head_service(settings: Settings) -> Service:
         description=f"Ray head of cluster {settings.cluster}",
         command=(
             *_kept_together(settings),
-            f"{runtime_directory(settings)}/bin/ray",
+            *_ray(settings),
             "start",
             "--head",
             "--block",
@@ -195,7 +198,7 @@ def worker_service(settings: Settings) -> Service:
         command=(
             *_kept_together(settings),
             *_on_another_port(settings),
-            f"{runtime_directory(settings)}/bin/ray",
+            *_ray(settings),
             "start",
             "--block",
             f"--address={settings.head_address}:{settings.ray.ports.gcs}",
@@ -332,6 +335,12 @@ def _kept_together(settings: Settings) -> tuple[str, ...]:
     if settings.service_manager == "systemd":
         return ()
     return f"{runtime_directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
+
+
+def _ray(settings: Settings) -> tuple[str, ...]:
+    """Ray's command that waits longer for its raylet; see remote/patient_ray.py."""
+    python = f"{runtime_directory(settings)}/bin/python"
+    return (python, f"{settings.directories.library}/patient_ray.py", str(RAYLET_SECONDS))
 
 
 def _on_another_port(settings: Settings) -> tuple[str, ...]:
