@@ -61,10 +61,10 @@ def ray_node(settings: Settings) -> dict[str, str]:
         }
     if settings.runs_engine:
         ports = settings.ray.ports
-        if settings.mine and settings.mine.serving.enforce_eager:
-            # vLLM compiles its samplers even so: on a host without a compiler the first request with a temperature or
-            # with log probabilities ended the engine.
-            variables["TORCH_COMPILE_DISABLE"] = "1"
+        # vLLM compiles a sampler even for an eager engine: on a host without a compiler the first request with log
+        # probabilities ended it.
+        eager = settings.mine is not None and settings.mine.serving.enforce_eager
+        variables["TORCH_COMPILE_DISABLE"] = "1" if eager else "0"
         variables["CLUSTER_ENGINE_PORTS"] = f"{ports.engine_first}-{ports.engine_last}"
         variables["CLUSTER_PROOF_RECORD"] = proof_record_path(settings)
         if settings.gateway.log_prompts:

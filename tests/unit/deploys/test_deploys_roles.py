@@ -151,9 +151,12 @@ def test_one_address_plan(hosts: dict[str, Settings]) -> None:
 
 def test_an_eager_engine_compiles_nothing_while_it_serves(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
-        eager = settings.runs_engine and settings.mine is not None and settings.mine.serving.enforce_eager
         told = environment.ray_node(settings).get("TORCH_COMPILE_DISABLE")
-        assert told == ("1" if eager else None)
+        if settings.runs_engine:
+            assert settings.mine is not None
+            assert told == ("1" if settings.mine.serving.enforce_eager else "0")
+        else:
+            assert told is None
 
 
 def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
