@@ -66,22 +66,18 @@ async def _measure(options: argparse.Namespace) -> int:
         raise BenchmarkError("a laptop cluster is up; take it down, or give --replace")
     if not laptop.runtime_is_there():
         raise BenchmarkError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
-    fresh: dict[str, Any] = {
-        "benchmark": "cold_starts",
-        "started": common.now(),
-        "machine": common.machine(),
-        "versions": {
+    fresh = common.begun(
+        "cold_starts",
+        versions={
             "python": common.machine()["python"],
             "runtime": runtime_lock.load(head.runtime).name,
             "model": head.model.name,
             "httpx": version("httpx"),
         },
-        "load_before": common.load_average(),
-        "options": {name: value for name, value in vars(options).items() if name != "resume"},
-        "nodes": [node.node for node in serving],
-        "starts": [],
-        "misses": [],
-    }
+        options={name: value for name, value in vars(options).items() if name != "resume"},
+        nodes=[node.node for node in serving],
+        starts=[],
+    )
     path = options.resume or common.result_path("cold_starts")
     result = resumed(path, fresh) if options.resume else fresh
     for number in range(len(result["starts"]) + 1, options.starts + 1):

@@ -105,6 +105,18 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def begun(benchmark: str, **more: Any) -> dict[str, Any]:
+    """A result before anything is measured: which benchmark, when, on which machine, how busy that was, no misses."""
+    return {
+        "benchmark": benchmark,
+        "started": now(),
+        "machine": machine(),
+        "load_before": load_average(),
+        "misses": [],
+        **more,
+    }
+
+
 def result_path(benchmark: str) -> Path:
     """The JSON file of this run; a second run on one day gets a number, so that no result is overwritten."""
     RESULTS.mkdir(exist_ok=True)

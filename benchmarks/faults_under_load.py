@@ -113,17 +113,13 @@ async def _measure(options: argparse.Namespace) -> int:
             "give the lab that many, or give --nodes"
         )
     path = common.result_path("faults_under_load")
-    result: dict[str, Any] = {
-        "benchmark": "faults_under_load",
-        "started": common.now(),
-        "machine": common.machine(),
-        "versions": versions(cluster),
-        "load_before": common.load_average(),
-        "options": {name: value for name, value in vars(options).items() if name != "records"},
-        "nodes": list(cluster.declared),
-        "faults": [],
-        "misses": [],
-    }
+    result = common.begun(
+        "faults_under_load",
+        versions=versions(cluster),
+        options={name: value for name, value in vars(options).items() if name not in ("records", "judge")},
+        nodes=list(cluster.declared),
+        faults=[],
+    )
     limit = options.most_minutes * 60 + options.recover_seconds + 600
     async with cluster.watched(limit), client(options.concurrent + 4) as session:
         if not await _until_all_serve(cluster, options.recover_seconds):

@@ -32,14 +32,8 @@ BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result: dict[str, Any] = {
-        "benchmark": "gateway",
-        "started": common.now(),
-        "machine": common.machine(),
-        "load_before": common.load_average(),
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
-        "misses": [],
-    }
+    said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    result = common.begun("gateway", options=said)
     try:
         head = laptop.nodes()[0]
         runtime = options.runtime or Path(roles.runtime_directory(head))

@@ -33,12 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--levels", type=int, nargs="*", default=DEFAULT_LEVELS, help="levels of zstd to pack at")
     options = parser.parse_args(arguments)
     path = common.result_path("image_build")
-    result: dict[str, Any] = {
-        "benchmark": "image_build",
-        "started": common.now(),
-        "machine": common.machine(),
-        "load_before": common.load_average(),
-    }
+    result = common.begun("image_build")
     try:
         with tempfile.TemporaryDirectory(prefix="image-build-", dir=_parent()) as place:
             _measure(request_of(options.cluster, None), Path(place), options.levels, result)

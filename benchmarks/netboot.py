@@ -19,8 +19,7 @@ from typing import Any
 import lab
 from benchmarks import common
 from benchmarks.common import MIB, PROJECT, BenchmarkError
-from benchmarks.netboot_boot import PHASES, measured_boot
-from benchmarks.netboot_join import boot_server
+from benchmarks.netboot_boot import PHASES, boot_server, measured_boot
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
 from tests.netboot.conftest import BootLab, choose_image, serve
 from tests.netboot.guests import MACS, Guest, in_switch
@@ -31,13 +30,7 @@ CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result: dict[str, Any] = {
-        "benchmark": "netboot",
-        "started": common.now(),
-        "machine": common.machine(),
-        "load_before": common.load_average(),
-        "misses": [],
-    }
+    result = common.begun("netboot")
     guests: dict[str, Guest] = {}
     try:
         path = common.result_path("netboot")

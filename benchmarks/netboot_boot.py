@@ -6,13 +6,24 @@ import re
 import time
 from typing import Any
 
+import lab
 from benchmarks import common
+from benchmarks.common import BenchmarkError
 from tests.netboot.conftest import BootLab
-from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, Guest
+from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, Guest, missing_programs
 
 # By the kernel's clock, which begins when it is started; what is before is the rest of the time since power-on.
 PHASES = ("firmware, loader s", "kernel s", "initrd, root s", "system, login s")
 _RUN_INIT = re.compile(r"\[ *(\d+\.\d+)\] Run /init as init process")
+
+
+def boot_server() -> BootLab:
+    """The lab that is up, as its operator sees it."""
+    if missing := missing_programs():
+        raise BenchmarkError(f"not on this machine: {', '.join(missing)}; apt-get install them")
+    if lab.state() is None:
+        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
+    return BootLab(lab.LabPaths().home.parent, None)
 
 
 def measured_boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
@@ -29,18 +40,25 @@ def measured_boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str,
     found: dict[str, Any] = {"firmware": guest.firmware, "seconds": seconds if uptime else None, "load_before": load}
     if uptime:
         ask = "systemctl show --value --property UserspaceTimestampMonotonic; cat /proc/meminfo"
-        userspace, *memory = server.guest_ssh(guest.name, ask).stdout.splitlines()
+        userspace, text = server.guest_ssh(guest.name, ask).stdout.split("\n", 1)
         found["phases"] = phases(seconds, float(uptime.split()[0]), int(userspace) / 1e6, guest.said())
-        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in memory if ":" in line}
-        found |= {
-            "memory_total_bytes": sizes["MemTotal"],
-            "memory_used_bytes": sizes["MemTotal"] - sizes["MemAvailable"],
-        }
+        found |= memory(text)
     else:
         misses.append(f"{guest.name} ({guest.firmware}): no login after {BOOT_SECONDS} s: {guest.said()[-200:]!r}")
     found["bytes"] = _bytes_sent(server, ADDRESSES[guest.name], mark)
     guest.power_off()
     return found
+
+
+def memory(text: str) -> dict[str, int]:
+    """Bytes of a machine's memory, and of that in use, from its /proc/meminfo; empty where nothing was said. Pure."""
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if ":" in line}
+    if not sizes:
+        return {}
+    return {
+        "memory_total_bytes": sizes["MemTotal"],
+        "memory_used_bytes": sizes["MemTotal"] - sizes["MemAvailable"],
+    }
 
 
 def phases(seconds: float, uptime: float, userspace: float, console: str) -> dict[str, float] | None:

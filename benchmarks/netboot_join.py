@@ -19,9 +19,10 @@ from typing import Any
 import lab
 from benchmarks import common
 from benchmarks.common import GIB, MIB, PROJECT, BenchmarkError
+from benchmarks.netboot_boot import boot_server, memory
 from cli.phases import SAYS
 from tests.netboot.conftest import BootLab
-from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, missing_programs, write_machines
+from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, write_machines
 
 INVENTORY = "benchmarks/netboot_join_inventory.py"
 CLUSTER = "netboot-join"
@@ -41,15 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory-mib", type=int, default=3072, help="memory of each machine")
     parser.add_argument("--limit-seconds", type=int, default=3600, help="give one `up` up after")
     options = parser.parse_args(arguments)
-    result: dict[str, Any] = {
-        "benchmark": "netboot_join",
-        "started": common.now(),
-        "machine": common.machine(),
-        "load_before": common.load_average(),
-        "guest_memory_bytes": options.memory_mib * MIB,
-        "ups": [],
-        "misses": [],
-    }
+    result = common.begun("netboot_join", guest_memory_bytes=options.memory_mib * MIB, ups=[])
     path = common.result_path("netboot_join")
     guests: list[Guest] = []
     try:
@@ -75,15 +68,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(report(result))
     print(f"written: {path.relative_to(PROJECT)}")
     return 1 if result["misses"] else 0
-
-
-def boot_server() -> BootLab:
-    """The lab that is up, as its operator sees it."""
-    if missing := missing_programs():
-        raise BenchmarkError(f"not on this machine: {', '.join(missing)}; apt-get install them")
-    if lab.state() is None:
-        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
-    return BootLab(lab.LabPaths().home.parent, None)
 
 
 def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, result: dict[str, Any]) -> None:
@@ -129,9 +113,7 @@ def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, re
 
 def _memory_used(server: BootLab, name: str) -> int | None:
     known = server.home / CLUSTER / "known_hosts"
-    text = server.ssh_to(ADDRESSES[name], "cat /proc/meminfo", known).stdout
-    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if ":" in line}
-    return found["MemTotal"] - found["MemAvailable"] if found else None
+    return memory(server.ssh_to(ADDRESSES[name], "cat /proc/meminfo", known).stdout).get("memory_used_bytes")
 
 
 def report(result: dict[str, Any]) -> str:

@@ -32,14 +32,7 @@ POLL_SECONDS = 0.25
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result: dict[str, Any] = {
-        "benchmark": "startup",
-        "started": common.now(),
-        "machine": common.machine(),
-        "versions": {"python": common.machine()["python"], "pyinfra": version("pyinfra")},
-        "load_before": common.load_average(),
-        "misses": [],
-    }
+    result = common.begun("startup", versions={"python": common.machine()["python"], "pyinfra": version("pyinfra")})
     try:
         path = common.result_path("startup")
         refuse_what_is_in_use(options)

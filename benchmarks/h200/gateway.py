@@ -39,15 +39,8 @@ PROMPT, GOLDEN_TOKENS = "The capital of France is", 8
 def main(arguments: list[str] | None = None) -> int:
     """Measure one model; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result: dict[str, Any] = {
-        "benchmark": "gateway",
-        "started": common.now(),
-        "machine": common.machine(),
-        "load_before": common.load_average(),
-        "options": {key: value for key, value in vars(options).items() if key != "results"},
-        "misses": [],
-    }
-    result["options"]["configuration"] = "deploy"
+    said = {key: value for key, value in vars(options).items() if key != "results"}
+    result = common.begun("gateway", options={**said, "configuration": "deploy"})
     try:
         head, worker = one_machine.settings_of(card(), _serving(options), options.runtime_kind)
         result["versions"] = _versions(head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import stat
@@ -17,7 +16,7 @@ from cli.clusters import ClusterInventory
 from cli.verification.record import FAILURES, leave, record
 from deploys.watch.service import verify_path
 from facts.health.result import CheckResult
-from tests.watched import REMOTE
+from tests import remote_programs
 
 HOLDS = CheckResult("service", True, "head: cluster-ray-head runs as declared")
 WRONG = CheckResult("answer", False, "worker1: no right answer", "restart it")
@@ -35,11 +34,7 @@ def laptop(home: Path) -> ClusterInventory:
 @pytest.fixture
 def service() -> ModuleType:
     """The program's module that reads the record; it is no part of a package, because the hosts have the file alone."""
-    spec = importlib.util.spec_from_file_location("watch_state", REMOTE / "watch_state.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return remote_programs.load("watch/remote/watch_state.py")
 
 
 def test_failures_first_then_what_could_not_be_told() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from deploys import roles
+from tests import remote_programs
 from tests.conftest import MODEL
 
 PROGRAM = "vllm/remote/cluster_serve.py"
@@ -25,13 +25,10 @@ def wanted(composed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def apply(repository: Path, monkeypatch: pytest.MonkeyPatch, token_file: Path) -> Apply:
+def apply(monkeypatch: pytest.MonkeyPatch, token_file: Path) -> Apply:
     """The program's one step; it is no part of a package, because the hosts have the file alone."""
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token_file))
-    spec = importlib.util.spec_from_file_location("cluster_serve", repository / "deploys" / PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = remote_programs.load(PROGRAM)
 
     def once(base: str, wanted: dict[str, Any], *, retry_failed: bool = False) -> str:
         return str(module.apply_once(base, wanted, retry_failed=retry_failed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import remote_programs
 
 PROGRAM = "compute_base/remote/cluster_wait.py"
 CAPTURED = Path(__file__).parents[1] / "facts" / "fixtures" / "ray-2.60.0"
@@ -102,12 +103,9 @@ def test_an_application_that_nobody_deployed(start: Any, cluster: Any) -> None:
 
 
 def test_a_failed_application_is_not_waited_for(
-    cluster: Any, repository: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = importlib.util.spec_from_file_location("cluster_wait", repository / "deploys" / PROGRAM)
-    assert spec is not None and spec.loader is not None
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    program: Any = remote_programs.load(PROGRAM)
     # The grace for a failure from before this run is 20 s, and the patience for engines much more.
     assert 0 < program.FAILED_SECONDS <= 60
     monkeypatch.setattr(program, "FAILED_SECONDS", 0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).parents[3] / "deploys" / "vllm" / "remote" / "engine_life.py"
+from tests import remote_programs
+
 RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
 WRONG = {"correct": False, "seconds": 0.1, "answer": "Lyon.", "detail": "expected 'Paris' in the answer, got 'Lyon.'"}
 
@@ -19,11 +19,7 @@ WRONG = {"correct": False, "seconds": 0.1, "answer": "Lyon.", "detail": "expecte
 @pytest.fixture
 def module() -> ModuleType:
     """As Ray imports it: by its name alone."""
-    found = importlib.util.spec_from_file_location("engine_life", PROGRAM)
-    assert found and found.loader
-    loaded = importlib.util.module_from_spec(found)
-    found.loader.exec_module(loaded)
-    return loaded
+    return remote_programs.load("vllm/remote/engine_life.py")
 
 
 class Engine:

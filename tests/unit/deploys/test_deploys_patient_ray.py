@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).parents[3] / "deploys" / "compute_base" / "remote" / "patient_ray.py"
+from tests import remote_programs
 
 
 @pytest.fixture(scope="module")
 def program() -> Any:
-    spec = importlib.util.spec_from_file_location("patient_ray", PROGRAM)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return remote_programs.load("compute_base/remote/patient_ray.py")
 
 
 def test_a_node_that_is_not_known_yet_is_asked_for_again(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
