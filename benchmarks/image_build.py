@@ -18,10 +18,10 @@ from typing import Any
 import images
 from benchmarks import common
 from benchmarks.common import PROJECT
-from cli.images import request_of
-from deploys.image import contents
+from images import contents
 from images.request import Request
 from images.store import FILES, MANIFEST, PACKAGE_CACHE, Image
+from operate.images import request_of
 
 DEFAULT_LEVELS = [1, contents.COMPRESSION_LEVEL, 9, 15, 19]
 

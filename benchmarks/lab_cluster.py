@@ -22,13 +22,13 @@ from benchmarks.answers import Question
 from benchmarks.common import PROJECT, BenchmarkError
 from benchmarks.fault_times import Look
 from benchmarks.load import Endpoint, clock
-from cli import clusters
-from cli.api import api_key
-from cli.errors import OperatorError
 from deploys.environment import api_key_path
 from deploys.settings import Settings
 from lab.boot import ssh_command
 from lab.plan import LAB_NETWORK
+from operate import clusters
+from operate.api import api_key
+from operate.errors import OperatorError
 
 REMOTE = Path(__file__).parent / "remote"
 LOOK_PERIOD_SECONDS = 0.5

@@ -20,7 +20,7 @@ import lab
 from benchmarks import common
 from benchmarks.common import GIB, MIB, PROJECT, BenchmarkError
 from benchmarks.netboot_boot import boot_server, memory
-from cli.phases import SAYS
+from operate.phases import SAYS
 from tests.netboot.conftest import BootLab
 from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, write_machines
 

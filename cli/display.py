@@ -84,7 +84,7 @@ class Progress:
             self._console.print(Text(f"    {text}"))
 
     def hear(self, kind: str, text: str) -> None:
-        """A listener for cli.runner.deploy: one line an operation, with the hosts that changed."""
+        """A listener for operate.runner.deploy: one line an operation, with the hosts that changed."""
         if kind == "operation":
             self.phase(shorten(text))
         elif kind == "note":

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli import display
-from cli.errors import INTERRUPTED, OperatorError
+from operate.errors import INTERRUPTED, OperatorError
 
 _COMMANDS = (
     "plan",
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 
 def complete_cluster(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of clusters that begin with what was typed."""
-    from cli.clusters import names
+    from operate.clusters import names
 
     return [name for name in names() if name.startswith(incomplete)]
 

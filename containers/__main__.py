@@ -28,7 +28,7 @@ from containers.files import (
 )
 from deploys import roles, secrets
 from hardware.model import ProfileError
-from inventories.operator import package_sources
+from inventories.composition.operator import package_sources
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 2

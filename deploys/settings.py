@@ -274,7 +274,7 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
     """Settings from the plain `settings` value of host data; SettingsError says what is missing or unknown."""
     if not isinstance(data, Mapping):
         raise SettingsError(
-            f"{host}: host data has no `settings`; build the inventory with inventories.compose.compose()"
+            f"{host}: host data has no `settings`; build the inventory with inventories.composition.compose.compose()"
         )
     where = f"{host}: settings"
     values = dict(data)
@@ -296,14 +296,14 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         values["accelerators"] = tuple(values["accelerators"])
         values["kernel_arguments"] = tuple(values["kernel_arguments"])
     except KeyError as error:
-        raise SettingsError(f"{where}: {error.args[0]!r} is missing; compare with inventories/compose.py") from None
+        raise SettingsError(f"{where}: {error.args[0]!r} is missing; compare with inventories/composition") from None
     except TypeError as error:
-        raise SettingsError(f"{where}: {error}; compare with inventories/compose.py") from None
+        raise SettingsError(f"{where}: {error}; compare with inventories/composition") from None
     settings = _build(Settings, values, where)
     if settings.control_node not in settings.peers:
         raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
     if not settings.applications:
-        raise SettingsError(f"{where}: no application; compare with inventories/compose.py")
+        raise SettingsError(f"{where}: no application; compare with inventories/composition")
     return settings
 
 
@@ -341,5 +341,5 @@ def _build(part: type[_Part], values: Mapping[str, Any], where: str) -> _Part:
     missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
     if missing or unknown:
         said = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
-        raise SettingsError(f"{where}: {' and '.join(said)}; compare with inventories/compose.py")
+        raise SettingsError(f"{where}: {' and '.join(said)}; compare with inventories/composition")
     return part(**values)

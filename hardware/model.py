@@ -103,7 +103,7 @@ class Node:
     """One machine. `cluster_interface` is the interface that carries the cluster's own network.
 
     `mac_address` is that interface's, where the profile knows it: a machine's own number, which its owner gives
-    (inventories/machines.py) when the profile is of a kind of machine and not of one.
+    (inventories/composition/machines.py) when the profile is of a kind of machine and not of one.
     """
 
     name: str

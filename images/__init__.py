@@ -1,7 +1,7 @@
 """Images: the one root file system that compute nodes boot; built, listed, verified, removed on the operator's machine.
 
 An image is a directory NAME = VARIANT-KEY in the image store with vmlinuz, initrd.img, root.squashfs and
-manifest.json. What is in it is said in deploys/image; how it is made is here. Linux, root and Debian's tools for
+manifest.json. What is in it is said in contents.py and roles.py; how it is made, in builder.py. Linux, root and Debian's tools for
 building; reading needs none of them.
 """
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.compute_base.accelerator import CUDA_KEYRING
-from deploys.image import contents
+from images import contents
 from images.mounts import remove
 from images.request import REPOSITORY, Request, inputs
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, problems, read

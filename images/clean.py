@@ -14,7 +14,7 @@ from pathlib import Path
 from images.builder import alone
 from images.mounts import remove
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, images
-from inventories.operator import cluster_directory, home_directory
+from inventories.composition.operator import cluster_directory, home_directory
 from lab.system import Progress, read_json, write_whole
 
 RECORD = "images.json"

@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploys.image import contents
+from images import contents
 from images.request import REPOSITORY, kernel_version, key
 from images.scrub import date_of, scrub, settle_times
 from images.store import FILES, file_entry
 from lab.system import write_whole
 
-DEPLOY = "deploys/image/tree.py"
+DEPLOY = "images/tree.py"
 UNUSED_SECONDS = 30 * 86400
 # Of mmdebstrap: /bin is /usr/bin from the start. Without it a package written in perl does that, and brings perl along.
 MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
@@ -139,7 +139,7 @@ def _dress(specification: dict[str, Any], root: Path) -> None:
     if kernel_version(kernel) < kernel_version(inputs["minimum_kernel"]):
         raise UnfitError(
             f"kernel {kernel} is older than {inputs['minimum_kernel']}, which the accelerators need; "
-            "name another suite in deploys/image/contents.py"
+            "name another suite in images/contents.py"
         )
     if inputs["variant"] in contents.DRIVERS:
         _find_driver(root, kernel, contents.DRIVERS[inputs["variant"]])

@@ -19,13 +19,16 @@ from typing import Any
 
 from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import limits_file
-from deploys.image import contents
-from deploys.image.roles import ROLES
+from images import contents
+from images.roles import ROLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Programs that decide what is in the tree: a change in one of them is another image.
 _SOURCES = (
-    "deploys/image",
+    "images/contents.py",
+    "images/initramfs",
+    "images/roles.py",
+    "images/tree.py",
     "deploys/compute_base/shared.py",
     "deploys/compute_base/accelerator.py",
     "deploys/operations/account.py",

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from deploys.image import contents
+from images import contents
 
 # Relative to the tree's root; patterns of pathlib. What they match is removed, directories with what is in them.
 REMOVED = (

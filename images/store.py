@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inventories.operator import cache_directory
+from inventories.composition.operator import cache_directory
 
 FILES = ("vmlinuz", "initrd.img", "root.squashfs")
 MANIFEST = "manifest.json"

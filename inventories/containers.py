@@ -7,7 +7,7 @@ CLUSTER_CONTAINER_WORKERS is the number of workers.
 import os
 
 from hardware.containers import containers
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 _workers = int(os.environ.get("CLUSTER_CONTAINER_WORKERS", "2"))
 

@@ -7,7 +7,7 @@ import os
 
 from hardware.catalog.radeon_rx_7600_xt import RADEON_RX_7600_XT
 from hardware.containers import containers
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 _workers = int(os.environ.get("CLUSTER_CONTAINER_WORKERS", "2"))
 

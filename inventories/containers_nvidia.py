@@ -7,7 +7,7 @@ import os
 
 from hardware.catalog.geforce_rtx_5070 import GEFORCE_RTX_5070
 from hardware.containers import containers
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 _workers = int(os.environ.get("CLUSTER_CONTAINER_WORKERS", "2"))
 

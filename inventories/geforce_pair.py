@@ -6,8 +6,8 @@ To bring it up:
 """
 
 from hardware.geforce_pair import CLUSTER
-from inventories.compose import Serving, compose
-from inventories.jump import site
+from inventories.composition.compose import Serving, compose
+from inventories.composition.jump import site
 
 _names = tuple(_node.name for _node in CLUSTER.nodes)
 _addresses = dict(zip(_names, ("192.168.30.1", "192.168.30.10", "192.168.30.11"), strict=True))

@@ -9,8 +9,8 @@ import json
 
 from hardware.lab import lab
 from hardware.model import ProfileError
-from inventories.compose import Serving, Site, compose
-from inventories.operator import home_directory, processor_dtype
+from inventories.composition.compose import Serving, Site, compose
+from inventories.composition.operator import home_directory, processor_dtype
 
 _file = home_directory() / "lab" / "lab.json"
 if not _file.exists():

@@ -8,9 +8,9 @@ To bring it up:
 import getpass
 
 from hardware.laptop import laptop
-from inventories import members
-from inventories.compose import Serving, Site, compose
-from inventories.operator import processor_dtype
+from inventories.composition import members
+from inventories.composition.compose import Serving, Site, compose
+from inventories.composition.operator import processor_dtype
 
 _workers = members.read("laptop").count or 2
 

@@ -6,9 +6,9 @@ To bring it up:
 """
 
 from hardware.v0_1 import CLUSTER
-from inventories.compose import Serving, compose
-from inventories.jump import site
-from inventories.netboot import Netboot
+from inventories.composition.compose import Serving, compose
+from inventories.composition.jump import site
+from inventories.composition.netboot import Netboot
 
 _addresses = {"control-0-1": "192.168.10.1", "compute0": "192.168.10.10", "compute1": "192.168.10.11"}
 

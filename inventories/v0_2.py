@@ -6,9 +6,9 @@ To bring it up:
 """
 
 from hardware.v0_2 import CLUSTER
-from inventories.compose import Serving, compose
-from inventories.jump import site
-from inventories.netboot import Netboot
+from inventories.composition.compose import Serving, compose
+from inventories.composition.jump import site
+from inventories.composition.netboot import Netboot
 
 _addresses = {
     "control-0-2": "192.168.20.1",

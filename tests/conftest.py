@@ -12,7 +12,7 @@ import pytest
 from deploys.settings import Settings, parse
 from hardware.lab import lab as lab_profile
 from hardware.model import Cluster
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 from tests.deployed_lab import healthy, lab
 
 __all__ = ["healthy", "lab"]  # fixtures of tests/deployed_lab.py, for integration and live

@@ -29,8 +29,8 @@ from benchmarks.load_tool import Work
 from benchmarks.turns import take_turns
 from deploys import roles, runtime_lock
 from deploys.settings import Settings
-from inventories.compose import Serving
-from inventories.operator import cache_directory
+from inventories.composition.compose import Serving
+from inventories.composition.operator import cache_directory
 
 BARE_ADDRESS, BARE_PORT = "127.0.0.70", 18103
 PROMPT, GOLDEN_TOKENS = "The capital of France is", 8

@@ -23,7 +23,7 @@ from deploys.settings import Settings, parse
 from hardware.catalog.h200 import H200
 from hardware.laptop import laptop
 from hardware.model import Cluster
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 ADDRESSES = {"head": "127.0.0.10", "worker1": "127.0.0.11"}
 READY_SECONDS = 300.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-from inventories.operator import home_directory
+from inventories.composition.operator import home_directory
 
 _NAME = "chat-history"
 

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cli.api import api_key, reachable
 from cli.chat.failures import Unreachable
 from cli.chat.stream import Api
-from cli.clusters import ClusterInventory
-from cli.ssh import ssh_command
+from operate.api import api_key, reachable
+from operate.clusters import ClusterInventory
+from operate.ssh import ssh_command
 
 FORWARD_SECONDS = 20.0
 _STANDS = "forwarded"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.clusters import ClusterInventory
 from deploys.watch.service import node_label
+from operate.clusters import ClusterInventory
 
 
 def labels(cluster: ClusterInventory) -> dict[str, str]:

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cli import display, runner
+from cli import display
 from cli.chat.failures import ChatError
 from cli.chat.nodes import labels, title
 from cli.chat.screen import Screen
 from cli.chat.stream import Api
-from cli.clusters import ClusterInventory, Host
 from cli.commands.status import describe, requests
-from cli.runner import FactRequest, Observation
 from deploys.roles import services
 from deploys.services import supervisor_directory
+from operate import runner
+from operate.clusters import ClusterInventory, Host
+from operate.runner import FactRequest, Observation
 
 LOG_LINES = 20
 _GIB = 1024**3

@@ -6,8 +6,6 @@ import contextlib
 import time
 from typing import Any
 
-from cli import clusters
-from cli.api import application_of
 from cli.chat import reports
 from cli.chat.answer import STOPPED, Answer, Piece
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
@@ -17,8 +15,10 @@ from cli.chat.interrupts import Interrupts
 from cli.chat.link import Link
 from cli.chat.nodes import title
 from cli.chat.screen import Screen
-from cli.clusters import ClusterInventory
-from cli.errors import DOES_NOT_HOLD, HOLDS, INTERRUPTED, OperatorError
+from operate import clusters
+from operate.api import application_of
+from operate.clusters import ClusterInventory
+from operate.errors import DOES_NOT_HOLD, HOLDS, INTERRUPTED, OperatorError
 
 HOW_TO_LEAVE = "`quit` or Ctrl-D leaves; Ctrl-C stops an answer"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli import clusters, display
-from cli.api import ask
+from cli import display
+from operate import clusters
+from operate.api import ask
 
 
 @click.command("ask")

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import click
 
-from cli import clusters, display, measuring, planning
-from cli.clusters import ClusterInventory
-from cli.errors import HOLDS, OperatorError
-from cli.planning import Declared
+from cli import display
 from hardware.planner import calibration as calibrations
 from hardware.planner import fit, microbenchmarks, rates
 from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.errors import PlanError
 from hardware.planner.placement import Hardware, hardware_of, link_name
+from operate import clusters, measuring, planning
+from operate.clusters import ClusterInventory
+from operate.errors import HOLDS, OperatorError
+from operate.planning import Declared
 
 
 @click.command("calibrate")

@@ -7,16 +7,16 @@ import sys
 
 import click
 
-from cli import clusters
-from cli.api import api_key
 from cli.chat.commands import completions
 from cli.chat.conversation import Conversation
 from cli.chat.interrupts import Interrupts
 from cli.chat.link import Link
 from cli.chat.screen import Plain, Screen
 from cli.chat.session import HOW_TO_LEAVE, Session
-from cli.clusters import ClusterInventory
-from cli.errors import OperatorError
+from operate import clusters
+from operate.api import api_key
+from operate.clusters import ClusterInventory
+from operate.errors import OperatorError
 
 
 @click.command("chat")

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from cli.errors import OperatorError
+from operate.errors import OperatorError
 
 
 @click.command("completion")

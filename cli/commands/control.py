@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
-from cli import clusters, display
-from cli.errors import OperatorError
-from cli.ssh import ssh_command
+from cli import display
+from operate import clusters
+from operate.errors import OperatorError
+from operate.ssh import ssh_command
 
 
 @click.group("control")

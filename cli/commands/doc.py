@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import display
-from cli.clusters import REPOSITORY
-from cli.errors import OperatorError
+from operate.clusters import REPOSITORY
+from operate.errors import OperatorError
 
 _DOCS = REPOSITORY / "docs"
 

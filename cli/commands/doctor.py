@@ -7,10 +7,7 @@ from typing import Any
 
 import click
 
-from cli import clusters, display, preflight, runner
-from cli.clusters import ClusterInventory
-from cli.errors import verdict
-from cli.runner import Observation
+from cli import display
 from facts.health.clock import skew_check
 from facts.health.memory import memory_check, shared_memory_check
 from facts.health.network import resolution_check
@@ -18,6 +15,10 @@ from facts.health.result import CheckResult
 from facts.parse.clock import ClockReport
 from facts.parse.memory import FilesystemReport, MemoryReport
 from facts.parse.network import ResolutionReport
+from operate import clusters, preflight, runner
+from operate.clusters import ClusterInventory
+from operate.errors import verdict
+from operate.runner import Observation
 
 
 @click.command("doctor")

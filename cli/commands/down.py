@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli import clusters, display, runner
+from cli import display
+from operate import clusters, runner
 
 
 @click.command("down")

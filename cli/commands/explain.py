@@ -11,9 +11,7 @@ from typing import Any
 
 import click
 
-from cli import clusters, display, measuring, planning
-from cli.errors import COULD_NOT_TELL, HOLDS, OperatorError
-from cli.measuring import Measured
+from cli import display
 from hardware.model import Node
 from hardware.planner import explain, plot, points, proofs, rates
 from hardware.planner.calibration import Calibration
@@ -24,6 +22,9 @@ from hardware.planner.placement import Hardware, hardware_of
 from hardware.planner.points import Run
 from hardware.planner.proofs import Proof
 from hardware.planner.rates import Device, Rates
+from operate import clusters, measuring, planning
+from operate.errors import COULD_NOT_TELL, HOLDS, OperatorError
+from operate.measuring import Measured
 
 
 @click.command("explain")

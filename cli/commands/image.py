@@ -11,12 +11,12 @@ import click
 
 import images
 from cli import display
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
-from cli.images import request_of
-from deploys.image.contents import VARIANTS
 from images import clean as cleaning
 from images import store as storing
+from images.contents import VARIANTS
 from lab.system import LabError
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
+from operate.images import request_of
 
 
 def _refusals(function: Callable[..., None]) -> Callable[..., None]:

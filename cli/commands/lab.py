@@ -12,7 +12,7 @@ import click
 import images
 import lab
 from cli import display
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 
 
 def _refusals(function: Callable[..., None]) -> Callable[..., None]:

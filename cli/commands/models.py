@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from cli import clusters, display
-from cli.clusters import ClusterInventory
-from cli.errors import OperatorError
+from cli import display
 from hardware.model import Cluster, ProfileError
 from inventories import models
 from inventories.models.catalogue import Entry
 from inventories.models.fit import Place, fit, gib, minimum_accelerator_bytes, place_of
+from operate import clusters
+from operate.clusters import ClusterInventory
+from operate.errors import OperatorError
 
 _MARKS = {True: "fits", False: "no", None: "unknown"}
 

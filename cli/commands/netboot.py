@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from cli import clusters, display, netboot, runner
-from cli.clusters import ClusterInventory
-from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
+from cli import display
 from deploys.pxe_server.remote.netboot_image import ImageError, verify
-from inventories.operator import cache_directory
+from inventories.composition.operator import cache_directory
+from operate import clusters, netboot, runner
+from operate.clusters import ClusterInventory
+from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
 
 _NODES = click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given again.")
 

@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 import lab
-from cli import clusters, display, runner
-from cli.clusters import ClusterInventory
+from cli import display
 from cli.commands.status import describe, requests
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, OperatorError
-from cli.preflight import refuse_bad_ground
-from cli.runner import FactRequest
-from inventories import members
-from inventories.members import Members
+from inventories.composition import members
+from inventories.composition.members import Members
+from operate import clusters, runner
+from operate.clusters import ClusterInventory
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, OperatorError
+from operate.preflight import refuse_bad_ground
+from operate.runner import FactRequest
 
 DRAIN_SECONDS = 120
 LAPTOP_WORKERS = 8

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli import display, plan_view, planning
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
+from cli import display, plan_view
 from hardware.model import ProfileError
 from hardware.planner import links, plan, what_if
 from hardware.planner.catalogue import ACCELERATORS
@@ -17,6 +16,8 @@ from hardware.planner.errors import PlanError
 from hardware.planner.placement import hardware_of
 from hardware.planner.plan import Plan
 from hardware.planner.prediction import Workload
+from operate import planning
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 
 
 @click.command("plan")

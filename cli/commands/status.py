@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from cli import clusters, display, runner
-from cli.clusters import ClusterInventory
-from cli.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS
-from cli.runner import FactRequest, Observation
+from cli import display
 from deploys.operations.service import states
 from deploys.roles import services
+from operate import clusters, runner
+from operate.clusters import ClusterInventory
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS
+from operate.runner import FactRequest, Observation
 
 
 @click.command("status")

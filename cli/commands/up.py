@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
-from cli import clusters, display, phases, runner
-from cli.api import Answer, ask_golden
-from cli.clusters import ClusterInventory
-from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.phases import Phases
-from cli.power_on import BOOT_SECONDS, boots_nodes, power_on
-from cli.preflight import refuse_bad_ground
-from cli.verification.run import Verification, verify
+from cli import display
 from deploys.operations.stage import STAGES
+from operate import clusters, phases, runner
+from operate.api import Answer, ask_golden
+from operate.clusters import ClusterInventory
+from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.phases import Phases
+from operate.power_on import BOOT_SECONDS, boots_nodes, power_on
+from operate.preflight import refuse_bad_ground
+from operate.verification.run import Verification, verify
 
 
 @click.command("up")

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from cli import clusters, display
-from cli.verification.run import verify
+from cli import display
+from operate import clusters
+from operate.verification.run import verify
 
 
 @click.command("verify")

@@ -236,7 +236,7 @@ def engine_arguments(plan: Plan, candidate: Candidate) -> dict[str, Any]:
 
 
 def serving(candidate: Candidate) -> str:
-    """The same placement as an inventory says it (inventories.compose.Serving), where one can."""
+    """The same placement as an inventory says it (inventories.composition.compose.Serving), where one can."""
     sharding, nodes = candidate.placement.sharding, candidate.placement.replicas
     if candidate.placement.link is None and sharding.pipeline == 1 and sharding.data == 1:
         return f'mode="replicas", replicas={nodes}'

@@ -19,8 +19,7 @@ from pathlib import Path
 import pytest
 
 import images
-from deploys.image import contents
-from images import clean, store
+from images import clean, contents, store
 from images.mounts import mounted_below
 from images.request import Request
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image

@@ -136,7 +136,7 @@ def test_a_bare_metal_profile_says_what_it_would_do(lab: Lab, tmp_path_factory: 
     inventory.write_text(
         f"""
 from hardware.v0_1 import CLUSTER
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 _addresses = dict(zip(("control-0-1", "compute0", "compute1"), {[host["address"] for host in state["hosts"]]!r}))
 control, compute = compose(
@@ -171,8 +171,8 @@ def test_compute_hosts_are_reached_through_the_control_host(lab: Lab, tmp_path_f
     inventory.write_text(
         f"""
 from hardware.lab import lab
-from inventories.compose import Serving, Site, compose
-from inventories.jump import connections
+from inventories.composition.compose import Serving, Site, compose
+from inventories.composition.jump import connections
 
 _cluster = lab({len(state["hosts"]) - 1})
 _addresses = { ({host["name"]: host["address"] for host in state["hosts"]})!r}

@@ -19,7 +19,7 @@ LAPTOP = """
 import getpass
 
 from hardware.laptop import CLUSTER
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 control, compute = compose(
     CLUSTER,
@@ -103,7 +103,7 @@ def test_an_inventory_that_is_no_python(operator: Operator, tmp_path: Path) -> N
 
 def test_hosts_without_settings(operator: Operator, tmp_path: Path) -> None:
     text = "control = [('a', {})]\ncompute = [('b', {})]\n"
-    assert "inventories.compose.compose()" in _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    assert "inventories.composition.compose.compose()" in _refused(operator, "-c", _inventory(tmp_path, text), "up")
 
 
 def test_a_malformed_profile(operator: Operator, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_host_that_cannot_be_reached(operator: Operator, tmp_path: Path) -> No
 
 _SSH_INVENTORY = """
 from hardware.laptop import CLUSTER
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 control, compute = compose(
     CLUSTER,

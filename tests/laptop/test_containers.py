@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from containers.declared import load
-from inventories.operator import cache_directory, package_sources
+from inventories.composition.operator import cache_directory, package_sources
 from tests.deployed_lab import REPOSITORY
 from tests.laptop.boxes import Box, Engine
 

@@ -1,6 +1,6 @@
 """The running lab judged a second, independent way: testinfra over SSH, Ray's own command line, the kernel's tables.
 
-Nothing of cli/verification, facts/ or deploys/ is used here. What is expected comes from the lab's description.
+Nothing of operate/verification, facts/ or deploys/ is used here. What is expected comes from the lab's description.
 Run it against a lab that is up: CLUSTER_TEST_HOME=~/.local/state/cluster pytest tests/live
 """
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from hardware.lab import lab as lab_profile
 from hardware.model import Cluster, NetworkBoot, Node, ProfileError
-from inventories.compose import Group, Serving, Site, compose
-from inventories.netboot import Netboot
-from inventories.operator import cluster_directory, home_directory
+from inventories.composition.compose import Group, Serving, Site, compose
+from inventories.composition.netboot import Netboot
+from inventories.composition.operator import cluster_directory, home_directory
 from lab.plan import GATEWAY
 from tests.netboot.guests import ADDRESSES, MACS
 

@@ -14,7 +14,7 @@ import pytest
 
 from deploys import runtime_lock
 from deploys.settings import Runtime
-from inventories.operator import cache_directory
+from inventories.composition.operator import cache_directory
 
 REMOTE = Path(__file__).parents[2] / "deploys" / "vllm" / "remote"
 _RUNTIME = cache_directory() / "runtime" / runtime_lock.load(Runtime("cpu", "3.11")).name

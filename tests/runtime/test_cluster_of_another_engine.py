@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from inventories.operator import cache_directory
+from inventories.composition.operator import cache_directory
 from tests.laptop.conftest import Operator, operator_at
 
 pytestmark = pytest.mark.cluster
@@ -26,7 +26,7 @@ INVENTORY = """
 import getpass
 
 from hardware.laptop import CLUSTER
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 control, compute = compose(
     CLUSTER,

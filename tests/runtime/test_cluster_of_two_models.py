@@ -21,7 +21,7 @@ from typing import Any
 import openai
 import pytest
 
-from inventories.operator import cache_directory
+from inventories.composition.operator import cache_directory
 from tests.laptop.conftest import Operator, operator_at
 
 pytestmark = pytest.mark.cluster
@@ -33,8 +33,8 @@ INVENTORY = """
 import getpass
 
 from hardware.laptop import CLUSTER
-from inventories.compose import Serving, Site, compose
-from inventories.operator import processor_dtype
+from inventories.composition.compose import Serving, Site, compose
+from inventories.composition.operator import processor_dtype
 
 control, compute = compose(
     CLUSTER,

@@ -20,7 +20,7 @@ import openai
 import pytest
 
 from inventories import models
-from inventories.operator import package_sources
+from inventories.composition.operator import package_sources
 from tests.runtime.conftest import REMOTE
 
 HERE = Path(__file__).parent

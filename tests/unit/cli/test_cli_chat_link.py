@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import clusters
 from cli.chat.answer import Answer
 from cli.chat.failures import ChatError, Unreachable
 from cli.chat.link import Forward, Link
+from operate import clusters
 from tests.openai_server import OpenAiServer, Place, Reply, chunk
 
 SSH_ADDRESS = "127.0.6.20"

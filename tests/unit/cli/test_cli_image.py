@@ -12,9 +12,9 @@ import pytest
 
 from cli import main
 from cli.commands.image import request_of
-from cli.errors import OperatorError
 from images import clean
 from images.store import Image
+from operate.errors import OperatorError
 
 Made = Callable[..., Image]
 Typed = Callable[..., tuple[int, str, str]]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import netboot, preflight
-from cli.clusters import Host, load
-from cli.runner import Observation
+from operate import netboot, preflight
+from operate.clusters import Host, load
+from operate.runner import Observation
 
 REPOSITORY = Path(__file__).parents[3]
 

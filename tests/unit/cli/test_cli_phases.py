@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import clusters, phases
 from cli.display import Progress
-from cli.phases import Phases
 from deploys.operations.stage import LAST_STAGE, STAGES
+from operate import clusters, phases
+from operate.phases import Phases
 
 
 @pytest.fixture

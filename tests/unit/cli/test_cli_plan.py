@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from cli import main, measuring, planning
+from cli import main
 from cli.commands import calibrate
 from hardware.model import GIB
 from hardware.planner import calibration
 from hardware.planner.calibration import Calibration, Outcome, PastError
 from hardware.planner.errors import PlanError
+from operate import measuring, planning
 
 CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from cli import api, preflight
-from cli.clusters import ClusterInventory, Host
 from cli.commands import models as models_command
 from cli.commands import nodes, status
-from cli.errors import OperatorError
-from cli.runner import Observation
-from cli.verification import judge
-from cli.verification.ask import requests
 from inventories.models.fit import Place
+from operate import api, preflight
+from operate.clusters import ClusterInventory, Host
+from operate.errors import OperatorError
+from operate.runner import Observation
+from operate.verification import judge
+from operate.verification.ask import requests
 from tests.conftest import MODEL
 
 SECOND = "flan-t5-small"

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from cli import clusters
-from cli.clusters import ClusterInventory
-from cli.verification.record import FAILURES, leave, record
 from deploys.watch.service import verify_path
 from facts.health.result import CheckResult
+from operate import clusters
+from operate.clusters import ClusterInventory
+from operate.verification.record import FAILURES, leave, record
 from tests import remote_programs
 
 HOLDS = CheckResult("service", True, "head: cluster-ray-head runs as declared")

@@ -16,8 +16,8 @@ from deploys.pxe_server.configuration import choosing_text, dnsmasq_text, nginx_
 from deploys.pxe_server.services import DHCP, HTTP, boot_services
 from deploys.services import service_file
 from deploys.settings import Settings
-from inventories.machines import path
-from inventories.netboot import Netboot
+from inventories.composition.machines import path
+from inventories.composition.netboot import Netboot
 
 Composed = Callable[..., dict[str, Settings]]
 MACHINES = "compute0: 52:54:00:00:00:01\ncompute1: {mac_address: 52:54:00:00:00:02, secure_boot: true}\n"

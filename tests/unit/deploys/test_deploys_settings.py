@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import DeployError
 from deploys import shell
 from deploys.settings import SettingsError, parse
 from hardware.lab import lab
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -64,8 +64,14 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda data: data["runtime"].update(version=data["runtime"].pop("python")),
         "settings.runtime: missing python and unknown version",
     ),
-    "a part that is no mapping": (lambda data: data.update(ray=None), "compare with inventories/compose.py"),
-    "a list that is none": (lambda data: data.update(accelerators=None), "compare with inventories/compose.py"),
+    "a part that is no mapping": (
+        lambda data: data.update(ray=None),
+        "compare with inventories/composition",
+    ),
+    "a list that is none": (
+        lambda data: data.update(accelerators=None),
+        "compare with inventories/composition",
+    ),
     "no application": (lambda data: data.update(applications=[]), "no application"),
     "control node among strangers": (lambda data: data.update(control_node="other"), "control node 'other'"),
 }

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploys.image import contents
-from deploys.image.roles import ROLES
+from images import contents
 from images.request import Request, digest_of_sources, inputs, kernel_version, key, newest
+from images.roles import ROLES
 
 PACKAGES = {"bash": "5.2.15-2+b7", "systemd": "252.38-1~deb12u1"}
 

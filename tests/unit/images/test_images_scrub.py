@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.image import contents
+from images import contents
 from images.scrub import date_of, scrub, settle_times
 
 DATE = 1_700_000_000

@@ -14,8 +14,8 @@ from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.lab import lab
 from hardware.laptop import CLUSTER as LAPTOP
 from hardware.model import Cluster, Node, ProfileError
-from inventories.compose import Gateway, Group, Serving, Site, compose
-from inventories.operator import cluster_directory
+from inventories.composition.compose import Gateway, Group, Serving, Site, compose
+from inventories.composition.operator import cluster_directory
 
 ADDRESSES = {"control": "192.0.2.1", "compute0": "192.0.2.10", "compute1": "192.0.2.11"}
 SMALL = "smollm2-135m-instruct"

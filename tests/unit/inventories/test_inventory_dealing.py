@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hardware.model import ProfileError
-from inventories.dealing import Wish, deal
+from inventories.composition.dealing import Wish, deal
 
 FOUR = ("n0", "n1", "n2", "n3")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inventories.operator import package_sources
+from inventories.composition.operator import package_sources
 from lab.plan import INTERFACE, LOGIN_USER, STATE_VERSION, LabState, plan_hosts, to_text
 
 REPOSITORY = Path(__file__).parents[3]

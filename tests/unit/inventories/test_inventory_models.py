@@ -13,7 +13,7 @@ from deploys.settings import parse as parse_settings
 from hardware.lab import lab
 from hardware.model import ProfileError
 from inventories import models
-from inventories.compose import Serving, Site, compose
+from inventories.composition.compose import Serving, Site, compose
 from inventories.models.anywhere import kind_of
 from inventories.models.catalogue import load, parse
 

@@ -12,9 +12,9 @@ import pytest
 from hardware import v0_1
 from hardware.lab import lab
 from hardware.model import Cluster, NetworkBoot, ProfileError
-from inventories.compose import Serving, Site, compose
-from inventories.machines import fill_in, path
-from inventories.netboot import Netboot, boot_plan
+from inventories.composition.compose import Serving, Site, compose
+from inventories.composition.machines import fill_in, path
+from inventories.composition.netboot import Netboot, boot_plan
 
 MACS = {"compute0": "52:54:00:00:00:01", "compute1": "52:54:00:00:00:02"}
 ADDRESSES = {"control": "192.0.2.1", "compute0": "192.0.2.10", "compute1": "192.0.2.11"}

@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import images
-from cli import display, runner
-from cli.clusters import ClusterInventory, Host
-from cli.errors import OperatorError
-from cli.images import request_of
-from cli.netboot import ask, booted_hosts, change, machines, pin_host_keys, serve, wait_for_hosts
-from cli.phases import Phases
-from cli.preflight import refuse_bad_ground
+from cli import display
 from lab.system import LabError
+from operate import runner
+from operate.clusters import ClusterInventory, Host
+from operate.errors import OperatorError
+from operate.images import request_of
+from operate.netboot import ask, booted_hosts, change, machines, pin_host_keys, serve, wait_for_hosts
+from operate.phases import Phases
+from operate.preflight import refuse_bad_ground
 
 BOOT_SECONDS = 900
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from cli import clusters
-from cli.errors import OperatorError
-from deploys.image.contents import VARIANT_OF_RUNTIME, Variant
 from hardware.planner.catalogue import ACCELERATORS
+from images.contents import VARIANT_OF_RUNTIME, Variant
 from images.request import Request, newest
+from operate import clusters
+from operate.errors import OperatorError
 
 
 def request_of(name: str, variant: str | None) -> Request:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hardware.model import ProfileError
-from inventories.operator import cluster_directory
+from inventories.composition.operator import cluster_directory
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
-from inventories import machines, members
-from inventories.members import Members
+from inventories.composition import machines, members
+from inventories.composition.members import Members
+from inventories.composition.netboot import Netboot, boot_plan
+from inventories.composition.operator import cache_directory, cluster_directory, package_sources, secret_path
+from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
 from inventories.models import entry
 from inventories.models import model as known_model
-from inventories.netboot import Netboot, boot_plan
-from inventories.operator import cache_directory, cluster_directory, package_sources, secret_path
-from inventories.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from cli import display, runner
-from cli.clusters import ClusterInventory
-from cli.errors import COULD_NOT_TELL, verdict
-from cli.verification.ask import requests
-from cli.verification.judge import judge
-from cli.verification.record import leave, record
+from cli import display
 from facts.health.result import CheckResult
+from operate import runner
+from operate.clusters import ClusterInventory
+from operate.errors import COULD_NOT_TELL, verdict
+from operate.verification.ask import requests
+from operate.verification.judge import judge
+from operate.verification.record import leave, record
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.clusters import ClusterInventory
-from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.ssh import ssh_command
 from deploys.settings import Application
+from operate.clusters import ClusterInventory
+from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.ssh import ssh_command
 
 ANSWER_SECONDS = 180.0
 REACH_SECONDS = 3.0

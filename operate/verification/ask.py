@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cli.clusters import ClusterInventory
-from cli.runner import FactRequest
 from deploys.gateway.configuration import gateway_socket
 from deploys.operations.service import states
 from deploys.roles import managed_files, runtime_directory, secret_files, services
+from operate.clusters import ClusterInventory
+from operate.runner import FactRequest
 
 PROOF_SECONDS = 20
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli import clusters
-from cli.errors import OperatorError
 from deploys import runtime_lock
 from deploys.settings import Runtime, SettingsError
 from hardware.model import Cluster, ProfileError
@@ -25,7 +23,9 @@ from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
 from hardware.planner.options import Options
-from inventories.operator import home_directory
+from inventories.composition.operator import home_directory
+from operate import clusters
+from operate.errors import OperatorError
 
 MODEL_CONFIGS = clusters.REPOSITORY / "inventories" / "model_configs"
 _LARGEST_CONFIG_BYTES = 10 * 1024**2

@@ -1,4 +1,4 @@
-"""The only place that starts pyinfra: deploys as its CLI, facts through cli.observer; both as child processes."""
+"""The only place that starts pyinfra: deploys as its CLI, facts through operate.observer; both as child processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.clusters import REPOSITORY, ClusterInventory
-from cli.errors import DOES_NOT_HOLD, OperatorError
+from operate.clusters import REPOSITORY, ClusterInventory
+from operate.errors import DOES_NOT_HOLD, OperatorError
 
 CONNECT_SECONDS = 8.0
 FACT_SECONDS = 75.0
@@ -75,7 +75,7 @@ def observe(cluster: ClusterInventory, requests: Mapping[str, Iterable[FactReque
         "fact_seconds": FACT_SECONDS,
     }
     child = subprocess.run(
-        [sys.executable, "-m", "cli.observer"],
+        [sys.executable, "-m", "operate.observer"],
         input=json.dumps(order),
         capture_output=True,
         text=True,

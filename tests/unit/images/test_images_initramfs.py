@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "deploys" / "image" / "initramfs" / "scripts" / "cluster"
+SCRIPT = Path(__file__).parents[3] / "images" / "initramfs" / "scripts" / "cluster"
 ROOT = bytes(range(256)) * 4096
 Answer = Callable[[http.server.BaseHTTPRequestHandler, int], None]
 

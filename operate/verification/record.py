@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.clusters import ClusterInventory
-from cli.ssh import ssh_command
 from deploys.watch.service import verify_path
 from facts.health.result import CheckResult
+from operate.clusters import ClusterInventory
+from operate.ssh import ssh_command
 
 LEAVE_SECONDS = 20.0
 FAILURES = 200

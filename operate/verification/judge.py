@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.clusters import ClusterInventory, Host
-from cli.preflight import reach_check
-from cli.runner import Observation
 from deploys import runtime_lock
 from deploys.compute_base.system import firewall_chain
 from deploys.gateway.configuration import digest
 from deploys.roles import gateway_file, managed_files, secret_files, services
 from facts.health.result import CheckResult
+from operate.clusters import ClusterInventory, Host
+from operate.preflight import reach_check
+from operate.runner import Observation
 
 
 def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from hardware.model import Cluster, Node, ProfileError, check_mac_address
-from inventories.operator import cluster_directory
+from inventories.composition.operator import cluster_directory
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 _KEYS = ("mac_address", "secure_boot", "wake_on_lan")

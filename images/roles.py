@@ -11,8 +11,8 @@ from deploys import shell
 from deploys.compute_base.shared import Shared, shared_base
 from deploys.compute_base.system import limits_file
 from deploys.files import ManagedFile
-from deploys.image import contents
 from deploys.operations import managed
+from images import contents
 
 
 @dataclass(frozen=True)

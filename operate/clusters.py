@@ -8,27 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.errors import OperatorError
 from deploys.settings import Settings, SettingsError, parse
 from hardware.model import ProfileError
-from inventories.operator import cluster_directory
+from inventories.composition.operator import cluster_directory
+from operate.errors import OperatorError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _INVENTORIES = REPOSITORY / "inventories"
-_NOT_INVENTORIES = {
-    "__init__",
-    "compose",
-    "dealing",
-    "jump",
-    "machines",
-    "members",
-    "models",
-    "netboot",
-    "operator",
-    "serving",
-}
 # Rendered by `python -m containers`; their hosts are containers, which no deploy reaches.
-_NOT_INVENTORIES |= {"containers", "containers_amd", "containers_nvidia"}
+_NOT_INVENTORIES = {"__init__", "containers", "containers_amd", "containers_nvidia"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +103,7 @@ def _group(path: Path, module: Mapping[str, Any], group: str) -> list[Any]:
 def _host(path: Path, entry: Any) -> Host:
     if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], Mapping)):
         raise OperatorError(
-            f"{path.name}: host {entry!r} has no data; build the groups with inventories.compose.compose()"
+            f"{path.name}: host {entry!r} has no data; build the groups with inventories.composition.compose.compose()"
         )
     target, data = entry
     try:

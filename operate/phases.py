@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cli import display
-from cli.clusters import ClusterInventory
 from cli.display import Progress
 from deploys.operations.stage import LAST_STAGE, STAGES
+from operate.clusters import ClusterInventory
 
 KEPT = 50
 FILE = "ups.jsonl"
@@ -75,7 +75,7 @@ class Phases:
         self.end()
 
     def hear(self, kind: str, text: str) -> None:
-        """A listener for cli.runner.deploy of deploys/all.py: its meeting points end the phases."""
+        """A listener for operate.runner.deploy of deploys/all.py: its meeting points end the phases."""
         self.progress.hear(kind, text)
         if kind == "operation":
             ended = next((stage for stage, name in STAGES.items() if text.endswith(name)), None)

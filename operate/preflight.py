@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cli import runner
-from cli.clusters import ClusterInventory, Host
-from cli.errors import OperatorError
-from cli.runner import FactRequest, Observation
 from deploys.fit import fit_check
 from deploys.operations.service import states
 from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
 from facts.health.result import CheckResult
+from operate import runner
+from operate.clusters import ClusterInventory, Host
+from operate.errors import OperatorError
+from operate.runner import FactRequest, Observation
 
 GIB = 1024**3
 _RUNTIME_BYTES = 8 * GIB

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hardware.model import Node, ProfileError
-from inventories.dealing import Wish, deal
+from inventories.composition.dealing import Wish, deal
 from inventories.models import entry
 from inventories.models import model as known_model
 from inventories.models.fit import HOST_RESERVE_BYTES, fit, limits, place_of_nodes

@@ -14,12 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cli import api, planning
-from cli.api import reachable
-from cli.clusters import REPOSITORY, ClusterInventory, Host
-from cli.errors import OperatorError
-from cli.planning import Declared
-from cli.ssh import ssh_command
 from deploys import runtime_lock
 from hardware.planner import collectives as ways
 from hardware.planner import fit, rates
@@ -30,6 +24,12 @@ from hardware.planner.placement import Hardware, link_name, link_path, peer_path
 from hardware.planner.points import Point
 from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
+from operate import api, planning
+from operate.api import reachable
+from operate.clusters import REPOSITORY, ClusterInventory, Host
+from operate.errors import OperatorError
+from operate.planning import Declared
+from operate.ssh import ssh_command
 
 DEVICE_SECONDS = 180
 COLLECTIVE_SECONDS = 240

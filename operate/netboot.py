@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cli import runner
-from cli.clusters import ClusterInventory, Host
-from cli.errors import DOES_NOT_HOLD, OperatorError
-from cli.runner import FactRequest, Listener
 from deploys.pxe_server.configuration import choosing_path
 from deploys.settings import Machine
 from images.clean import note_use
-from inventories.machines import path as machines_path
+from inventories.composition.machines import path as machines_path
+from operate import runner
+from operate.clusters import ClusterInventory, Host
+from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.runner import FactRequest, Listener
 
 _POLL_SECONDS = 3.0
 _SERVE, _CHOOSE = "deploys/pxe_server/alone.py", "deploys/pxe_server/choose.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.clusters import Host
+from operate.clusters import Host
 
 
 def ssh_command(host: Host) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hardware.model import Cluster, ProfileError
-from inventories.compose import Site
-from inventories.netboot import Netboot
-from inventories.operator import cluster_directory
+from inventories.composition.compose import Site
+from inventories.composition.netboot import Netboot
+from inventories.composition.operator import cluster_directory
 
 
 def connections(
