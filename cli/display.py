@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,19 +110,6 @@ class Progress:
             elif time.monotonic() - last > _HEARTBEAT_SECONDS and seconds > _HEARTBEAT_SECONDS:
                 last = time.monotonic()
                 self._console.print(Text(f"    {self._phase}: {seconds:.0f} s so far"))
-
-
-def phases(progress: Progress) -> Callable[[str, str], None]:
-    """A listener for what tells of phases and details: a new phase begins a line, a detail is said within it."""
-    last = [""]
-
-    def hear(phase: str, detail: str) -> None:
-        if phase != last[0]:
-            progress.phase(phase)
-            last[0] = phase
-        progress.note(detail)
-
-    return hear
 
 
 def duration(seconds: float) -> str:

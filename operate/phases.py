@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli import display
-from cli.display import Progress
 from deploys.operations.stage import LAST_STAGE, STAGES
 from operate.clusters import ClusterInventory
+from operate.progress import Progress
 
 KEPT = 50
 FILE = "ups.jsonl"
@@ -108,8 +106,8 @@ def resume(name: str, phases: Phases) -> str:
     )
 
 
-def keep(cluster: ClusterInventory, record: dict[str, Any]) -> None:
-    """Add a run to the cluster's record; the oldest go. A record that cannot be written is not worth a failure."""
+def keep(cluster: ClusterInventory, record: dict[str, Any]) -> str:
+    """Add a run to the cluster's record; the oldest go. Returns why it could not be kept, which is no failure."""
     path = cluster.directory / FILE
     lines = [*_lines(path), json.dumps(record)][-KEPT:]
     staged = path.with_suffix(".new")
@@ -117,7 +115,8 @@ def keep(cluster: ClusterInventory, record: dict[str, Any]) -> None:
         staged.write_text("".join(f"{line}\n" for line in lines))
         staged.replace(path)
     except OSError as error:
-        display.words().print(f"this run was not kept for comparison: {path}: {error.strerror}", markup=False)
+        return f"this run was not kept for comparison: {path}: {error.strerror}"
+    return ""
 
 
 def last_run(cluster: ClusterInventory, only: str = "") -> dict[str, Any] | None:
@@ -153,9 +152,3 @@ def rows(record: dict[str, Any], before: dict[str, Any] | None) -> list[list[str
         for entry in record["phases"]
     ]
     return [*found, ["all", "", f"{record['seconds']:.1f}", f"{before['seconds']:.1f}" if before else "-"]]
-
-
-def show(record: dict[str, Any], before: dict[str, Any] | None) -> None:
-    """The seconds of a run, phase by phase, among the words."""
-    columns: Sequence[str] = ("phase", "", "seconds", "last time")
-    display.table("", columns, rows(record, before), console=display.words())

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import images
-from cli import display
 from lab.system import LabError
 from operate import runner
 from operate.clusters import ClusterInventory, Host
@@ -17,6 +16,7 @@ from operate.images import request_of
 from operate.netboot import ask, booted_hosts, change, machines, pin_host_keys, serve, wait_for_hosts
 from operate.phases import Phases
 from operate.preflight import refuse_bad_ground
+from operate.progress import phases
 
 BOOT_SECONDS = 900
 
@@ -53,7 +53,7 @@ def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds:
 def _image(cluster: ClusterInventory, name: str, run: Phases) -> int:
     """The image that the cluster's profile asks for, on the control node and chosen for every node."""
     try:
-        built = images.build(request_of(name, None), images.default_store(), display.phases(run.progress))
+        built = images.build(request_of(name, None), images.default_store(), phases(run.progress))
     except (images.ImageError, LabError) as error:
         chosen = {node: entry["image"] for node, entry in ask(cluster)["nodes"].items()}
         if not chosen or not all(chosen.values()):

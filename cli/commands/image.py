@@ -17,6 +17,7 @@ from images.contents import VARIANTS
 from lab.system import LabError
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 from operate.images import request_of
+from operate.progress import phases
 
 
 def _refusals(function: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +52,7 @@ def build(name: str, variant: str | None, renew: bool, as_json: bool) -> None:
     """Build the image of the cluster's compute nodes (root; minutes), or find the one that was built from the same."""
     request = request_of(name, variant)
     with display.progress() as progress:
-        built = images.build(request, images.default_store(), display.phases(progress), renew=renew)
+        built = images.build(request, images.default_store(), phases(progress), renew=renew)
     if as_json:
         display.emit(_row(built, cleaning.in_use()))
     else:
@@ -113,7 +114,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 def clean(everything: bool, as_json: bool) -> None:
     """Remove images that no node needs, but for the newest of each variant, and what interrupted builds left."""
     with display.progress() as progress:
-        removed = cleaning.clean(images.default_store(), display.phases(progress), everything=everything)
+        removed = cleaning.clean(images.default_store(), phases(progress), everything=everything)
     freed = sum(entry.size_bytes for entry in removed)
     if as_json:
         display.emit(

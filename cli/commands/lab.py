@@ -13,6 +13,7 @@ import images
 import lab
 from cli import display
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
+from operate.progress import phases
 
 
 def _refusals(function: Callable[..., None]) -> Callable[..., None]:
@@ -40,7 +41,7 @@ def command() -> None:
 def up(nodes: int, as_json: bool) -> None:
     """Bring the lab to --nodes compute hosts. What runs is left alone, what is broken is mended."""
     with display.progress() as progress:
-        hear = display.phases(progress)
+        hear = phases(progress)
         # Before an image is built, which takes minutes.
         for problem in lab.preflight():
             raise OperatorError(problem)
@@ -59,7 +60,7 @@ def up(nodes: int, as_json: bool) -> None:
 def down(keep_disks: bool) -> None:
     """Power the hosts off and take the lab away; the image stays."""
     with display.progress() as progress:
-        lab.down(display.phases(progress), keep_disks=keep_disks)
+        lab.down(phases(progress), keep_disks=keep_disks)
 
 
 @command.command("status")

@@ -47,11 +47,13 @@ def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> No
             except (OperatorError, KeyboardInterrupt):
                 run.stop()
                 if said := phases.resume(name, run):
-                    phases.keep(cluster, run.record(changed=None))
+                    if problem := phases.keep(cluster, run.record(changed=None)):
+                        progress.note(problem)
                     progress.note(said)
                 raise
         record = run.record(changed=changed)
-        phases.keep(cluster, record)
+        if problem := phases.keep(cluster, record):
+            display.words().print(problem, markup=False)
     if as_json:
         display.emit(
             {
@@ -66,7 +68,8 @@ def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> No
             }
         )
         return
-    phases.show(record, before)
+    columns = ("phase", "", "seconds", "last time")
+    display.table("", columns, phases.rows(record, before), console=display.words())
     console = display.results()
     if answer and checked:
         console.print(f"{answer.question}\n{answer.answer}", markup=False)
@@ -97,6 +100,8 @@ def _run(
     changed += runner.deploy(cluster, "deploys/all.py", run.hear).changed
     run.begin("verify", f"verifying {len(cluster.hosts)} hosts and their engines")
     checked = verify(cluster)
+    if checked.not_left:
+        display.words().print(f"this result was not left for the web page: {checked.not_left}", markup=False)
     if checked.status:
         wrong = [check.detail for check in checked.checks if check.ok is not True]
         raise OperatorError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from cli import display
 from facts.health.result import CheckResult
 from operate import runner
 from operate.clusters import ClusterInventory
@@ -17,11 +16,15 @@ from operate.verification.record import leave, record
 
 @dataclass(frozen=True)
 class Verification:
-    """Checks in their order, the exit status that they give, and how long it took."""
+    """Checks in their order, the exit status that they give, and how long it took.
+
+    `not_left`: why the result could not be left for the web page, empty when it is there.
+    """
 
     checks: list[CheckResult]
     status: int
     seconds: float
+    not_left: str = ""
 
     @property
     def failed(self) -> int:
@@ -43,9 +46,8 @@ def verify(cluster: ClusterInventory, *, full: bool = False) -> Verification:
     status = verdict(checks)
     if status == 0 and any(check.ok is None for check in checks):
         status = COULD_NOT_TELL
+    not_left = ""
     if found[cluster.control.name].connected:
         holds = {0: True, COULD_NOT_TELL: None}.get(status, False)
-        problem = leave(cluster, record(checks, ok=holds, seconds=seconds))
-        if problem:
-            display.words().print(f"this result was not left for the web page: {problem}")
-    return Verification(checks, status, seconds)
+        not_left = leave(cluster, record(checks, ok=holds, seconds=seconds))
+    return Verification(checks, status, seconds, not_left)

@@ -38,6 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 SHIPPED = ("hardware", "inventories", "facts", "deploys", "containers", "lab", "images", "operate", "cli")
 STANDARD_LIBRARY_ONLY = {"hardware", "lab"}
+# What only a command needs: whoever operates a cluster from a program of their own has no terminal.
+TERMINAL = {"click", "rich", "prompt_toolkit"}
 MODULE_LINES = 400
 
 FILES = sorted(file for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("*.py"))
@@ -78,6 +80,18 @@ def test_imports_go_one_way(file: Path) -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if "remote" in file.parts], ids=name_of)
 def test_programs_for_the_hosts_import_nothing_of_this_project(file: Path) -> None:
     assert not set(imported(file.read_text(), "relative")) & {*MAY_IMPORT, "relative", "pyinfra"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if name_of(file).startswith("operate/")], ids=name_of)
+def test_operating_neither_reads_nor_writes_a_terminal(file: Path) -> None:
+    text = file.read_text()
+    assert not set(imported(text, "operate")) & TERMINAL
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not calls & {"print", "input"}, f"{name_of(file)} talks to a terminal; return it, or tell a Progress"
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
