@@ -15,8 +15,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyinfra.api.exceptions import DeployError
-
 from containers import document
 from containers.declared import Declared, load
 from containers.files import (
@@ -27,6 +25,7 @@ from containers.files import (
     mounted_files,
 )
 from deploys import roles, secrets
+from deploys.settings import SettingsError
 from hardware.model import ProfileError
 from inventories.composition.operator import package_sources
 
@@ -106,7 +105,7 @@ def main() -> int:
                 print(f"{given.into / name} is not as declared; run: python -m containers", file=sys.stderr)
             return 1 if wrong else 0
         prepare(given.into, given.workers)
-    except (ProfileError, DeployError, OSError) as error:
+    except (ProfileError, SettingsError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"written to {given.into}; next: docker compose -f {given.into / 'compose.yaml'} up --build --wait")

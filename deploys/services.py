@@ -10,14 +10,18 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploys.files import ManagedFile
 from deploys.settings import Settings
 
 DIGEST_VARIABLE = "CLUSTER_CONFIGURATION"
 OPEN_FILES = 65535
+# supervisor runs on the machine of the tool, from the tool's own environment.
+_PROGRAMS = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -183,3 +187,19 @@ def supervisor_file(settings: Settings) -> ManagedFile:
         ]
     )
     return ManagedFile(f"{directory}/supervisord.conf", text, mode="0600")
+
+
+def supervisorctl() -> str:
+    """The program that talks to a node's supervisor."""
+    return str(_PROGRAMS / "supervisorctl")
+
+
+def states(settings: Settings, services: tuple[Service, ...]) -> dict[str, object]:
+    """Arguments for the Services fact."""
+    if settings.service_manager == "systemd":
+        return {"names": tuple(service.name for service in services)}
+    return {
+        "names": tuple(service.name for service in services),
+        "supervisor": supervisor_directory(settings),
+        "supervisorctl": supervisorctl(),
+    }

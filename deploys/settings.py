@@ -1,6 +1,7 @@
 """A host's inventory data, parsed once at the boundary into frozen dataclasses.
 
-Pure. SettingsError (a DeployError) names the host and the key, so a malformed inventory stops before anything changes.
+Pure. SettingsError names the host and the key, so a malformed inventory stops before anything changes. pyinfra is
+imported only where it is asked: whoever reads an inventory need not wait for it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, cast
 
-from pyinfra.api.exceptions import DeployError
-
 _Part = TypeVar("_Part")
 
 
-class SettingsError(DeployError):
+class SettingsError(ValueError):
     """Host data that cannot be used; the message says which host, which key and what is expected."""
 
 
@@ -321,8 +320,13 @@ def _application(values: Mapping[str, Any], where: str) -> Application:
 
 
 def of(host: Any) -> Settings:
-    """Settings of a pyinfra host."""
-    return parse(host.name, host.data.get("settings"))
+    """Settings of a pyinfra host; DeployError, on which pyinfra stops with one line, for what cannot be used."""
+    from pyinfra.api.exceptions import DeployError
+
+    try:
+        return parse(host.name, host.data.get("settings"))
+    except SettingsError as error:
+        raise DeployError(str(error)) from None
 
 
 def _netboot(values: Mapping[str, Any] | None, where: str) -> Netboot | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploys.operations.stage import LAST_STAGE, STAGES
+from deploys.stages import LAST_STAGE, STAGES
 from operate.clusters import ClusterInventory
 from operate.progress import Progress
 

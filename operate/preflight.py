@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deploys.fit import fit_check
-from deploys.operations.service import states
 from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
+from deploys.services import states
 from facts.health.result import CheckResult
 from operate import runner
 from operate.clusters import ClusterInventory, Host

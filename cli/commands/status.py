@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from cli import display
-from deploys.operations.service import states
 from deploys.roles import services
+from deploys.services import states
 from operate import clusters, runner
 from operate.clusters import ClusterInventory
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import display
-from deploys.operations.stage import STAGES
+from deploys.stages import STAGES
 from operate import clusters, phases, runner
 from operate.api import Answer, ask_golden
 from operate.clusters import ClusterInventory

@@ -11,7 +11,7 @@ from pyinfra.api.command import StringCommand
 from deploys import roles, settings, shell
 from deploys.gateway.configuration import digest, gateway_socket
 from deploys.operations import managed, service
-from deploys.services import service_file, supervisor_directory
+from deploys.services import service_file, supervisor_directory, supervisorctl
 from deploys.settings import Settings
 from facts.gateway import Loaded
 
@@ -27,7 +27,7 @@ def load(settings: Settings) -> Generator[StringCommand, None, None]:
     if settings.service_manager == "systemd":
         yield shell.command("systemctl", "reload-or-restart", "--", values=(roles.GATEWAY,))
     else:
-        control = shell.line(service.supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf")
+        control = shell.line(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf")
         yield StringCommand(f"{control} signal USR2 {roles.GATEWAY} >/dev/null || {control} start {roles.GATEWAY}")
 
 

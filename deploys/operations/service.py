@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,30 +10,11 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
 from deploys import shell
-from deploys.services import Service, supervisor_directory
+from deploys.services import Service, states, supervisor_directory, supervisorctl
 from deploys.settings import Settings
 from facts.services import FirewallRules, Services
 
 Commands = Generator[StringCommand, None, None]
-
-# supervisor runs on the machine of the tool, from the tool's own environment.
-_PROGRAMS = Path(sys.executable).parent
-
-
-def supervisorctl() -> str:
-    """The program that talks to a node's supervisor."""
-    return str(_PROGRAMS / "supervisorctl")
-
-
-def states(settings: Settings, services: tuple[Service, ...]) -> dict[str, object]:
-    """Arguments for the Services fact."""
-    if settings.service_manager == "systemd":
-        return {"names": tuple(service.name for service in services)}
-    return {
-        "names": tuple(service.name for service in services),
-        "supervisor": supervisor_directory(settings),
-        "supervisorctl": supervisorctl(),
-    }
 
 
 @operation()
@@ -59,7 +39,7 @@ def ensure_running(settings: Settings, services: tuple[Service, ...]) -> Command
     directory = supervisor_directory(settings)
     configuration = f"{directory}/supervisord.conf"
     control = shell.line(supervisorctl(), "-c", configuration)
-    daemon = shell.line(str(_PROGRAMS / "supervisord"), "-c", configuration)
+    daemon = shell.line(str(Path(supervisorctl()).with_name("supervisord")), "-c", configuration)
     # It inherits the open-file limit; Ray wants more than the usual 1024, as far as the hard limit lets us.
     yield StringCommand(
         f"ulimit -n 65535 2>/dev/null || ulimit -n $(ulimit -Hn); {control} pid >/dev/null 2>&1 || {daemon}"

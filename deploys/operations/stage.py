@@ -12,16 +12,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-# The stages of deploys/all.py in their order, each with the name of the operation that ends it. The last one, the
-# engines', ends with the run.
-STAGES = {
-    "base": "Every node has its base",
-    "depot": "Runtime and weights are on the control node",
-    "runtime": "Runtime and weights are on every node",
-    "head": "The Ray head answers",
-    "workers": "Every Ray worker is started",
-}
-LAST_STAGE = "engines"
+from deploys.stages import STAGES
 
 
 @operation()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deploys.gateway.configuration import gateway_socket
-from deploys.operations.service import states
 from deploys.roles import managed_files, runtime_directory, secret_files, services
+from deploys.services import states
 from operate.clusters import ClusterInventory
 from operate.runner import FactRequest
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.operations.stage import LAST_STAGE, STAGES
+from deploys.stages import LAST_STAGE, STAGES
 from tests.laptop.conftest import REPOSITORY, Operator, operator_at
 
 pytestmark = pytest.mark.cluster

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.display import Progress
-from deploys.operations.stage import LAST_STAGE, STAGES
+from deploys.stages import LAST_STAGE, STAGES
 from operate import clusters, phases
 from operate.phases import Phases
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import DeployError
 
 from deploys import shell
-from deploys.settings import SettingsError, parse
+from deploys.settings import SettingsError, of, parse
 from hardware.lab import lab
 from inventories.composition.compose import Serving, Site, compose
 
@@ -85,7 +87,10 @@ def test_messages_name_the_host_and_the_key(data: dict[str, Any], case: str) -> 
         parse("compute1", data)
     assert str(raised.value).startswith("compute1: settings")
     assert said in str(raised.value)
-    assert isinstance(raised.value, DeployError), "pyinfra stops on it before anything changes"
+    host = SimpleNamespace(name="compute1", data={"settings": data})
+    with pytest.raises(DeployError, match=re.escape(said)) as stopped:
+        of(host)
+    assert str(stopped.value) == str(raised.value), "pyinfra stops on it before anything changes"
 
 
 def test_the_api_wants_a_key_beyond_loopback(data: dict[str, Any]) -> None:
