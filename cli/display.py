@@ -1,4 +1,7 @@
-"""What the operator sees. Progress and words go to stderr, results to stdout, so that --json is nothing but JSON."""
+"""What the operator sees. Progress and words go to stderr, results to stdout, so that --json is nothing but JSON.
+
+rich takes longer to load than most commands take to run: it is loaded where something is shown, and for `--json` not.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from facts.health.result import CheckResult
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _HEARTBEAT_SECONDS = 15.0
 
 
 def _console(stream: Any) -> Console:
+    from rich.console import Console
+
     no_colour = bool(os.environ.get("NO_COLOR") or os.environ.get("CLUSTER_NO_COLOR"))
     return Console(file=stream, no_color=no_colour, highlight=False, soft_wrap=True)
 
@@ -50,8 +52,8 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._console = words()
-        self._status = self._console.status("") if self._console.is_terminal else None
+        self._console = words() if sys.stderr.isatty() else None
+        self._status = self._console.status("") if self._console else None
         self._phase, self._since, self._note = "", time.monotonic(), ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -75,13 +77,13 @@ class Progress:
         self._finish()
         self._phase, self._since, self._note = text, time.monotonic(), ""
         if not self._status:
-            self._console.print(Text(f"  … {text}"))
+            self._say(f"  … {text}")
 
     def note(self, text: str) -> None:
         """Something said within the phase."""
         self._note = text
         if not self._status:
-            self._console.print(Text(f"    {text}"))
+            self._say(f"    {text}")
 
     def hear(self, kind: str, text: str) -> None:
         """A listener for operate.runner.deploy: one line an operation, with the hosts that changed."""
@@ -90,12 +92,21 @@ class Progress:
         elif kind == "note":
             self.note(text)
 
+    @staticmethod
+    def _say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
     def _finish(self) -> None:
         if self._phase:
             seconds = time.monotonic() - self._since
             took = f" ({seconds:.0f} s)" if seconds >= 1 else ""
-            if self._status or seconds >= 3:
+            if self._console:
+                from rich.text import Text
+
                 self._console.print(Text.assemble(("  ✓ ", "green"), f"{self._phase}{took}"))
+            elif seconds >= 3:
+                self._say(f"  ✓ {self._phase}{took}")
         self._phase = ""
 
     def _beat(self) -> None:
@@ -105,11 +116,13 @@ class Progress:
                 continue
             seconds = time.monotonic() - self._since
             if self._status:
+                from rich.text import Text
+
                 note = f" · {self._note}" if self._note else ""
                 self._status.update(Text(f"{self._phase} · {seconds:.0f} s{note}"))
             elif time.monotonic() - last > _HEARTBEAT_SECONDS and seconds > _HEARTBEAT_SECONDS:
                 last = time.monotonic()
-                self._console.print(Text(f"    {self._phase}: {seconds:.0f} s so far"))
+                self._say(f"    {self._phase}: {seconds:.0f} s so far")
 
 
 def duration(seconds: float) -> str:
@@ -139,6 +152,8 @@ def progress() -> Iterator[Progress]:
 
 def checks_table(checks: Sequence[CheckResult], *, only_problems: bool = False) -> None:
     """Checks as a table, problems first in view: each with its detail and its remedy."""
+    from rich.text import Text
+
     console = results()
     marks = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
     for check in checks:
@@ -152,6 +167,9 @@ def checks_table(checks: Sequence[CheckResult], *, only_problems: bool = False) 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, console: Console | None = None) -> None:
     """A plain table, among the results unless another console is given."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column)
@@ -169,6 +187,8 @@ def page(text: str) -> None:
     """A page of Markdown: laid out on a terminal, as it was written elsewhere."""
     console = results()
     if console.is_terminal:
+        from rich.markdown import Markdown
+
         console.print(Markdown(text), soft_wrap=False)
     else:
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")

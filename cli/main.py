@@ -5,53 +5,71 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from cli import display
 from operate.errors import INTERRUPTED, OperatorError
 
-_COMMANDS = (
-    "plan",
-    "up",
-    "down",
-    "status",
-    "verify",
-    "ask",
-    "chat",
-    "explain",
-    "calibrate",
-    "models",
-    "nodes",
-    "doctor",
-    "lab",
-    "image",
-    "netboot",
-    "control",
-    "doc",
-    "completion",
-)
+# What `cluster --help` and completion say of each command, so that they load none of them. A test holds each sentence
+# against the command's own first one.
+COMMANDS = {
+    "plan": "Say where a model fits on the cluster, how fast it would be, what would bind, and which placement to "
+    "take.",
+    "up": "Deploy the cluster, verify it and ask it a first question.",
+    "down": "Stop the cluster.",
+    "status": "Show nodes, engines and endpoint.",
+    "verify": "Compare the running cluster with its inventory and ask every engine the golden question.",
+    "ask": "Ask QUESTION; prints the answer and the node that gave it.",
+    "chat": "Talk to the cluster.",
+    "explain": "Explain RUN, a file of measured points (JSON lines): what bound each, and the counter-tests that would "
+    "prove it.",
+    "calibrate": "Measure memory, matrices and collectives on the hosts, and steps of the service if one runs.",
+    "models": "Show the models that can be served, and whether they fit this cluster.",
+    "nodes": "Show the nodes, or add and remove one while the cluster serves.",
+    "doctor": "Look at the hosts and name what would go wrong, with its fix.",
+    "lab": "Real hosts on this machine (root): a control and N compute hosts, each a Debian with systemd and sshd.",
+    "image": "The one root file system that compute nodes boot over the network: kernel, initrd, squashfs, manifest.",
+    "netboot": "Nodes that boot from the control node: set up, images, choice, rollback, power.",
+    "control": "Work on the control node.",
+    "doc": "Show a PAGE of the documentation; without PAGE, list the pages.",
+    "completion": 'Print the completion script of SHELL, as in: eval "$(cluster completion bash)".',
+}
+
+
+def _short(says: str, room: int = 45) -> str:
+    return click.Command(None, help=says).get_short_help_str(room)
 
 
 class LazyGroup(click.Group):
     """Loads a command's module when it is used, so that `cluster --help` and completion are quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(f"cli.commands.{cmd_name}"), "command")  # noqa: B009 (mypy knows no such attribute)
         return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _short(says, room)) for name, says in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=_short(says)) for name, says in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            raise OperatorError(f"no command {args[0]!r}; there are {', '.join(_COMMANDS)}") from None
+            raise OperatorError(f"no command {args[0]!r}; there are {', '.join(COMMANDS)}") from None
 
 
 def complete_cluster(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -72,7 +90,7 @@ def complete_cluster(_context: click.Context, _parameter: click.Parameter, incom
     help="Cluster: the name of a file in inventories/, or a path to one.  [default: laptop, or $CLUSTER]",
 )
 @click.option("--no-color", is_flag=True, help="No colours (also with NO_COLOR set).")
-@click.version_option(version("cluster"), prog_name="cluster")
+@click.version_option(package_name="cluster", prog_name="cluster")
 @click.pass_context
 def group(context: click.Context, name: str, no_color: bool) -> None:
     """A few machines from power-on to a verified LLM inference cluster (Ray + vLLM).
@@ -89,7 +107,7 @@ def main() -> None:
     try:
         sys.exit(group.main(standalone_mode=False, prog_name="cluster") or 0)
     except OperatorError as error:
-        display.words().print(f"cluster: {error}", style="red", markup=False)
+        _say(f"cluster: {error}", fg="red")
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -97,10 +115,16 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        display.words().print("cluster: interrupted; what was done stays, run the same command again to go on")
+        _say("cluster: interrupted; what was done stays, run the same command again to go on")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _say(text: str, **style: Any) -> None:
+    """A line on stderr, in colours where that is a terminal that wants them."""
+    plain = bool(os.environ.get("NO_COLOR") or os.environ.get("CLUSTER_NO_COLOR"))
+    click.echo(text if plain else click.style(text, **style), err=True)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rich.text import Text
-
 from cli import display
 from hardware.model import GIB
 from hardware.planner import plan
@@ -54,10 +52,10 @@ def show(made: Plan, over: tuple[LinkRow, ...], changes: tuple[str, ...], engine
     if made.recommended is not None:
         console.print()
         _show_recommended(made, made.recommended)
-    console.print(Text(f"intervals: {made.interval_source}", style="dim"))
+    console.print(f"intervals: {made.interval_source}", style="dim", markup=False)
     if made.calibrated:
         past = made.past_error.sentence() if made.past_error else "nothing was predicted before it was measured"
-        console.print(Text(f"predictions so far on this hardware: {past}", style="dim"))
+        console.print(f"predictions so far on this hardware: {past}", style="dim", markup=False)
 
 
 def _hardware(hardware: Hardware) -> str:
@@ -133,6 +131,8 @@ def _show_links(over: tuple[LinkRow, ...]) -> None:
 
 
 def _show_recommended(made: Plan, best: Candidate) -> None:
+    from rich.text import Text
+
     console = display.results()
     console.print(Text.assemble(("take ", "bold"), (best.placement.name, "bold green")))
     for rank in best.memory:

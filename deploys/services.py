@@ -196,10 +196,5 @@ def supervisorctl() -> str:
 
 def states(settings: Settings, services: tuple[Service, ...]) -> dict[str, object]:
     """Arguments for the Services fact."""
-    if settings.service_manager == "systemd":
-        return {"names": tuple(service.name for service in services)}
-    return {
-        "names": tuple(service.name for service in services),
-        "supervisor": supervisor_directory(settings),
-        "supervisorctl": supervisorctl(),
-    }
+    names: dict[str, object] = {"names": tuple(service.name for service in services)}
+    return names if settings.service_manager == "systemd" else {**names, "supervisor": supervisor_directory(settings)}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pyinfra.api.facts import FactBase
 
+from facts import script
 from facts.base import fails_alone
 from facts.parse.cluster_state import ServiceState, parse_services
 
@@ -15,28 +16,18 @@ _DIGEST = "tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null | sed -n 's/^CLUSTER_
 
 
 class Services(FactBase[dict[str, ServiceState]]):
-    """Name -> ServiceState. `supervisor` is the supervisor's directory, or empty for systemd.
+    """Name -> ServiceState. `supervisor` is the supervisor's directory, or empty for systemd."""
 
-    `supervisorctl` is the program that talks to it.
-    """
-
-    def command(self, names: Sequence[str], supervisor: str = "", supervisorctl: str = "supervisorctl") -> str:
-        listed = " ".join(shlex.quote(name) for name in names)
+    def command(self, names: Sequence[str], supervisor: str = "") -> str:
         if supervisor:
-            configuration = f"{supervisor}/supervisord.conf"
-            control = f"{shlex.quote(supervisorctl)} -c {shlex.quote(configuration)}"
-            look = (
-                f"set -- $({control} status $name 2>/dev/null); active=${{2:-none}}; enabled=none; "
-                f"[ -e {shlex.quote(supervisor)}/conf.d/$name.conf ] && enabled=program; "
-                f"pid=$({control} pid $name 2>/dev/null); case $pid in ''|*[!0-9]*) pid=0;; esac"
-            )
-        else:
-            look = (
-                "active=none enabled=none pid=0; "
-                "for pair in $(systemctl show -p ActiveState -p UnitFileState -p MainPID $name); do case $pair in "
-                "ActiveState=*) active=${pair#*=};; UnitFileState=*) enabled=${pair#*=};; MainPID=*) pid=${pair#*=};; "
-                "esac; done"
-            )
+            return f"echo services; {script.command('supervised.py', supervisor, *names)}"
+        listed = " ".join(shlex.quote(name) for name in names)
+        look = (
+            "active=none enabled=none pid=0; "
+            "for pair in $(systemctl show -p ActiveState -p UnitFileState -p MainPID $name); do case $pair in "
+            "ActiveState=*) active=${pair#*=};; UnitFileState=*) enabled=${pair#*=};; MainPID=*) pid=${pair#*=};; "
+            "esac; done"
+        )
         return (
             f"echo services; for name in {listed}; do {look}; digest=$({_DIGEST}); "
             'echo "service $name $active ${enabled:-none} ${digest:--}"; done'

@@ -6,19 +6,20 @@ import json
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deploys.settings import Application
+from operate import request
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
 from operate.ssh import ssh_command
 
 ANSWER_SECONDS = 180.0
 REACH_SECONDS = 3.0
+STATE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def ask(
         "seconds": seconds,
     }
     started = time.monotonic()
-    reply = _post(order) if reachable(settings.head_address, settings.api_port) else _through(cluster, order)
+    reply = _reply(cluster, order)
     if "error" in reply:
         raise OperatorError(f"{reply['error']}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD)
     try:
@@ -126,41 +127,33 @@ def ask(
     )
 
 
-# Runs here, or on the control node with its standard input as the order: so no key is in a command line.
-_POST = """
-import json, sys, urllib.error, urllib.request
-order = json.load(sys.stdin)
-headers = {"Content-Type": "application/json"}
-if order["key"]:
-    headers["Authorization"] = "Bearer " + order["key"]
-call = urllib.request.Request(order["url"], json.dumps(order["body"]).encode(), headers)
-try:
-    with urllib.request.urlopen(call, timeout=order["seconds"]) as response:
-        reply = {"answer": json.load(response), "node": response.headers.get("x-cluster-node", "")}
-except urllib.error.HTTPError as error:
-    said = " ".join(error.read().decode(errors="replace").split())[:300]
-    reply = {"error": f"{order['url']}: {error.code} {error.reason}: {said}"}
-except (OSError, ValueError) as error:
-    reply = {"error": f"{order['url']}: {getattr(error, 'reason', None) or error}"}
-print(json.dumps(reply))
-"""
+def state(cluster: ClusterInventory, *, seconds: float = STATE_SECONDS) -> dict[str, Any] | None:
+    """What the control node's watch service knows (docs/web-page.md); None where it does not answer."""
+    url = f"{cluster.control.settings.endpoint.removesuffix('/v1')}/cluster/state"
+    try:
+        found = _reply(cluster, {"url": url, "key": api_key(cluster) or "", "seconds": seconds}).get("answer")
+    except OperatorError:
+        return None  # no key yet: the cluster was never up
+    return found if isinstance(found, dict) else None
 
 
-def _post(order: dict[str, Any]) -> dict[str, Any]:
-    return _answered([sys.executable, "-c", _POST], order)
-
-
-def _through(cluster: ClusterInventory, order: dict[str, Any]) -> dict[str, Any]:
-    """From the control node, where the operator is not on the cluster's network."""
+def _reply(cluster: ClusterInventory, order: dict[str, Any]) -> dict[str, Any]:
+    """From here, or from the control node where the operator is not on the cluster's network."""
+    settings = cluster.control.settings
+    if reachable(settings.head_address, settings.api_port):
+        return request.send(order)
     if "ssh_user" not in cluster.control.data:
         return {"error": f"{order['url']}: nothing listens there"}
-    return _answered([*ssh_command(cluster.control), shlex.join(["python3", "-c", _POST])], order)
-
-
-def _answered(command: list[str], order: dict[str, Any]) -> dict[str, Any]:
+    # The program is an argument and the order its input.
+    program = shlex.join(["python3", "-c", Path(request.__file__).read_text()])
     try:
         done = subprocess.run(
-            command, input=json.dumps(order), capture_output=True, text=True, timeout=order["seconds"] + 30, check=False
+            [*ssh_command(cluster.control), program],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            timeout=order["seconds"] + 30,
+            check=False,
         )
         reply: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:

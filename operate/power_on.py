@@ -18,15 +18,8 @@ from operate.phases import Phases
 from operate.preflight import refuse_bad_ground
 from operate.progress import phases
 
-BOOT_SECONDS = 900
 
-
-def boots_nodes(cluster: ClusterInventory) -> bool:
-    """Whether any compute node boots from the control node."""
-    return cluster.control.settings.boots_nodes
-
-
-def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds: int = BOOT_SECONDS) -> int:
+def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds: int) -> int:
     """Number of changes on the control node; afterwards every node that boots from it answers over SSH.
 
     `name` is the cluster's as the operator gave it. OperatorError for a control node on bad ground, an image that can

@@ -178,7 +178,10 @@ def _listen(stream: Any, listener: Listener, errors: list[str]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    # Where hosts are processes of this machine, programs sent to them run with the tool's own Python: it is there, and
+    # a version manager's `python3` takes a tenth of a second to find the real one.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
 @contextlib.contextmanager

@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from cli import display
-from cli.chat.failures import ChatError
-from cli.chat.nodes import labels, title
 from cli.chat.screen import Screen
-from cli.chat.stream import Api
-from cli.commands.status import describe, requests
 from deploys.roles import services
 from deploys.services import supervisor_directory
 from operate import runner
+from operate.chat.failures import ChatError
+from operate.chat.nodes import labels, title
+from operate.chat.stream import Api
 from operate.clusters import ClusterInventory, Host
 from operate.runner import FactRequest, Observation
+from operate.status import describe, requests
 
 LOG_LINES = 20
 _GIB = 1024**3

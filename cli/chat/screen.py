@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.text import Text
 
 from cli import display
-from cli.chat.answer import STOPPED, Answer, Piece
+from operate.chat.answer import STOPPED, Answer, Piece
 
 # What a model writes is shown, not obeyed: an escape sequence could rename, clear or answer for the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

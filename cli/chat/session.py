@@ -7,16 +7,16 @@ import time
 from typing import Any
 
 from cli.chat import reports
-from cli.chat.answer import STOPPED, Answer, Piece
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
-from cli.chat.conversation import Conversation
-from cli.chat.failures import ChatError, ContextFull, Unreachable
 from cli.chat.interrupts import Interrupts
-from cli.chat.link import Link
-from cli.chat.nodes import title
 from cli.chat.screen import Screen
 from operate import clusters
 from operate.api import application_of
+from operate.chat.answer import STOPPED, Answer, Piece
+from operate.chat.conversation import Conversation
+from operate.chat.failures import ChatError, ContextFull, Unreachable
+from operate.chat.link import Link
+from operate.chat.nodes import title
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, HOLDS, INTERRUPTED, OperatorError
 

@@ -18,8 +18,8 @@ from rich.status import Status
 from rich.text import Text
 
 from cli import display
-from cli.chat.answer import Answer, Piece
 from cli.chat.screen import footer, harmless
+from operate.chat.answer import Answer, Piece
 
 Completions = Callable[[str], tuple[str, list[str]]]
 

@@ -8,13 +8,13 @@ import sys
 import click
 
 from cli.chat.commands import completions
-from cli.chat.conversation import Conversation
 from cli.chat.interrupts import Interrupts
-from cli.chat.link import Link
 from cli.chat.screen import Plain, Screen
 from cli.chat.session import HOW_TO_LEAVE, Session
 from operate import clusters
 from operate.api import api_key
+from operate.chat.conversation import Conversation
+from operate.chat.link import Link
 from operate.clusters import ClusterInventory
 from operate.errors import OperatorError
 

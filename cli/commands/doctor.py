@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
 from cli import display
-from facts.health.clock import skew_check
-from facts.health.memory import memory_check, shared_memory_check
-from facts.health.network import resolution_check
-from facts.health.result import CheckResult
-from facts.parse.clock import ClockReport
-from facts.parse.memory import FilesystemReport, MemoryReport
-from facts.parse.network import ResolutionReport
-from operate import clusters, preflight, runner
-from operate.clusters import ClusterInventory
+from operate import clusters
+from operate.doctor import examine
 from operate.errors import verdict
-from operate.runner import Observation
 
 
 @click.command("doctor")
@@ -29,82 +20,9 @@ def command(name: str, as_json: bool) -> None:
     cluster = clusters.load(name)
     with display.progress() as progress:
         progress.phase(f"examining {len(cluster.hosts)} hosts")
-        found = runner.observe(cluster, preflight.requests(cluster))
-    checks = examine(cluster, found)
+        checks = examine(cluster)
     if as_json:
         display.emit({"cluster": cluster.name, "checks": checks})
     else:
         display.checks_table(checks)
     sys.exit(verdict(checks))
-
-
-def examine(cluster: ClusterInventory, found: dict[str, Observation]) -> list[CheckResult]:
-    """All checks: those that stop a deploy first, then what only makes it worse."""
-    checks = preflight.blocking_checks(cluster, found)
-    seen_machine = False
-    for host in cluster.hosts:
-        seen, settings = found[host.name], host.settings
-        if not seen.connected:
-            continue
-        checks += [CheckResult(key, None, f"{host.name}: {why}") for key, why in seen.errors.items()]
-        if not settings.manage_system and seen_machine:
-            continue  # several nodes on one machine: its memory and clock are judged once
-        seen_machine = True
-        serving = any(state["active"] for state in (seen.facts.get("services") or {}).values())
-        if "memory" in seen.facts and not serving:
-            report = MemoryReport(**seen.facts["memory"])
-            checks.append(memory_check(host.name, report, preflight.engine_memory_bytes(cluster, host)))
-        if "shared_memory" in seen.facts:
-            report_shm = FilesystemReport(**seen.facts["shared_memory"])
-            checks.append(shared_memory_check(host.name, report_shm, settings.ray.object_store_bytes))
-        if "clock" in seen.facts and settings.manage_system:
-            asked, answered = seen.times["clock"]
-            checks.append(skew_check(host.name, ClockReport(**seen.facts["clock"]), asked, answered, 2.0))
-        if "resolution" in seen.facts:
-            values = dict(seen.facts["resolution"])
-            report_name = ResolutionReport(**{key: _tuple(value) for key, value in values.items() if key in _FIELDS})
-            checks.append(resolution_check(host.name, report_name, settings.address))
-        if "reach" in seen.facts:
-            checks.append(
-                _reach_head_check(host.name, seen.facts["reach"], settings.head_address, settings.ray.ports.gcs)
-            )
-        checks.append(_python_check(host.name, seen, settings.runtime.python, complete=_complete(seen)))
-    return checks
-
-
-_FIELDS = set(ResolutionReport.__dataclass_fields__)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _complete(seen: Observation) -> bool:
-    return bool((seen.facts.get("runtime") or {}).get("complete"))
-
-
-def _reach_head_check(node: str, found: str, address: str, port: int) -> CheckResult:
-    """Refused is fine before the head runs; no answer at all is a firewall or a wrong network."""
-    detail = f"{node}: {address} port {port}, the Ray head, is {found} from here"
-    if found in ("open", "refused"):
-        return CheckResult("firewall", True, detail)
-    return CheckResult(
-        "firewall", False, detail, "let the cluster's hosts reach each other: a firewall or a wrong network"
-    )
-
-
-def _python_check(node: str, seen: Observation, wanted: str, *, complete: bool) -> CheckResult:
-    """Ray refuses a node whose Python differs, so every node runs the runtime's own."""
-    found = str((seen.facts.get("host") or {}).get("python_version") or "unknown")
-    if complete:
-        python = seen.facts["runtime"]["python"]
-        ok = python.startswith(f"{wanted}.")
-        return CheckResult("python", ok, f"{node}: the runtime has Python {python}, {wanted} is locked")
-    if found.startswith(f"{wanted}."):
-        return CheckResult("python", True, f"{node}: Python {found}, {wanted} is locked")
-    return CheckResult(
-        "python",
-        None,
-        f"{node}: /usr/bin/python3 is {found}, the runtime is locked for {wanted}",
-        "uv will bring its own",
-    )

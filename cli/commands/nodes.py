@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
-from dataclasses import replace
 from typing import Any
 
 import click
 
-import lab
 from cli import display
-from cli.commands.status import describe, requests
 from inventories.composition import members
-from inventories.composition.members import Members
-from operate import clusters, runner
-from operate.clusters import ClusterInventory
-from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, OperatorError
-from operate.preflight import refuse_bad_ground
-from operate.runner import FactRequest
-
-DRAIN_SECONDS = 120
-LAPTOP_WORKERS = 8
+from operate import clusters, participation, status
+from operate.errors import COULD_NOT_TELL
 
 
 @click.group("nodes", invoke_without_command=True)
@@ -34,11 +23,10 @@ def command(context: click.Context, as_json: bool) -> None:
     cluster = clusters.load(context.obj)
     present = members.read(cluster.control.settings.cluster)
     with display.progress() as progress:
-        progress.phase(f"asking {len(cluster.hosts)} hosts")
-        found = runner.observe(cluster, requests(cluster))
+        progress.phase(f"asking {cluster.control.name}")
+        found = status.read(cluster)
     rows: list[dict[str, Any]] = [
-        {**row, "member": "draining" if row["node"] in present.draining else "in"}
-        for row in describe(cluster, found)["nodes"]
+        {**row, "member": "draining" if row["node"] in present.draining else "in"} for row in found.told["nodes"]
     ]
     rows += [{"node": name, "role": "compute", "member": "out", "ray": "-", "engine": "-"} for name in present.out]
     if as_json:
@@ -46,7 +34,7 @@ def command(context: click.Context, as_json: bool) -> None:
     else:
         columns = ("node", "role", "member", "ray", "engine")
         display.table(cluster.name, columns, [tuple(row[column] for column in columns) for row in rows])
-    if not found[cluster.control.name].connected:
+    if not found.reached:
         sys.exit(COULD_NOT_TELL)
 
 
@@ -55,40 +43,17 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--drain-seconds",
     type=click.IntRange(0, 3600),
-    default=DRAIN_SECONDS,
+    default=participation.DRAIN_SECONDS,
     show_default=True,
     help="How long requests that run there may go on.",
 )
 @click.pass_obj
 def remove(name: str, node: str, drain_seconds: int) -> None:
     """Take NODE out: no new requests, running ones end, then its services stop. Run again after an interruption."""
-    cluster = clusters.load(name)
-    record = cluster.control.settings.cluster
-    present = members.read(record)
-    if node in present.out:
-        display.words().print(f"{node} is out already")
-        return
-    _refuse_unknown(cluster, node)
-    with runner.exclusive(cluster.directory, "nodes remove"), display.progress() as progress:
-        if node not in present.draining:
-            present = replace(present, draining=(*present.draining, node))
-            members.write(record, present)
-        progress.phase(f"{node}: no new requests")
-        runner.deploy(clusters.load(name), "deploys/gateway/alone.py", progress.hear, limit=cluster.control.name)
-        progress.phase(f"{node}: waiting for requests that run")
-        left = _drain(cluster, node, drain_seconds)
-        if left:
-            progress.note(f"{left} requests still run after {drain_seconds} s and are cut")
-        progress.phase(f"{node}: stopping its services")
-        _stop(cluster, node, progress)
-        members.write(
-            record,
-            replace(
-                present, draining=tuple(entry for entry in present.draining if entry != node), out=(*present.out, node)
-            ),
-        )
-        runner.deploy(clusters.load(name), "deploys/all.py", progress.hear)
-    display.words().print(f"{node} is out; back with: cluster -c {name} nodes add {node}")
+    with display.progress() as progress:
+        removed = participation.remove(name, node, progress, drain_seconds=drain_seconds)
+    said = f"{node} is out; back with: cluster -c {name} nodes add {node}" if removed else f"{node} is out already"
+    display.words().print(said)
 
 
 @command.command("add")
@@ -99,110 +64,6 @@ def add(name: str, what: str) -> None:
 
     A node serves only when its engine gave the golden answer.
     """
-    cluster = clusters.load(name)
-    record = cluster.control.settings.cluster
-    present = members.read(record)
-    before = {host.name for host in cluster.compute if host.name not in present.draining}
-    with runner.exclusive(cluster.directory, "nodes add"), display.progress() as progress:
-        if what.isdigit():
-            _grow(cluster, present, int(what), progress)
-        elif what in (*present.out, *present.draining):
-            back = replace(
-                present,
-                out=tuple(entry for entry in present.out if entry != what),
-                draining=tuple(entry for entry in present.draining if entry != what),
-            )
-            members.write(record, back)
-        elif any(host.name == what for host in cluster.hosts):
-            display.words().print(f"{what} is in already")
-        else:
-            raise OperatorError(
-                f"{name}: no node {what!r} was taken out; a new machine is added to hardware/ and "
-                f"inventories/{cluster.path.name}, then: cluster -c {name} up"
-            )
-        after = clusters.load(name)
-        progress.phase(f"looking at {len(after.hosts)} hosts")
-        for unknown in refuse_bad_ground(after):
-            progress.note(unknown.detail)
-        runner.deploy(after, "deploys/all.py", progress.hear)
-    new = [host.name for host in after.compute if host.name not in before]
+    with display.progress() as progress:
+        new = participation.add(name, what, progress)
     display.words().print(f"{', '.join(new) or 'nobody new'}: in, proven and serving")
-
-
-def _refuse_unknown(cluster: ClusterInventory, node: str) -> None:
-    compute = [host.name for host in cluster.compute]
-    if node == cluster.control.name:
-        raise OperatorError(f"{node} is the control node; a cluster cannot be without it (`cluster down` stops all)")
-    if node not in compute:
-        raise OperatorError(f"{cluster.name}: no compute node {node!r}; there are {', '.join(compute)}")
-    settings = cluster.control.settings
-    if len(compute) == 1:
-        raise OperatorError(f"{node} is the last compute node; use `cluster -c {cluster.name} down`")
-    mine = settings.application_of(node)
-    if mine and mine.serving.mode == "span":
-        raise OperatorError(
-            f"{cluster.name}: one engine spans all nodes of {mine.model.name}, none can leave it while it serves; "
-            f"change `mode` in inventories/{cluster.path.name}"
-        )
-    spare = [host.name for host in cluster.compute if not host.settings.mine]
-    if mine and mine.nodes == (node,) and not spare:
-        raise OperatorError(
-            f"{node} is the last node of {mine.model.name}, and every other one has a model of its own; take the model "
-            f"out of inventories/{cluster.path.name} first"
-        )
-
-
-def _drain(cluster: ClusterInventory, node: str, seconds: int) -> int:
-    """Wait until the engines of a node have no request; returns how many are left when the time is up."""
-    host = next(host for host in cluster.compute if host.name == node)
-    places = [
-        (node, host.settings.address, port)
-        for port in range(host.settings.ray.ports.engine_first, host.settings.ray.ports.engine_last + 1)
-    ]
-    asked = {cluster.control.name: [FactRequest("life", "facts.vllm.Life", {"places": places})]}
-    deadline = time.monotonic() + seconds
-    while True:
-        found = runner.observe(replace(cluster, hosts=(cluster.control,)), asked)[cluster.control.name]
-        if not found.connected:
-            raise OperatorError(f"{cluster.control.name}: {found.error}", exit_code=DOES_NOT_HOLD)
-        left: int = sum(
-            report["requests"]["running"] + report["requests"]["waiting"]
-            for report in found.facts.get("life") or []
-            if report.get("requests")
-        )
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.5)
-
-
-def _stop(cluster: ClusterInventory, node: str, progress: display.Progress) -> None:
-    """Stop a node's services; a host that is gone has none, and its leaving is no reason to keep it."""
-    try:
-        runner.deploy(cluster, "deploys/down.py", progress.hear, limit=node)
-    except OperatorError as error:
-        progress.note(f"{node} could not be asked to stop: {error}; it is taken out all the same")
-
-
-def _grow(cluster: ClusterInventory, present: Members, more: int, progress: display.Progress) -> None:
-    if more < 1:
-        raise OperatorError(f"{more} nodes cannot be added; give a number above 0, or the name of a node")
-    record = cluster.control.settings.cluster
-    declared = len(cluster.compute) + len(present.out)
-    if record == "laptop":
-        if declared + more > LAPTOP_WORKERS:
-            raise OperatorError(f"the laptop has {declared} workers, and has room for {LAPTOP_WORKERS}")
-        members.write(record, replace(present, count=declared + more))
-    elif record == "lab":
-        try:
-            state = lab.state()
-            if state is None:
-                raise OperatorError("no lab is up; run `cluster lab up`")
-            lab.up(declared + more, lambda phase, detail: progress.note(f"{phase} {detail}"), state.image)
-        except lab.LabError as error:
-            raise OperatorError(str(error)) from None
-    else:
-        said = f"taken out are {', '.join(present.out)}" if present.out else "none was taken out"
-        raise OperatorError(
-            f"{cluster.name}: real machines cannot be made; name a node that was taken out ({said}), or add a machine "
-            f"to hardware/ and inventories/{cluster.path.name}, then: cluster -c {cluster.name} up"
-        )

@@ -87,7 +87,8 @@ class Watch:
         self.replicas = Replicas(int(configuration["retention_seconds"] / self.period))
         self.ray: dict[str, dict[str, Any]] = {}
         self.machines: dict[str, dict[str, Any]] = {}
-        self.ray_answers, self.ray_detail = False, "not asked yet"
+        self.ray_answers, self.ray_detail, self.ray_heard = False, "not asked yet", 0.0
+        self.serve: dict[str, Any] = {"status": "UNREACHABLE", "applications": {}, "replicas": [], "heard": 0.0}
         self.reached: dict[str, bool] = {}
         self.verify: dict[str, Any] | None = None
         self.verify_mark: tuple[int, int, int] | None = None
@@ -161,13 +162,17 @@ class Watch:
                 if not isinstance(rows, list):
                     raise NoAnswer("broken", "Ray's dashboard answers without nodes")
                 self.ray = newest(row for row in rows if isinstance(row, dict))
-                self.ray_answers, self.ray_detail = True, ""
+                self.ray_answers, self.ray_detail, self.ray_heard = True, "", time.time()
                 if rounds % 2 == 0:
                     answer = mapping(mapping(await self._ask_ray("/nodes?view=summary")).get("data"))
                     rows = [mapping(row) for row in sequence(answer.get("summary"))]
                     self.machines = {text(mapping(row.get("raylet")).get("nodeId")): row for row in rows}
             except NoAnswer as error:
                 self.ray_answers, self.ray_detail = False, str(error)
+            try:
+                self.serve = served(await self._ask_ray("/api/serve/applications/"), time.time())
+            except NoAnswer:
+                self.serve = {**self.serve, "status": "UNREACHABLE", "applications": {}, "replicas": []}
             rounds += 1
             await asyncio.sleep(max(0.1, 2 * self.period - (time.monotonic() - began)))
 
@@ -220,7 +225,8 @@ class Watch:
             "endpoint": self.configuration["endpoint"],
             "models": self.configuration["models"],
             "span": self.configuration["span"],
-            "ray": {"answers": self.ray_answers, "detail": self.ray_detail},
+            "ray": {"answers": self.ray_answers, "detail": self.ray_detail, "heard": round(self.ray_heard, 1)},
+            "serve": self.serve,
             "nodes": [self._node(node) for node in self.nodes],
             "links": self.configuration["links"],
             "replicas": self.replicas.shown(at),
@@ -289,6 +295,22 @@ def newest(rows: Any) -> dict[str, dict[str, Any]]:
     for row in sorted(rows, key=lambda row: (row.get("state") == "ALIVE", number(row.get("start_time_ms")) or 0)):
         found[text(row.get("node_name"))] = row
     return found
+
+
+def served(answer: Any, at: float) -> dict[str, Any]:
+    """Serve's word on every application and on the state of each replica, clipped; `status` is the first that is not
+    RUNNING, or NOT_STARTED where there is no application.
+    """
+    known = {name: mapping(row) for name, row in mapping(mapping(answer).get("applications")).items()}
+    states = {text(name, 120): text(row.get("status"), 40) for name, row in known.items()}
+    replicas = [
+        {"deployment": text(name, 120), "address": text(row.get("node_ip"), 60), "state": text(row.get("state"), 40)}
+        for application in known.values()
+        for name, deployment in mapping(application.get("deployments")).items()
+        for row in map(mapping, sequence(mapping(deployment).get("replicas")))
+    ]
+    first = next((status for status in states.values() if status != "RUNNING"), "RUNNING" if states else "NOT_STARTED")
+    return {"status": first, "applications": states, "replicas": replicas, "heard": round(at, 1)}
 
 
 def parsed(body: bytes) -> Any:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.chat.answer import Answer
-from cli.chat.failures import ChatError, Unreachable
-from cli.chat.link import Forward, Link
 from operate import clusters
+from operate.chat.answer import Answer
+from operate.chat.failures import ChatError, Unreachable
+from operate.chat.link import Forward, Link
 from tests.openai_server import OpenAiServer, Place, Reply, chunk
 
 SSH_ADDRESS = "127.0.6.20"
@@ -160,7 +160,7 @@ def test_it_ends_with_the_program_that_opened_it(
 ) -> None:
     """Even when that program is killed: the far end reads from a pipe that is closed then."""
     code = (
-        "import sys\nfrom cli.chat.link import Forward\n"
+        "import sys\nfrom operate.chat.link import Forward\n"
         "forward = Forward(sys.argv[3:], sys.argv[1], int(sys.argv[2]))\n"
         "print(forward._process.pid, flush=True)\nsys.stdin.read()\n"
     )

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.chat.nodes import labels, title
 from cli.commands.chat import command
 from operate import clusters
+from operate.chat.nodes import labels, title
 from tests.openai_server import OpenAiServer, Place, Reply, answer, chat_command, chunk, endless, refusal
 
 CONTEXT = "This model's maximum context length is 2048 tokens. However, you requested 2100 tokens."

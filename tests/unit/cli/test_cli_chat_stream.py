@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.chat.answer import Answer, Piece
-from cli.chat.events import EventDecoder
-from cli.chat.failures import ChatError, ContextFull, Unreachable
-from cli.chat.stream import Api
+from operate.chat.answer import Answer, Piece
+from operate.chat.events import EventDecoder
+from operate.chat.failures import ChatError, ContextFull, Unreachable
+from operate.chat.stream import Api
 from tests.openai_server import DONE, MODEL, OpenAiServer, Reply, answer, chunk, refusal, usage
 
 KEY = "a-key-that-nobody-may-see"

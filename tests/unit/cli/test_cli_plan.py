@@ -353,5 +353,5 @@ def test_a_busy_host_is_named(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_commands_are_listed() -> None:
-    assert {"plan", "explain", "calibrate"} <= set(main._COMMANDS)
+    assert {"plan", "explain", "calibrate"} <= set(main.COMMANDS)
     assert calibrate.command.help

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from cli.commands import models as models_command
-from cli.commands import nodes, status
 from inventories.models.fit import Place
-from operate import api, preflight
+from operate import api, participation, preflight, status
 from operate.clusters import ClusterInventory, Host
 from operate.errors import OperatorError
 from operate.runner import Observation
@@ -92,7 +91,7 @@ def test_status_says_which_node_serves_what(cluster: ClusterInventory) -> None:
 
 def test_the_last_node_of_a_model_stays(cluster: ClusterInventory) -> None:
     with pytest.raises(OperatorError, match=f"compute1 is the last node of {SECOND}, and every other one has a model"):
-        nodes._refuse_unknown(cluster, "compute1")
+        participation.refuse_to_remove(cluster, "compute1")
 
 
 def test_a_model_that_is_not_declared(cluster: ClusterInventory) -> None:

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cli.chat.failures import Unreachable
-from cli.chat.stream import Api
 from operate.api import api_key, reachable
+from operate.chat.failures import Unreachable
+from operate.chat.stream import Api
 from operate.clusters import ClusterInventory
 from operate.ssh import ssh_command
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-from cli.chat.answer import Answer, Piece
-from cli.chat.events import EventDecoder
-from cli.chat.failures import ChatError, Unreachable, broken, refusal, said_by
 from operate.api import ANSWER_SECONDS
+from operate.chat.answer import Answer, Piece
+from operate.chat.events import EventDecoder
+from operate.chat.failures import ChatError, Unreachable, broken, refusal, said_by
 
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 5.0
