@@ -22,8 +22,9 @@ from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, report, targets_
 from benchmarks.load_tool import LoadTool, Work
 from benchmarks.servers import Configuration
 from benchmarks.turns import take_turns
-from deploys import environment, roles, runtime_lock
+from deploys import environment, runtime_lock
 from deploys.settings import Settings
+from deploys.vllm.declared import serve_configuration
 
 STUB_PORT, STUB_GATEWAY_PORT = 18101, 18102
 BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     result = common.begun("gateway", options=said)
     try:
         head = laptop.nodes()[0]
-        runtime = options.runtime or Path(roles.runtime_directory(head))
+        runtime = options.runtime or Path(runtime_lock.directory(head))
         binary = options.haproxy or haproxy_binary(runtime)
         configuration = CONFIGURATIONS[options.configuration](head)
         result["versions"] = versions(head)
@@ -192,7 +193,7 @@ def measure_engine(
 
 def declared_engine(node: Settings) -> dict[str, Any]:
     """Engine arguments as Serve is given them."""
-    application: dict[str, Any] = roles.serve_configuration(node)["applications"][0]
+    application: dict[str, Any] = serve_configuration(node)["applications"][0]
     return dict(application["args"]["llm_config"]["engine_kwargs"])
 
 

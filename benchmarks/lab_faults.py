@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from benchmarks.common import PROJECT
 from benchmarks.lab_cluster import LabCluster, break_host
 from benchmarks.load import clock
+from deploys import runtime_lock
 from deploys.environment import ray_client
-from deploys.roles import runtime_directory
 
 # How the processes call themselves: Serve's replica, in which the API of the engine is served, and vLLM's engine core.
 REPLICA_PROCESS = "ray::ServeReplica"
@@ -95,7 +95,7 @@ async def _add(cluster: LabCluster, node: str) -> float:
 
 async def _prepare_garbage(cluster: LabCluster, node: str) -> float:
     at = clock()
-    python = f"{runtime_directory(cluster.control)}/bin/python"
+    python = f"{runtime_lock.directory(cluster.control)}/bin/python"
     await _send(cluster, node, "garbage_weights.py")
     await _send(cluster, cluster.control.node, "scramble.py")
     await cluster.host(
@@ -112,7 +112,7 @@ async def _scramble(cluster: LabCluster, node: str) -> float:
     at = clock()
     await cluster.host(
         settings.node,
-        f"runuser -u {settings.service_user} -- env {variables} {runtime_directory(settings)}/bin/python "
+        f"runuser -u {settings.service_user} -- env {variables} {runtime_lock.directory(settings)}/bin/python "
         f"{PLACE}/scramble.py {settings.head_address}:{settings.ray.ports.gcs} {node} {GARBAGE}",
         seconds=180,
     )

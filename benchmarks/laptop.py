@@ -14,7 +14,7 @@ from typing import Any
 from pyinfra.api.exceptions import FactProcessError
 
 from benchmarks.common import BenchmarkError
-from deploys import roles
+from deploys import runtime_lock
 from deploys.settings import Settings, parse
 from facts.parse.processes import ProcessReport
 from facts.vllm import Processes
@@ -42,7 +42,7 @@ def nodes() -> list[Settings]:
 
 def runtime_is_there() -> bool:
     """Whether the locked runtime is built, so that a start does not build it."""
-    return (Path(roles.runtime_directory(nodes()[0])) / "complete.json").exists()
+    return (Path(runtime_lock.directory(nodes()[0])) / "complete.json").exists()
 
 
 def ask(head: Settings) -> bool:

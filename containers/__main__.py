@@ -24,7 +24,8 @@ from containers.files import (
     image_context,
     mounted_files,
 )
-from deploys import roles, secrets
+from deploys import secrets
+from deploys.compute_base.declared import secret_files
 from deploys.settings import SettingsError
 from hardware.model import ProfileError
 from inventories.composition.operator import package_sources
@@ -73,7 +74,7 @@ def environment(declared: Declared) -> dict[str, str]:
     """What differs between machines; makes the secrets that are not there yet."""
     here = declared.control
     user, group = os.getuid() or IMAGE_USER, os.getgid() or IMAGE_USER
-    files = [Path(secrets.ensure(here.secrets[name])) for name in roles.secret_files(here)]
+    files = [Path(secrets.ensure(here.secrets[name])) for name in secret_files(here)]
     if os.getuid() == 0:
         for file in files:
             os.chown(file, user, group)

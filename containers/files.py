@@ -1,6 +1,6 @@
 """The files of a cluster in containers: which go into the image, which are mounted, and where they lie until then.
 
-Pure. They are the managed files of deploys/roles.py, with the same content and the same paths as on a host.
+Pure. They are the roles' managed files, with the same content and the same paths as on a host.
 """
 
 from __future__ import annotations

@@ -11,9 +11,13 @@ from typing import Any
 from containers.declared import Declared, Member
 from containers.files import configuration_files, source_of
 from deploys import roles
+from deploys.compute_base.declared import secret_files
 from deploys.operations.ready import ENGINES_SECONDS, HEAD_SECONDS, NODES_SECONDS, SECONDS_PER_NODE
+from deploys.ray_head.declared import HEAD, head_service
+from deploys.ray_worker.declared import WORKER
 from deploys.services import DIGEST_VARIABLE, OPEN_FILES, Service
 from deploys.settings import Settings
+from deploys.vllm.declared import SERVE
 
 MIB = 1024**2
 GATEWAY = "cluster-gateway"
@@ -51,7 +55,7 @@ def services_of(declared: Declared, member: Member) -> dict[str, dict[str, Any]]
 
 def compose_name(settings: Settings, service: Service) -> str:
     """A node's Ray has the node's name; what else the control node runs has its own, elsewhere with the node's."""
-    if service.name in (roles.HEAD, roles.WORKER):
+    if service.name in (HEAD, WORKER):
         return settings.node
     name = service.name.removeprefix("cluster-")
     return name if settings.is_control else f"{settings.node}-{name}"
@@ -81,7 +85,7 @@ def check(declared: Declared, *arguments: str, start_seconds: int) -> dict[str, 
 
 def _service(declared: Declared, member: Member, service: Service, together: bool) -> dict[str, Any]:
     here = member.settings
-    is_ray = service.name in (roles.HEAD, roles.WORKER)
+    is_ray = service.name in (HEAD, WORKER)
     configs = [{"source": source_of(here, file), "target": file.path} for file in configuration_files(here)]
     environment = {**service.environment, DIGEST_VARIABLE: service.digest}
     network = {"network_mode": f"service:{here.node}-network"} if together else _own_network(here)
@@ -90,7 +94,7 @@ def _service(declared: Declared, member: Member, service: Service, together: boo
         **network,
         "command": [escaped(part) for part in service.command],
         "environment": {key: escaped(value) for key, value in sorted(environment.items())},
-        "secrets": [{"source": name, "target": path} for name, path in sorted(roles.secret_files(here).items())],
+        "secrets": [{"source": name, "target": path} for name, path in sorted(secret_files(here).items())],
         **({"configs": configs} if configs else {}),
         "volumes": [
             {"type": "volume", "source": f"{here.node}-state", "target": here.directories.state},
@@ -127,10 +131,10 @@ def _own_network(here: Settings) -> dict[str, Any]:
 def _health(declared: Declared, here: Settings, service: Service) -> dict[str, Any]:
     """By the service's part in the cluster; one without a check of its own is watched by its engine, while it runs."""
     dashboard = f"http://{here.head_address}:{here.ray.ports.dashboard}"
-    if service.name in (roles.HEAD, roles.WORKER):
+    if service.name in (HEAD, WORKER):
         seconds = HEAD_SECONDS if here.is_control else NODES_SECONDS + SECONDS_PER_NODE * len(declared.members)
         return check(declared, "node", dashboard, here.node, here.address, start_seconds=seconds)
-    if service.name == roles.SERVE:
+    if service.name == SERVE:
         engines = str(here.serving.replicas)
         return check(declared, "application", dashboard, engines, start_seconds=ENGINES_SECONDS)
     if service.name == GATEWAY:
@@ -142,8 +146,8 @@ def _dependencies(declared: Declared, here: Settings, service: Service, together
     wanted: dict[str, Any] = {}
     if together:
         wanted[f"{here.node}-network"] = {"condition": "service_started"}
-    if service.name != roles.HEAD:
-        wanted[compose_name(declared.control, roles.head_service(declared.control))] = {"condition": "service_healthy"}
-    if service.name == roles.WORKER:
+    if service.name != HEAD:
+        wanted[compose_name(declared.control, head_service(declared.control))] = {"condition": "service_healthy"}
+    if service.name == WORKER:
         wanted["weights"] = {"condition": "service_completed_successfully"}
     return wanted

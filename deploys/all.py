@@ -3,6 +3,7 @@
 from pyinfra import host
 
 from deploys.compute_base.deploy import compute_base, install_runtime
+from deploys.depot.deploy import depot
 from deploys.gateway.deploy import gateway
 from deploys.operations import stage
 from deploys.pxe_server.deploy import pxe_server
@@ -25,6 +26,7 @@ if "control" in host.groups:
 # The control node has the runtime before the compute nodes copy it, and likewise the weights.
 if "control" in host.groups:
     install_runtime()
+    depot()
     weights()
 stage.reach("depot")
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploys.settings import Runtime, SettingsError
+from deploys.settings import Runtime, Settings, SettingsError
 
 LOCKS = Path(__file__).parent / "compute_base" / "runtimes"
 
@@ -41,6 +41,11 @@ def load(runtime: Runtime) -> RuntimeLock:
     text = path.read_text()
     digest = hashlib.sha256(f"{runtime.python}\n{text}".encode()).hexdigest()[:12]
     return RuntimeLock(runtime.kind, runtime.python, path, f"{runtime.kind}-{digest}", locked_versions(text))
+
+
+def directory(settings: Settings) -> str:
+    """Directory of the locked runtime on a host."""
+    return f"{settings.directories.runtime}/{load(settings.runtime).name}"
 
 
 def locked_versions(text: str) -> dict[str, str]:

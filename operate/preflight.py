@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from deploys import runtime_lock
+from deploys.depot.declared import DEPOT
 from deploys.fit import fit_check
-from deploys.roles import DEPOT, HEAD, WORKER, runtime_directory, services
+from deploys.ray_head.declared import HEAD
+from deploys.ray_worker.declared import WORKER
+from deploys.roles import services
 from deploys.services import states
 from facts.health.result import CheckResult
 from operate import runner
@@ -34,7 +38,7 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             FactRequest("shared_memory", "facts.memory.SharedMemory"),
             FactRequest("host", "facts.host.Host"),
             FactRequest("clock", "facts.clock.Clock"),
-            FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_directory(settings)}),
+            FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         ]
         if not settings.is_control and settings.manage_system:
             head = {"address": settings.head_address, "port": settings.ray.ports.gcs}

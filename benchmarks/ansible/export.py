@@ -17,13 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from deploys import roles, runtime_lock, secrets
+from deploys.compute_base import declared as compute_base
 from deploys.compute_base.deploy import PACKAGES
 from deploys.compute_base.system import firewall_chain
+from deploys.depot.declared import depot_file, depot_service
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
 from deploys.operations.ready import ENGINES_SECONDS, NODES_SECONDS
+from deploys.ray_head.declared import head_service
+from deploys.ray_worker.declared import worker_service
 from deploys.services import service_file
 from deploys.settings import Settings, parse
+from deploys.vllm.declared import serve_file, serve_service
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -106,9 +111,9 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "stages": stages(settings, content),
         "secret_files": [
             {"source": secrets.ensure(settings.secrets[secret]), "path": path}
-            for secret, path in roles.secret_files(settings).items()
+            for secret, path in compute_base.secret_files(settings).items()
         ],
-        "runtime_directory": roles.runtime_directory(settings),
+        "runtime_directory": runtime_lock.directory(settings),
         "runs_engine": settings.runs_engine,
         "model_directory": settings.model.directory,
         "model_check_script": (PROJECT / "facts" / "remote" / "model_state.py").read_text(),
@@ -130,7 +135,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
 def bringing_commands(settings: Settings) -> dict[str, Any]:
     """Commands that bring runtime and model: built and fetched on the control node, copied on the others."""
     places, uv = settings.directories, version("uv")
-    runtime, lock = roles.runtime_directory(settings), runtime_lock.load(settings.runtime)
+    runtime, lock = runtime_lock.directory(settings), runtime_lock.load(settings.runtime)
     if not settings.is_control:
         fetch = [f"{places.library}/fetch_from_depot.sh", settings.head_address, str(settings.depot_port)]
         return {
@@ -158,17 +163,15 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
 def stages(settings: Settings, content: Path) -> dict[str, Any]:
     """Stage -> its directories, files, service and batched check; together exactly the declared managed files."""
     found: dict[str, tuple[list[Directory], tuple[ManagedFile, ...], str]] = {
-        "base": (base_directories(settings), roles.base_files(settings), "")
+        "base": (base_directories(settings), (*roles.programs(settings), *compute_base.files(settings)), "")
     }
     if settings.is_control:
-        depot, head, serve = (
-            build(settings) for build in (roles.depot_service, roles.head_service, roles.serve_service)
-        )
-        found["depot"] = ([], (roles.depot_file(settings), service_file(settings, depot)), depot.name)
+        depot, head, serve = (build(settings) for build in (depot_service, head_service, serve_service))
+        found["depot"] = ([], (depot_file(settings), service_file(settings, depot)), depot.name)
         found["head"] = ([], (service_file(settings, head),), head.name)
-        found["serve"] = ([], (roles.serve_file(settings), service_file(settings, serve)), serve.name)
+        found["serve"] = ([], (serve_file(settings), service_file(settings, serve)), serve.name)
     else:
-        worker = roles.worker_service(settings)
+        worker = worker_service(settings)
         found["worker"] = ([], (service_file(settings, worker),), worker.name)
     exported = {file.path for _, files, _ in found.values() for file in files}
     declared = {file.path for file in roles.managed_files(settings)}

@@ -27,7 +27,7 @@ from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, report, targets_
 from benchmarks.h200 import one_machine, shapes
 from benchmarks.load_tool import Work
 from benchmarks.turns import take_turns
-from deploys import roles, runtime_lock
+from deploys import runtime_lock
 from deploys.settings import Settings
 from inventories.composition.compose import Serving
 from inventories.composition.operator import cache_directory
@@ -104,7 +104,7 @@ def _made(shape: str, tokenizer: str) -> Path:
 def measure(options: argparse.Namespace, head: Settings, worker: Settings, result: dict[str, Any]) -> None:
     """Start both engines and the gateway, take turns at every number of requests at once; written as it is measured."""
     found, misses = result["engine"], result["misses"]
-    runtime, model = Path(roles.runtime_directory(head)), worker.model
+    runtime, model = Path(runtime_lock.directory(head)), worker.model
     if options.shape:
         made = Path(str(model.source["path"]))
         shutil.copytree(made, model.directory, dirs_exist_ok=True)
@@ -187,7 +187,7 @@ def card() -> str:
 
 def _versions(head: Settings) -> dict[str, str]:
     """What really is in the runtime, which need not be what the lock says on a machine that brings its own torch."""
-    python = f"{roles.runtime_directory(head)}/bin/python"
+    python = f"{runtime_lock.directory(head)}/bin/python"
     try:
         asked = subprocess.run([python, "-c", _ASKED], capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.common import BenchmarkError
-from deploys import roles, secrets
+from deploys import roles, runtime_lock, secrets
+from deploys.compute_base.declared import secret_files
+from deploys.gateway.declared import GATEWAY
 from deploys.services import supervisor_directory
 from deploys.settings import Settings, parse
 from hardware.catalog.h200 import H200
@@ -65,9 +67,9 @@ def running(nodes: tuple[Settings, ...]) -> Iterator[str]:
 
 def gateway(head: Settings) -> servers.Server:
     """The declared gateway that runs, with its process."""
-    said = _program(head, "supervisorctl", "pid", roles.GATEWAY).strip()
+    said = _program(head, "supervisorctl", "pid", GATEWAY).strip()
     if not said.isdigit() or said == "0":
-        raise BenchmarkError(f"{roles.GATEWAY} does not run: {said or 'supervisor says nothing'}")
+        raise BenchmarkError(f"{GATEWAY} does not run: {said or 'supervisor says nothing'}")
     return servers.Server(head.endpoint.removesuffix("/v1"), int(said))
 
 
@@ -80,7 +82,7 @@ def _write(node: Settings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)
         path.chmod(int(file.mode, 8))
-    for secret, place in roles.secret_files(node).items():
+    for secret, place in secret_files(node).items():
         target = Path(place)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch(mode=0o600)
@@ -89,7 +91,7 @@ def _write(node: Settings) -> None:
 
 def _program(node: Settings, name: str, *arguments: str) -> str:
     """One of supervisor's programs on this node's configuration; its output, BenchmarkError when it failed."""
-    python = f"{roles.runtime_directory(node)}/bin/python"
+    python = f"{runtime_lock.directory(node)}/bin/python"
     configuration = f"{supervisor_directory(node)}/supervisord.conf"
     try:
         return subprocess.run(

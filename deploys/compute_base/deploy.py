@@ -6,11 +6,10 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from deploys import roles, secrets, settings
-from deploys.compute_base import accelerator
+from deploys.compute_base import accelerator, declared
 from deploys.compute_base.shared import Shared, shared_base
 from deploys.compute_base.system import firewall_chain
 from deploys.operations import directories, managed, runtime, service, shared_memory
-from deploys.services import service_file
 
 
 @deploy("Base of every node")
@@ -23,7 +22,9 @@ def compute_base() -> None:
             name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
         )
     directories.make(name=f"Make directories on {here.node}", settings=here)
-    managed.write_files(name=f"Write base configuration on {here.node}", files=roles.base_files(here))
+    managed.write_files(
+        name=f"Write base configuration on {here.node}", files=(*roles.programs(here), *declared.files(here))
+    )
     if here.manage_system:
         service.load_firewall(
             name=f"Load firewall on {here.node}", chain=firewall_chain(here), unit="cluster-firewall.service"
@@ -31,23 +32,16 @@ def compute_base() -> None:
         accelerator.boot_menu(here)
     managed.write_secrets(
         name=f"Place secrets on {here.node}",
-        secrets={secrets.ensure(here.secrets[secret]): path for secret, path in roles.secret_files(here).items()},
+        secrets={secrets.ensure(here.secrets[secret]): path for secret, path in declared.secret_files(here).items()},
         owner=here.service_user if here.manage_system else "",
     )
 
 
 @deploy("Locked runtime")
 def install_runtime() -> None:
-    """Built on the control node, which then hands it out; copied by the compute nodes."""
+    """Built on the control node, whose depot then hands it out; copied by the compute nodes."""
     here = settings.of(host)
     if here.is_control:
         runtime.build(name=f"Build locked runtime on {here.node}", settings=here)
-        if not here.shared_files:
-            depot = roles.depot_service(here)
-            managed.write_files(
-                name=f"Write depot configuration on {here.node}",
-                files=(roles.depot_file(here), service_file(here, depot)),
-            )
-            service.ensure_running(name=f"Start depot on {here.node}", settings=here, services=(depot,))
     elif not here.shared_files:
         runtime.copy_from_depot(name=f"Copy locked runtime to {here.node}", settings=here)

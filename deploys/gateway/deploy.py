@@ -8,8 +8,9 @@ from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import StringCommand
 
-from deploys import roles, settings, shell
+from deploys import settings, shell
 from deploys.gateway.configuration import digest, gateway_socket
+from deploys.gateway.declared import GATEWAY, gateway_file, gateway_service, haproxy
 from deploys.operations import managed, service
 from deploys.services import service_file, supervisor_directory, supervisorctl
 from deploys.settings import Settings
@@ -19,25 +20,23 @@ from facts.gateway import Loaded
 @operation()
 def load(settings: Settings) -> Generator[StringCommand, None, None]:
     """Reload HAProxy unless it has the declared configuration; one that it refuses is not loaded, and the run fails."""
-    wanted = roles.gateway_file(settings)
+    wanted = gateway_file(settings)
     if host.get_fact(Loaded, socket=gateway_socket(settings)) == digest(wanted.content):
         host.noop("the gateway has the declared configuration")
         return
-    yield StringCommand(shell.line(roles.haproxy(settings), "-c", "-q", "-f", wanted.path))
+    yield StringCommand(shell.line(haproxy(settings), "-c", "-q", "-f", wanted.path))
     if settings.service_manager == "systemd":
-        yield shell.command("systemctl", "reload-or-restart", "--", values=(roles.GATEWAY,))
+        yield shell.command("systemctl", "reload-or-restart", "--", values=(GATEWAY,))
     else:
         control = shell.line(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf")
-        yield StringCommand(f"{control} signal USR2 {roles.GATEWAY} >/dev/null || {control} start {roles.GATEWAY}")
+        yield StringCommand(f"{control} signal USR2 {GATEWAY} >/dev/null || {control} start {GATEWAY}")
 
 
 @deploy("Gateway")
 def gateway() -> None:
     """Configuration, service, reload; for the control node."""
     here = settings.of(host)
-    proxy = roles.gateway_service(here)
-    managed.write_files(
-        name=f"Write gateway on {here.node}", files=(roles.gateway_file(here), service_file(here, proxy))
-    )
+    proxy = gateway_service(here)
+    managed.write_files(name=f"Write gateway on {here.node}", files=(gateway_file(here), service_file(here, proxy)))
     service.ensure_running(name=f"Start gateway on {here.node}", settings=here, services=(proxy,))
     load(name=f"Load the gateway's configuration on {here.node}", settings=here)

@@ -13,7 +13,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from deploys import roles, shell
+from deploys import runtime_lock, shell
 from deploys.settings import Model, Settings
 from facts.memory import Memory
 from facts.vllm import ModelDirectory
@@ -36,7 +36,7 @@ def fetch(settings: Settings, model: Model) -> Commands:
     if state["state"] == "whole":
         host.noop(f"{model.directory} is whole")
         return
-    runtime = roles.runtime_directory(settings)
+    runtime = runtime_lock.directory(settings)
     # Relative to the runtime's environment, uv is one of the tool's or one that build_runtime.sh left beside it.
     variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.package_sources}
     find_uv = f"CLUSTER_UV=$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"

@@ -13,8 +13,8 @@ from deploys import shell
 from deploys.environment import ray_client
 from deploys.gateway.configuration import health_of
 from deploys.operations.service import restart
-from deploys.roles import SERVE
 from deploys.settings import Settings
+from deploys.vllm.declared import SERVE
 from facts.ray import Nodes, Serve
 from facts.reach import Answers, Reach
 

@@ -11,7 +11,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from deploys import roles, runtime_lock, shell
+from deploys import runtime_lock, shell
 from deploys.settings import Settings
 from facts.ray import Runtime
 
@@ -29,7 +29,7 @@ def _sources(settings: Settings) -> str:
 @operation()
 def build(settings: Settings) -> Commands:
     """Build the runtime from its lock; nothing to do when the directory is whole."""
-    directory = roles.runtime_directory(settings)
+    directory = runtime_lock.directory(settings)
     if host.get_fact(Runtime, directory=directory).complete:
         host.noop(f"{directory} is whole")
         return
@@ -44,7 +44,7 @@ def build(settings: Settings) -> Commands:
 @operation()
 def copy_from_depot(settings: Settings) -> Commands:
     """Copy the runtime from the control node; nothing to do when the directory is whole."""
-    directory = roles.runtime_directory(settings)
+    directory = runtime_lock.directory(settings)
     if host.get_fact(Runtime, directory=directory).complete:
         host.noop(f"{directory} is whole")
         return

@@ -7,10 +7,10 @@ from pyinfra.api import deploy
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, files, server
 
-from deploys import roles, settings
+from deploys import settings
 from deploys.operations import account, managed, netboot, service, stage
+from deploys.pxe_server import declared
 from deploys.pxe_server.configuration import HTTP_USER, LOADERS, PLACE, images_directory, netboot_of
-from deploys.pxe_server.services import boot_services
 from deploys.services import service_file
 from deploys.settings import Settings
 
@@ -40,10 +40,10 @@ def pxe_server() -> None:
         files.directory(name=f"Make {directory} on {here.node}", path=directory, user="root", group="root", mode="755")
     for loader, source in _loaders(here).items():
         files.link(name=f"Offer {loader} on {here.node}", path=f"{PLACE}/tftp/{loader}", target=source)
-    services = boot_services(here)
+    services = declared.services(here)
     managed.write_files(
         name=f"Write boot server on {here.node}",
-        files=(*roles.boot_server_files(here), *(service_file(here, entry) for entry in services)),
+        files=(*declared.files(here), *(service_file(here, entry) for entry in services)),
     )
     netboot.apply(name=f"Write scripts and identities of the nodes on {here.node}", settings=here)
     service.ensure_running(name=f"Start boot server on {here.node}", settings=here, services=services)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys import roles, settings
+from deploys import settings
 from deploys.operations import managed, service
+from deploys.ray_worker.declared import worker_service
 from deploys.services import service_file
 
 
@@ -14,6 +15,6 @@ from deploys.services import service_file
 def ray_worker() -> None:
     """Unit and service; for compute nodes."""
     here = settings.of(host)
-    worker = roles.worker_service(here)
+    worker = worker_service(here)
     managed.write_files(name=f"Write Ray worker unit on {here.node}", files=(service_file(here, worker),))
     service.ensure_running(name=f"Start Ray worker on {here.node}", settings=here, services=(worker,))

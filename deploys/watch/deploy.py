@@ -8,13 +8,13 @@ from pyinfra.api import deploy
 from deploys import settings
 from deploys.operations import managed, service
 from deploys.services import service_file
-from deploys.watch.service import watch_files, watch_service
+from deploys.watch import declared
 
 
 @deploy("Web page")
 def watch() -> None:
     """Page, program, configuration and service; for the control node, after its runtime."""
     here = settings.of(host)
-    page = watch_service(here)
-    managed.write_files(name=f"Write web page on {here.node}", files=(*watch_files(here), service_file(here, page)))
+    page = declared.watch_service(here)
+    managed.write_files(name=f"Write web page on {here.node}", files=(*declared.files(here), service_file(here, page)))
     service.ensure_running(name=f"Start web page on {here.node}", settings=here, services=(page,))

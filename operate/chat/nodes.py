@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.watch.service import node_label
+from deploys.watch.declared import node_label
 from operate.clusters import ClusterInventory
 
 

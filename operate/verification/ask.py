@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from deploys import runtime_lock
+from deploys.compute_base.declared import secret_files
 from deploys.gateway.configuration import gateway_socket
-from deploys.roles import managed_files, runtime_directory, secret_files, services
+from deploys.roles import managed_files, services
 from deploys.services import states
 from operate.clusters import ClusterInventory
 from operate.runner import FactRequest
@@ -22,7 +24,7 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
     asked = [
         FactRequest("services", "facts.services.Services", states(settings, services(settings))),
         FactRequest("files", "facts.files.Digests", {"paths": paths}),
-        FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_directory(settings)}),
+        FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
     ]
     if settings.manage_system:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from deploys import runtime_lock
+from deploys.compute_base.declared import secret_files
 from deploys.compute_base.system import firewall_chain
 from deploys.gateway.configuration import digest
-from deploys.roles import gateway_file, managed_files, secret_files, services
+from deploys.gateway.declared import gateway_file
+from deploys.roles import managed_files, services
 from facts.health.result import CheckResult
 from operate.clusters import ClusterInventory, Host
 from operate.preflight import reach_check

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploys.watch.service import verify_path
+from deploys.watch.declared import verify_path
 from facts.health.result import CheckResult
 from operate.clusters import ClusterInventory
 from operate.ssh import ssh_command

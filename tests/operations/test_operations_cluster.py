@@ -53,7 +53,7 @@ def head(composed: Any) -> Settings:
 
 def runtime_lines(settings: Settings, *, whole: bool) -> list[str]:
     noted = [json.dumps({"python": "3.11.2", "versions": {"ray": "2.60.0"}})] if whole else []
-    return [f"runtime {roles.runtime_directory(settings)}", *noted]
+    return [f"runtime {runtime_lock.directory(settings)}", *noted]
 
 
 @pytest.mark.parametrize("operation", [runtime.build, runtime.copy_from_depot])
@@ -115,7 +115,7 @@ def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings
     (command,) = outcome.commands
     words = shlex.split(command)
     assert words[-4:] == [
-        f"{roles.runtime_directory(settings)}/bin/python",
+        f"{runtime_lock.directory(settings)}/bin/python",
         "/usr/local/lib/cluster/fetch_model.py",
         settings.model.directory,
         json.dumps(dict(settings.model.source), sort_keys=True),

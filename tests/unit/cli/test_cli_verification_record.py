@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from deploys.watch.service import verify_path
+from deploys.watch.declared import verify_path
 from facts.health.result import CheckResult
 from operate import clusters
 from operate.clusters import ClusterInventory

@@ -17,8 +17,10 @@ import yaml
 from containers import document
 from containers.__main__ import VARIANTS, WORKERS, compose_files, prepare, stale
 from containers.declared import Declared, load
-from deploys import roles
+from deploys import roles, runtime_lock
+from deploys.compute_base.declared import secret_files
 from deploys.services import DIGEST_VARIABLE
+from deploys.vllm.declared import serve_configuration
 from hardware.model import ProfileError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -85,7 +87,7 @@ def test_every_declared_service_runs_as_declared(declared: Declared, compose: di
             assert [part.replace("$$", "$") for part in found["command"]] == list(service.command)
             assert {key: value.replace("$$", "$") for key, value in found["environment"].items()} == wanted
             mounted = {entry["target"] for entry in found["secrets"]}
-            assert mounted == set(roles.secret_files(member.settings).values())
+            assert mounted == set(secret_files(member.settings).values())
             seen.add(name)
     assert {"head", "serve", "worker1", "worker2"} <= seen
     extra = set(compose["services"]) - seen
@@ -107,7 +109,7 @@ def test_what_a_service_reads_is_mounted_or_in_the_image(
             elif argument.startswith("/etc/cluster/"):
                 assert (tmp_path / configs[argument]).is_file()
     (serve,) = (tmp_path / "prepared/containers/files").glob("*serve.json")
-    assert json.loads(serve.read_text()) == roles.serve_configuration(declared.control)
+    assert json.loads(serve.read_text()) == serve_configuration(declared.control)
     lock = tmp_path / "prepared/containers/image/runtime.lock"
     assert lock.read_text() == declared.runtime.path.read_text()
 
@@ -117,7 +119,7 @@ def test_the_image_is_named_by_the_lock(declared: Declared, compose: dict[str, A
         assert service["image"].endswith(f":{declared.runtime.name}")
         assert service["pull_policy"] == "never"
     arguments = compose["services"]["head"]["build"]["args"]
-    assert roles.runtime_directory(declared.control).endswith(f"/{arguments['RUNTIME']}")
+    assert runtime_lock.directory(declared.control).endswith(f"/{arguments['RUNTIME']}")
     text = (KEPT / "Dockerfile").read_text()
     assert set(arguments) - set(re.findall(r"^ARG (\w+)", text, re.MULTILINE)) == set()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploys import roles
+from deploys.vllm.declared import serve_configuration
 from tests import remote_programs
 from tests.conftest import MODEL
 
@@ -21,7 +21,7 @@ Apply = Callable[..., str]
 @pytest.fixture
 def wanted(composed: Any) -> dict[str, Any]:
     """The declared application, as the deploys write it."""
-    return roles.serve_configuration(composed()["control"])
+    return serve_configuration(composed()["control"])
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_an_application_of_someone_else_is_taken_down(apply: Apply, dashboard: A
 @pytest.fixture
 def two(several: Any) -> dict[str, Any]:
     """Two declared applications."""
-    return roles.serve_configuration(several()["control"])
+    return serve_configuration(several()["control"])
 
 
 def changed(wanted: dict[str, Any], index: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from deploys import roles
 from deploys.compute_base.system import firewall_text, system_files
 from deploys.pxe_server.configuration import choosing_text, dnsmasq_text, nginx_text
-from deploys.pxe_server.services import DHCP, HTTP, boot_services
+from deploys.pxe_server.declared import DHCP, HTTP, services
 from deploys.services import service_file
 from deploys.settings import Settings
 from inventories.composition.machines import path
@@ -88,7 +88,7 @@ def test_firewall_is_opened_for_the_boot_server_alone(booting: Composed, compose
 
 def test_daemons_are_confined_and_carry_their_digest(booting: Composed) -> None:
     settings = booting()["control"]
-    http, dhcp = boot_services(settings)
+    http, dhcp = services(settings)
     assert (http.name, dhcp.name) == (HTTP, DHCP)
     units = {service.name: service_file(settings, service).content for service in (http, dhcp)}
     for unit in units.values():
@@ -98,7 +98,7 @@ def test_daemons_are_confined_and_carry_their_digest(booting: Composed) -> None:
     assert "User=cluster-netboot" in units[HTTP].splitlines()
     assert "CapabilityBoundingSet=" in units[HTTP].splitlines()
     assert "BindReadOnlyPaths=/var/lib/cluster/images:/var/lib/cluster-netboot/http/images" in units[HTTP]
-    other = boot_services(booting(router="192.0.2.254")["control"])
+    other = services(booting(router="192.0.2.254")["control"])
     assert [one.digest == two.digest for one, two in zip((http, dhcp), other, strict=True)] == [True, False]
 
 

@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from deploys import environment, roles
+from deploys.compute_base.declared import secret_files
+from deploys.depot.declared import depot_file
 from deploys.gateway import configuration as gateway
+from deploys.ray_head.declared import head_service
+from deploys.ray_worker.declared import worker_service
 from deploys.services import Service
 from deploys.settings import Settings
-from deploys.watch.service import watch_configuration
+from deploys.vllm.declared import serve_configuration, serve_file, serve_service
+from deploys.watch.declared import watch_configuration
 from hardware.catalog.h200 import H200
 from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.model import Cluster, Node
@@ -56,7 +61,7 @@ def servers(accelerators: int) -> Cluster:
 
 
 def llm_arguments(settings: Settings) -> dict[str, Any]:
-    (application,) = roles.serve_configuration(settings)["applications"]
+    (application,) = serve_configuration(settings)["applications"]
     arguments: dict[str, Any] = application["args"]
     return arguments
 
@@ -88,7 +93,7 @@ def test_no_secret_is_in_a_file_or_a_command(composed: Any, home: Any) -> None:
         for service in roles.services(settings):
             assert SECRET not in " ".join([*service.command, *service.environment.values()])
         # Nor does a managed file lie where a secret is put.
-        assert not set(roles.secret_files(settings).values()) & {file.path for file in roles.managed_files(settings)}
+        assert not set(secret_files(settings).values()) & {file.path for file in roles.managed_files(settings)}
 
 
 def test_services_in_the_order_in_which_they_start(composed: Any) -> None:
@@ -106,7 +111,7 @@ def test_services_in_the_order_in_which_they_start(composed: Any) -> None:
 
 def test_the_head_can_load_no_model(hosts: dict[str, Settings]) -> None:
     control = next(settings for settings in hosts.values() if settings.is_control)
-    found = options(roles.head_service(control))
+    found = options(head_service(control))
     assert (found["--num-cpus"], found["--num-gpus"]) == ("0", "0")
     assert json.loads(found["--resources"]) == {}
     assert "--head" in found and "--address" not in found
@@ -116,7 +121,7 @@ def test_a_worker_is_never_a_head_and_joins_the_declared_one(hosts: dict[str, Se
     for settings in hosts.values():
         if settings.is_control:
             continue
-        found = options(roles.worker_service(settings))
+        found = options(worker_service(settings))
         assert "--head" not in found
         assert found["--address"] == f"{settings.head_address}:{settings.ray.ports.gcs}"
         assert found["--num-gpus"] == str(len(settings.accelerators))
@@ -140,7 +145,7 @@ def test_every_port_is_pinned(hosts: dict[str, Settings]) -> None:
 
 def test_one_address_plan(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
-        service = roles.head_service(settings) if settings.is_control else roles.worker_service(settings)
+        service = head_service(settings) if settings.is_control else worker_service(settings)
         assert options(service)["--node-ip-address"] == settings.address
         assert service.environment["VLLM_HOST_IP"] == settings.address
         assert service.environment["CLUSTER_NODE_NAME"] == settings.node == options(service)["--node-name"]
@@ -161,22 +166,22 @@ def test_an_eager_engine_compiles_nothing_while_it_serves(hosts: dict[str, Setti
 
 def test_ray_wants_a_token_everywhere(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
-        assert "ray-token" in roles.secret_files(settings)
+        assert "ray-token" in secret_files(settings)
         for service in roles.services(settings):
             if service.name not in ("cluster-depot", "cluster-gateway", "cluster-watch"):
                 assert service.environment["RAY_AUTH_MODE"] == "token"
-                assert service.environment["RAY_AUTH_TOKEN_PATH"] == roles.secret_files(settings)["ray-token"]
+                assert service.environment["RAY_AUTH_TOKEN_PATH"] == secret_files(settings)["ray-token"]
 
 
 def test_the_api_key_is_on_the_control_node_alone_and_only_beyond_loopback(composed: Any) -> None:
     loopback = {"control": "127.0.0.10", "compute0": "127.0.0.11", "compute1": "127.0.0.12"}
-    assert [name for name, settings in composed().items() if "api-key" in roles.secret_files(settings)] == ["control"]
-    assert not any("api-key" in roles.secret_files(here) for here in composed(addresses=loopback).values())
+    assert [name for name, settings in composed().items() if "api-key" in secret_files(settings)] == ["control"]
+    assert not any("api-key" in secret_files(here) for here in composed(addresses=loopback).values())
 
 
 def test_the_depot_serves_the_compute_nodes_only_and_only_to_read(composed: Any) -> None:
     control = composed()["control"]
-    lines = roles.depot_file(control).content.splitlines()
+    lines = depot_file(control).content.splitlines()
     assert "hosts allow = 192.0.2.11 192.0.2.12" in lines
     assert f"address = {control.address}" in lines
     assert "read only = yes" in lines
@@ -184,14 +189,14 @@ def test_the_depot_serves_the_compute_nodes_only_and_only_to_read(composed: Any)
 
 
 def test_a_changed_application_restarts_what_applies_it(composed: Any) -> None:
-    before = roles.serve_service(composed()["control"])
-    assert before.digest == roles.serve_service(composed()["control"]).digest
-    assert before.digest != roles.serve_service(composed(dtype="float32")["control"]).digest
+    before = serve_service(composed()["control"])
+    assert before.digest == serve_service(composed()["control"]).digest
+    assert before.digest != serve_service(composed(dtype="float32")["control"]).digest
 
 
 def test_serve_replicas_on_processors(composed: Any) -> None:
     control = composed()["control"]
-    wanted = roles.serve_configuration(control)
+    wanted = serve_configuration(control)
     assert wanted["proxy_location"] == "Disabled"
     (application,) = wanted["applications"]
     assert application["deployments"] == [{"name": "ProvenLLMServer:smollm2-135m-instruct", "num_replicas": 2}]
@@ -204,13 +209,13 @@ def test_serve_replicas_on_processors(composed: Any) -> None:
     assert (engine["tensor_parallel_size"], engine["pipeline_parallel_size"]) == (1, 1)
     assert "enable_expert_parallel" not in engine
     assert llm_arguments(control)["golden"]["expected"] == "Paris"
-    assert json.loads(roles.serve_file(control).content) == wanted
+    assert json.loads(serve_file(control).content) == wanted
 
 
 def test_serve_span_spreads_a_rank_to_each_node(composed: Any) -> None:
     control = composed(servers(1), model="mistral-small-instruct-2409-awq", mode="span")["control"]
     arguments = llm_arguments(control)["llm_config"]
-    (application,) = roles.serve_configuration(control)["applications"]
+    (application,) = serve_configuration(control)["applications"]
     assert application["deployments"][0]["num_replicas"] == 1
     assert arguments["placement_group_config"] == {
         "bundles": [{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}],
@@ -239,16 +244,16 @@ def test_the_inventorys_engine_arguments_win(composed: Any) -> None:
 
 def test_several_models_are_applications_that_know_nothing_of_each_other(several: Any) -> None:
     hosts = several()
-    wanted = {entry["name"]: entry for entry in roles.serve_configuration(hosts["control"])["applications"]}
+    wanted = {entry["name"]: entry for entry in serve_configuration(hosts["control"])["applications"]}
     assert list(wanted) == ["smollm2-135m-instruct", "flan-t5-small"]
     assert len({entry["route_prefix"] for entry in wanted.values()}) == 2
     for node, name in (("compute0", "smollm2-135m-instruct"), ("compute1", "flan-t5-small")):
-        offers = json.loads(options(roles.worker_service(hosts[node]))["--resources"])
+        offers = json.loads(options(worker_service(hosts[node]))["--resources"])
         asks = wanted[name]["args"]["llm_config"]["deployment_config"]["ray_actor_options"]["resources"]
         assert asks == {f"engine:{name}": 1} and offers == {"engine": 1, **asks}
     # Another order, other options of the other one: an application is not changed by its neighbours.
-    alone = roles.serve_configuration(several(MODEL)["control"])["applications"]
-    turned = roles.serve_configuration(several("flan-t5-small", MODEL)["control"])["applications"]
+    alone = serve_configuration(several(MODEL)["control"])["applications"]
+    turned = serve_configuration(several("flan-t5-small", MODEL)["control"])["applications"]
     assert wanted["flan-t5-small"] == turned[0]
     first, lonely = wanted[MODEL], alone[0]
     assert first["args"] == lonely["args"] and lonely["deployments"][0]["num_replicas"] == 2
@@ -276,7 +281,7 @@ def test_the_gateway_and_the_page_know_which_node_serves_what(several: Any) -> N
 
 def test_ranks_of_one_model_cannot_land_on_anothers_nodes(several: Any) -> None:
     control = several("qwen3-30b-a3b", "mistral-small-instruct-2409-awq", profile=servers(4))["control"]
-    for entry in roles.serve_configuration(control)["applications"]:
+    for entry in serve_configuration(control)["applications"]:
         arguments, resource = entry["args"]["llm_config"], f"engine:{entry['name']}"
         bundles = arguments["placement_group_config"]["bundles"]
         slot = arguments["deployment_config"]["ray_actor_options"]["resources"][resource]

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from deploys import roles
+from deploys.compute_base.declared import secret_files
 from deploys.settings import Settings
-from deploys.watch.service import node_label, verify_path, watch_configuration, watch_files, watch_service
+from deploys.watch.declared import files as watch_files
+from deploys.watch.declared import node_label, verify_path, watch_configuration, watch_service
 from hardware.v0_1 import CLUSTER as V0_1
 from tests.watched import HEAD, free_port, wait_until
 
@@ -52,9 +54,9 @@ def test_labels_follow_the_inventory(control: Settings) -> None:
 
 
 def test_the_key_is_wanted_where_the_api_wants_one(composed: Any, control: Settings) -> None:
-    assert watch_configuration(control)["key_file"] == roles.secret_files(control)["api-key"]
+    assert watch_configuration(control)["key_file"] == secret_files(control)["api-key"]
     assert watch_configuration(composed(addresses=LOOPBACK)["control"])["key_file"] == ""
-    assert watch_configuration(control)["token_file"] == roles.secret_files(control)["ray-token"]
+    assert watch_configuration(control)["token_file"] == secret_files(control)["ray-token"]
 
 
 def test_whatever_the_service_reads_restarts_it(composed: Any, control: Settings) -> None:

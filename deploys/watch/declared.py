@@ -1,4 +1,4 @@
-"""The watch service and its files as the control node has them.
+"""What watch declares: the service of the web page and its files as the control node has them.
 
 Pure, but for this project's own files that are copied to the host. The page is read once when the service starts, and
 the configuration too, so the digests of all of them decide whether it has to be restarted.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys import runtime_lock
+from deploys.declaration import Role
 from deploys.environment import api_key_path, token_path
 from deploys.files import ManagedFile
 from deploys.services import Service
@@ -75,7 +76,7 @@ def _model_of(settings: Settings, node: str) -> str:
     return application.model.name if application else ""
 
 
-def watch_files(settings: Settings) -> tuple[ManagedFile, ...]:
+def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Configuration, programs and page of the control node."""
     owner = "root" if settings.manage_system else ""
     library = settings.directories.library
@@ -96,12 +97,23 @@ def watch_files(settings: Settings) -> tuple[ManagedFile, ...]:
 
 def watch_service(settings: Settings) -> Service:
     """Serves the page and what it shows; it needs nothing else to be up."""
-    configuration, *_ = files = watch_files(settings)
-    runtime = f"{settings.directories.runtime}/{runtime_lock.load(settings.runtime).name}"
+    configuration, *_ = declared = files(settings)
     return Service(
         name=WATCH,
         description=f"Web page of cluster {settings.cluster}",
-        command=(f"{runtime}/bin/python", f"{settings.directories.library}/cluster_watch.py", configuration.path),
+        command=(
+            f"{runtime_lock.directory(settings)}/bin/python",
+            f"{settings.directories.library}/cluster_watch.py",
+            configuration.path,
+        ),
         environment={"PYTHONDONTWRITEBYTECODE": "1"},
-        inputs=tuple(file.sha256 for file in files),
+        inputs=tuple(file.sha256 for file in declared),
     )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """The page's."""
+    return (watch_service(settings),)
+
+
+ROLE = Role(services=services, files=files)

@@ -1,7 +1,13 @@
-"""The boot server's two daemons and their confinement. Pure."""
+"""What pxe_server declares: the boot server's two daemons, their confinement and their files.
+
+Pure, but for the project's own files that are copied to the hosts.
+"""
 
 from __future__ import annotations
 
+from deploys.declaration import Role
+from deploys.files import ManagedFile
+from deploys.library import program
 from deploys.pxe_server.configuration import HTTP_USER, PLACE, boot_files, images_directory
 from deploys.services import Service
 from deploys.settings import Settings
@@ -28,7 +34,7 @@ _CONFINED = (
 )
 
 
-def boot_services(settings: Settings) -> tuple[Service, ...]:
+def services(settings: Settings) -> tuple[Service, ...]:
     """HTTP first: a node that has an address asks for its script at once."""
     files = {file.path.rsplit("/", 1)[-1]: file for file in boot_files(settings)}
     # State of the cluster's service user is closed to others; both daemons see the images, and only these of it.
@@ -72,3 +78,12 @@ def boot_services(settings: Settings) -> tuple[Service, ...]:
             ),
         ),
     )
+
+
+def files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """The daemons' configuration and the programs that choose and check images."""
+    names = ("cluster_netboot.py", "netboot_choice.py", "netboot_image.py")
+    return (*boot_files(settings), *(program(settings, "pxe_server", name) for name in names))
+
+
+ROLE = Role(services=services, files=files)

@@ -1,0 +1,48 @@
+"""What compute_base declares: programs that every node has, the system's files, secrets.
+
+Pure, but for the project's own files that are copied to the hosts.
+"""
+
+from __future__ import annotations
+
+from deploys import runtime_lock
+from deploys.compute_base.system import system_files
+from deploys.declaration import Role
+from deploys.environment import api_key_path, token_path
+from deploys.files import ManagedFile
+from deploys.library import program
+from deploys.services import supervisor_file
+from deploys.settings import Settings
+
+
+def programs(settings: Settings) -> tuple[ManagedFile, ...]:
+    """What builds, copies, waits and starts, and the runtime's lock."""
+    lock = runtime_lock.load(settings.runtime)
+    owner = "root" if settings.manage_system else ""
+    return (
+        program(settings, "compute_base", "build_runtime.sh", "0755"),
+        program(settings, "compute_base", "fetch_from_depot.sh", "0755"),
+        *(
+            program(settings, "compute_base", name)
+            for name in ("cluster_wait.py", "keep_together.py", "patient_ray.py", "rejoin.py")
+        ),
+        ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
+    )
+
+
+def files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """The system's files where the system is ours, and the supervisor's where there is one."""
+    system = system_files(settings) if settings.manage_system else ()
+    supervisor = (supervisor_file(settings),) if settings.service_manager == "supervisor" else ()
+    return (*system, *supervisor)
+
+
+def secret_files(settings: Settings) -> dict[str, str]:
+    """Secret name -> path on the host. The gateway alone asks for the API key."""
+    secrets = {"ray-token": token_path(settings)}
+    if settings.api_key_required and settings.is_control:
+        secrets["api-key"] = api_key_path(settings)
+    return secrets
+
+
+ROLE = Role(programs=programs, files=files)

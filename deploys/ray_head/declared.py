@@ -1,0 +1,45 @@
+"""What ray_head declares: the service of the Ray head. Pure."""
+
+from __future__ import annotations
+
+from deploys.declaration import Role
+from deploys.environment import ray_node
+from deploys.ray_node import kept_together, node_arguments, ray
+from deploys.services import Service
+from deploys.settings import Settings
+
+HEAD = "cluster-ray-head"
+
+
+def head_service(settings: Settings) -> Service:
+    """The Ray head: 0 CPUs and 0 GPUs, so nothing that loads a model can be placed on it."""
+    ports = settings.ray.ports
+    return Service(
+        name=HEAD,
+        description=f"Ray head of cluster {settings.cluster}",
+        command=(
+            *kept_together(settings),
+            *ray(settings),
+            "start",
+            "--head",
+            "--block",
+            f"--port={ports.gcs}",
+            "--include-dashboard=true",
+            f"--dashboard-host={settings.address}",
+            f"--dashboard-port={ports.dashboard}",
+            f"--ray-client-server-port={ports.client}",
+            f"--temp-dir={settings.directories.ray}",
+            "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
+            f"--node-manager-port={ports.node_manager_first}",
+            *node_arguments(settings),
+        ),
+        environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
+    )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """The head."""
+    return (head_service(settings),)
+
+
+ROLE = Role(services=services)

@@ -1,0 +1,48 @@
+"""How Ray starts on a node, head or worker: the arguments that both have, and the programs around it. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from deploys import runtime_lock
+from deploys.settings import Settings
+
+# A raylet is known to the head within two seconds; on an emulated processor within a minute.
+RAYLET_SECONDS = 180
+
+
+def kept_together(settings: Settings) -> tuple[str, ...]:
+    """Without systemd's control groups: a program around Ray's that leaves no process behind."""
+    if settings.service_manager == "systemd":
+        return ()
+    return f"{runtime_lock.directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
+
+
+def ray(settings: Settings) -> tuple[str, ...]:
+    """Ray's command that waits longer for its raylet; see remote/patient_ray.py."""
+    python = f"{runtime_lock.directory(settings)}/bin/python"
+    return (python, f"{settings.directories.library}/patient_ray.py", str(RAYLET_SECONDS))
+
+
+def node_arguments(settings: Settings) -> tuple[str, ...]:
+    ray, ports = settings.ray, settings.ray.ports
+    resources = {"engine": ray.engine_slots}
+    # Engines ask for their model's own resource, so that each model stays on its nodes.
+    resources |= {settings.mine.resource: ray.engine_slots} if settings.mine else {}
+    return (
+        f"--node-ip-address={settings.address}",
+        f"--node-name={settings.node}",
+        f"--num-cpus={ray.cpus}",
+        f"--num-gpus={ray.gpus}",
+        f"--resources={json.dumps(resources if ray.engine_slots else {})}",
+        f"--object-store-memory={ray.object_store_bytes}",
+        f"--object-manager-port={ports.object_manager}",
+        f"--runtime-env-agent-port={ports.runtime_env_agent}",
+        f"--dashboard-agent-grpc-port={ports.agent_grpc}",
+        f"--dashboard-agent-listen-port={ports.agent_http}",
+        f"--metrics-export-port={ports.metrics}",
+        f"--min-worker-port={ports.worker_first}",
+        f"--max-worker-port={ports.worker_last}",
+        "--include-log-monitor=false",  # it copies worker logs to drivers; nobody drives here
+        "--disable-usage-stats",
+    )

@@ -1,0 +1,50 @@
+"""What ray_worker declares: the service of a node that joins the Ray head. Pure."""
+
+from __future__ import annotations
+
+from deploys import runtime_lock
+from deploys.declaration import Role
+from deploys.environment import ray_node
+from deploys.ray_node import kept_together, node_arguments, ray
+from deploys.services import Service
+from deploys.settings import Settings
+
+WORKER = "cluster-ray-worker"
+
+
+def worker_service(settings: Settings) -> Service:
+    """A Ray worker node: it offers its CPUs, GPUs and, where an engine is declared, the engine's slot."""
+    return Service(
+        name=WORKER,
+        description=f"Ray worker {settings.node} of cluster {settings.cluster}",
+        command=(
+            *kept_together(settings),
+            *_on_another_port(settings),
+            *ray(settings),
+            "start",
+            "--block",
+            f"--address={settings.head_address}:{settings.ray.ports.gcs}",
+            *node_arguments(settings),
+        ),
+        environment=ray_node(settings),
+    )
+
+
+def _on_another_port(settings: Settings) -> tuple[str, ...]:
+    """What gives a worker that comes back a port without a past; see remote/rejoin.py."""
+    ports = settings.ray.ports
+    return (
+        f"{runtime_lock.directory(settings)}/bin/python",
+        f"{settings.directories.library}/rejoin.py",
+        str(ports.node_manager_first),
+        str(ports.node_manager_last),
+        f"{settings.directories.ray}/{settings.node}.node-manager-port",
+    )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """The worker."""
+    return (worker_service(settings),)
+
+
+ROLE = Role(services=services)

@@ -1,0 +1,160 @@
+"""What vllm declares: the Serve applications, the service that keeps them deployed, and the engines' programs.
+
+Pure, but for the project's own files that are copied to the hosts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from deploys import runtime_lock
+from deploys.declaration import Role
+from deploys.engines import refuse_missing
+from deploys.environment import ray_client
+from deploys.files import ManagedFile
+from deploys.library import program
+from deploys.ray_head.declared import HEAD
+from deploys.services import Service
+from deploys.settings import Application, Settings
+
+SERVE = "cluster-serve"
+
+
+def serve_configuration(settings: Settings) -> dict[str, Any]:
+    """What Ray Serve is told to run (its ServeDeploySchema): an application for each served model."""
+    return {
+        # Requests come from the gateway to the engines' own listeners.
+        "proxy_location": "Disabled",
+        "applications": [_serve_application(settings, application) for application in settings.applications],
+    }
+
+
+def _serve_application(settings: Settings, application: Application) -> dict[str, Any]:
+    """One model's engines, on the nodes that offer its resource."""
+    serving, model = application.serving, application.model
+    refuse_missing(model.engine_kind, settings.runtime, model.name)
+    bundle: dict[str, float] = {"CPU": 1} if settings.runtime.kind == "cpu" else {"CPU": 1, "GPU": 1}
+    ranks = serving.tensor_parallel * serving.pipeline_parallel
+    slot = 1.0
+    if ranks > 1 and len(settings.applications) > 1:
+        # Every rank has to be on the model's own nodes, and the rank beside the replica shares its node's slot.
+        bundle, slot = {**bundle, application.resource: 0.001}, 0.9
+    engine: dict[str, Any] = {
+        "dtype": serving.dtype,
+        "enforce_eager": serving.enforce_eager,
+        "max_model_len": model.maximum_length,
+        "tensor_parallel_size": serving.tensor_parallel,
+        "pipeline_parallel_size": serving.pipeline_parallel,
+        **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
+        **({"distributed_executor_backend": "uni"} if settings.runtime.kind == "cpu" else {}),
+        **serving.engine,
+    }
+    return {
+        "name": application.name,
+        "route_prefix": f"/{application.name}",
+        "import_path": "cluster_engine:build",
+        "args": {
+            "llm_config": {
+                "model_loading_config": {"model_id": model.name, "model_source": model.directory},
+                "accelerator_type": None,
+                "placement_group_config": {
+                    "bundles": [dict(bundle) for _ in range(ranks)],
+                    # One engine over several nodes: a rank a node, else Ray packs them on the driver's.
+                    **({"strategy": "SPREAD"} if serving.mode == "span" else {}),
+                },
+                "deployment_config": {
+                    "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
+                    "ray_actor_options": {"num_cpus": 1, "resources": {application.resource: slot}},
+                    # Three in a row that fail or time out, and Serve starts the replica anew.
+                    "health_check_period_s": 5,
+                    "health_check_timeout_s": 30,
+                    "graceful_shutdown_timeout_s": 40,
+                },
+                "engine_kwargs": engine,
+            },
+            "engine_kind": model.engine_kind,
+            "name": engine_deployment(application),
+            "model": model.name,
+            "directory": model.directory,
+            "task": model.task,
+            "dtype": serving.dtype,
+            "maximum_length": model.maximum_length,
+            "golden": dict(model.golden),
+            # Serve sees no change in a module that it imports by name; this makes one that it sees.
+            "revision": _engine_revision(settings),
+        },
+        # Apart from the rest: another number alone is applied in place, and restarts no engine.
+        "deployments": [{"name": engine_deployment(application), "num_replicas": serving.replicas}],
+    }
+
+
+def engine_deployment(application: Application) -> str:
+    """Name of the engines' deployment, whatever the engine: as Ray Serve LLM makes it for vLLM."""
+    return f"ProvenLLMServer:{application.name}"
+
+
+def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """Programs of the engines: a change in one of them is another application."""
+    names = (
+        "cluster_engine.py",
+        "direct_engine.py",
+        "engine_http.py",
+        "engine_life.py",
+        "engine_proof.py",
+        "llama_engine.py",
+        "openai_request.py",
+        "transformers_api.py",
+        "transformers_engine.py",
+    )
+    return tuple(program(settings, "vllm", name) for name in names)
+
+
+def _engine_revision(settings: Settings) -> str:
+    return hashlib.sha256("".join(file.sha256 for file in _engine_files(settings)).encode()).hexdigest()[:16]
+
+
+def serve_service(settings: Settings) -> Service:
+    """Keeps the declared application deployed: applies it, and again when the head was restarted."""
+    wanted = serve_file(settings)
+    return Service(
+        name=SERVE,
+        description=f"Declared applications of cluster {settings.cluster}",
+        command=(
+            f"{runtime_lock.directory(settings)}/bin/python",
+            f"{settings.directories.library}/cluster_serve.py",
+            f"http://{settings.head_address}:{settings.ray.ports.dashboard}",
+            wanted.path,
+        ),
+        environment=ray_client(settings),
+        inputs=(wanted.sha256, program(settings, "vllm", "cluster_serve.py").sha256),
+        after=(f"{HEAD}.service",),
+    )
+
+
+def serve_file(settings: Settings) -> ManagedFile:
+    """The declared Serve applications as the file that cluster_serve.py applies."""
+    text = json.dumps(serve_configuration(settings), indent=1, sort_keys=True) + "\n"
+    return ManagedFile(
+        f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.manage_system else ""
+    )
+
+
+def services(settings: Settings) -> tuple[Service, ...]:
+    """What keeps the applications deployed; on the control node alone."""
+    return (serve_service(settings),) if settings.is_control else ()
+
+
+def programs(settings: Settings) -> tuple[ManagedFile, ...]:
+    """The engines' programs, and those that fetch weights and deploy the applications."""
+    others = ("fetch_model.py", "hub_download.py", "hub_fetch.py", "reference_answer.py", "cluster_serve.py")
+    return (*_engine_files(settings), *(program(settings, "vllm", name) for name in others))
+
+
+def files(settings: Settings) -> tuple[ManagedFile, ...]:
+    """The declared applications; on the control node alone."""
+    return (serve_file(settings),) if settings.is_control else ()
+
+
+ROLE = Role(services=services, programs=programs, files=files)
