@@ -1,30 +1,24 @@
-"""Child process that reads facts from all hosts in parallel: JSON on stdin, JSON on stdout.
+"""Reads facts from all hosts in parallel: JSON on stdin, JSON on stdout. In a child process, gevent's patches made.
 
-It is a process of its own because pyinfra works on gevent, which rewires sockets and threads of whoever imports it.
 Input: {"groups": {name: [[target, data], ...]}, "requests": {host: [[key, "module.Fact", arguments], ...]},
 "connect_seconds": s, "fact_seconds": s}. Output: {host: {"connected", "error", "facts": {key: {"value"|"error"}}}}.
 """
 
 from __future__ import annotations
 
-from gevent import monkey
+import importlib
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any
 
-monkey.patch_all()
-
-import importlib  # noqa: E402 (gevent has to patch the standard library before anything uses it)
-import json  # noqa: E402
-import logging  # noqa: E402
-import os  # noqa: E402
-import re  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from typing import Any  # noqa: E402
-
-import gevent  # noqa: E402
-from pyinfra import logger  # noqa: E402
-from pyinfra.api import Config, Inventory, State  # noqa: E402
-from pyinfra.api.exceptions import PyinfraError  # noqa: E402
-from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
+import gevent
+from pyinfra import logger
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 
 def plain(value: Any) -> Any:
@@ -85,7 +79,10 @@ def observe(
 
 
 def main() -> None:
-    """Read the order, observe every host at once, print the answers."""
+    """Read the order, observe every host at once, print the answers.
+
+    The caller ends the process: a frozen host's connection would hold the interpreter's exit for its own time-out.
+    """
     order = json.load(sys.stdin)
     errors = LastError()
     logger.addHandler(errors)
@@ -113,9 +110,3 @@ def main() -> None:
         }
         gevent.joinall(list(greenlets.values()))
     sys.stdout.write(json.dumps({name: greenlet.value for name, greenlet in greenlets.items()}))
-    sys.stdout.flush()
-    os._exit(0)  # a frozen host's connection would hold the interpreter's exit for its own time-out
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The only place that starts pyinfra: deploys as its CLI, facts through operate.observer; both as child processes."""
+"""The only place that starts pyinfra: deploys as its command, facts through operate.observer; both in children."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from operate.clusters import REPOSITORY, ClusterInventory
+from operate import pyinfra_server
+from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
 
 CONNECT_SECONDS = 8.0
@@ -74,19 +74,11 @@ def observe(cluster: ClusterInventory, requests: Mapping[str, Iterable[FactReque
         "connect_seconds": CONNECT_SECONDS,
         "fact_seconds": FACT_SECONDS,
     }
-    child = subprocess.run(
-        [sys.executable, "-m", "operate.observer"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env=_environment(),
-        check=False,
-    )
+    output, said, _ = _work("observe", [], json.dumps(order))
     try:
-        answers = json.loads(child.stdout)
+        answers = json.loads(output)
     except ValueError:
-        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
+        last = (said or ["no output"])[-1]
         raise OperatorError(f"{cluster.name}: hosts could not be observed: {last}") from None
     return {
         name: Observation(
@@ -113,43 +105,19 @@ def deploy(
     OperatorError with exit 1 when a host failed, with the host and what it said. Ctrl-C reaches pyinfra, which stops;
     what was done stays, and the next run goes on from there.
     """
-    command = [sys.executable, "-m", "pyinfra", "-y", "--json", str(cluster.path), deploy_file]
+    arguments = ["-y", "--json", str(cluster.path), deploy_file]
     if limit:
-        command += ["--limit", limit]
+        arguments += ["--limit", limit]
     for key, value in (data or {}).items():
-        command += ["--data", f"{key}={value}"]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env=_environment(),
-        start_new_session=True,
-    )
+        arguments += ["--data", f"{key}={value}"]
     errors: list[str] = []
-    reader = threading.Thread(target=_listen, args=(process.stderr, listener, errors), daemon=True)
-    reader.start()
-    try:
-        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        output = process.stdout.read()
-        process.wait()
-    except KeyboardInterrupt:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        raise
-    reader.join(timeout=5)
+    output, _, status = _work("pyinfra", arguments, "", lambda line: _listen(line, listener, errors))
     try:
         results = json.loads(output)["results"]
     except (ValueError, KeyError):
         raise OperatorError(f"{cluster.name}: {_why(errors)}", exit_code=DOES_NOT_HOLD) from None
     result = DeployResult(tuple(results["operations"]), tuple(results["failed_hosts"]), tuple(errors))
-    if result.failed_hosts or any(operation["error"] for operation in result.operations) or process.returncode:
+    if result.failed_hosts or any(operation["error"] for operation in result.operations) or status:
         raise OperatorError(f"{cluster.name}: {_why(errors)}", exit_code=DOES_NOT_HOLD)
     return result
 
@@ -160,21 +128,56 @@ def _why(errors: list[str]) -> str:
     return "; ".join(list(dict.fromkeys(said))[-3:]) or "; ".join(errors[-2:]) or "pyinfra stopped without saying why"
 
 
-def _listen(stream: Any, listener: Listener, errors: list[str]) -> None:
+def _work(
+    kind: Literal["observe", "pyinfra"], arguments: list[str], order: str, hear: Callable[[str], None] | None = None
+) -> tuple[str, list[str], int]:
+    """Standard output, lines of standard error and exit status of a child; `hear` gets each line as it comes.
+
+    Ctrl-C is handed on to the child, which has a process group of its own, before it is raised here.
+    """
+    try:
+        work = pyinfra_server.start(kind, arguments, _environment())
+    except OSError as error:
+        raise OperatorError(f"pyinfra cannot be started: {error}; run the same command again") from None
+    lines: list[str] = []
+
+    def read() -> None:
+        for raw in work.stderr:
+            line = _COLOUR.sub("", raw).rstrip()
+            lines.append(line)
+            if hear:
+                hear(line)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        with contextlib.suppress(BrokenPipeError), work.stdin:
+            work.stdin.write(order)
+        output = work.stdout.read()
+        status = work.wait()
+    except KeyboardInterrupt:
+        work.signal(signal.SIGINT)
+        if not work.ended(within=10):
+            work.signal(signal.SIGTERM)
+        raise
+    reader.join(timeout=5)
+    work.close()
+    return output, lines, status
+
+
+def _listen(line: str, listener: Listener, errors: list[str]) -> None:
     """Tell pyinfra's log lines apart: operations, results of hosts, and what went wrong."""
-    for raw in stream:
-        line = _COLOUR.sub("", raw).rstrip()
-        if line.startswith("--> Starting operation: "):
-            listener("operation", line.removeprefix("--> Starting operation: ").strip())
-        elif line.startswith("--> pyinfra error"):
-            errors.append(line)
-        elif found := re.match(r"\s+\[([^\]]+)\]\s+(.*)", line):
-            host, text = found.groups()
-            if text in ("Success", "No changes", "Skipped", "Connected") or text.startswith("Ready"):
-                listener("host", f"{host} {text}")
-            else:
-                errors.append(f"{host}: {text}")
-                listener("note", f"{host}: {text}")
+    if line.startswith("--> Starting operation: "):
+        listener("operation", line.removeprefix("--> Starting operation: ").strip())
+    elif line.startswith("--> pyinfra error"):
+        errors.append(line)
+    elif found := re.match(r"\s+\[([^\]]+)\]\s+(.*)", line):
+        host, text = found.groups()
+        if text in ("Success", "No changes", "Skipped", "Connected") or text.startswith("Ready"):
+            listener("host", f"{host} {text}")
+        else:
+            errors.append(f"{host}: {text}")
+            listener("note", f"{host}: {text}")
 
 
 def _environment() -> dict[str, str]:
