@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from deploys.pxe_server.configuration import choosing_path
+from deploys.pxe_server.remote.netboot_image import ImageError, verify
 from deploys.settings import Machine
 from images.clean import note_use
 from inventories.composition.machines import path as machines_path
+from inventories.composition.operator import cache_directory
 from operate import runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.progress import Progress
 from operate.runner import FactRequest, Listener
 
 _POLL_SECONDS = 3.0
@@ -68,6 +71,57 @@ def ask(cluster: ClusterInventory) -> dict[str, Any]:
     }
     note_use(cluster.control.settings.cluster, needed)
     return found
+
+
+def push(cluster: ClusterInventory, image: str, progress: Progress) -> tuple[str, bool]:
+    """Send an image, by its name or its directory, to the control node; its name, and whether it had to be sent.
+
+    It is verified here before and there after; an interrupted sending is resumed.
+    """
+    booted_hosts(cluster)
+    directory = Path(image).expanduser() if "/" in image else cache_directory() / "images" / image
+    try:
+        manifest = verify(directory.resolve())
+    except ImageError as error:
+        raise OperatorError(str(error)) from None
+    return str(manifest["name"]), bool(_change_alone(cluster, "upload", progress, image=str(directory.resolve())))
+
+
+def use(cluster: ClusterInventory, image: str, nodes: tuple[str, ...], progress: Progress) -> tuple[list[str], bool]:
+    """Boot an image from the next boot on, on all nodes or on some: their names, and whether they booted another."""
+    chosen = [host.name for host in booted_hosts(cluster, nodes)]
+    refuse_unfit_image(cluster, image)
+    changed = bool(_change_alone(cluster, "use", progress, image=image, nodes=",".join(nodes)))
+    ask(cluster)  # and with it what `image clean` has to keep
+    return chosen, changed
+
+
+def roll_back(cluster: ClusterInventory, nodes: tuple[str, ...], progress: Progress) -> dict[str, str]:
+    """Boot the image before again; node -> image from the next boot on. OperatorError where there is none before."""
+    chosen = booted_hosts(cluster, nodes)
+    before = ask(cluster)["nodes"]
+    without = [host.name for host in chosen if not before.get(host.name, {}).get("previous")]
+    if without:
+        raise OperatorError(
+            f"{', '.join(without)}: no image before this one; choose one: cluster -c {cluster.name} netboot use NAME"
+        )
+    _change_alone(cluster, "rollback", progress, nodes=",".join(nodes))
+    found = ask(cluster)["nodes"]
+    return {host.name: str(found[host.name]["image"]) for host in chosen}
+
+
+def wake(cluster: ClusterInventory, nodes: tuple[str, ...], progress: Progress) -> tuple[list[str], list[str]]:
+    """Switch nodes on by Wake-on-LAN: those that were woken, and those that a person has to switch on."""
+    chosen = {host.name for host in booted_hosts(cluster, nodes)}
+    able = {node for node, machine in machines(cluster).items() if machine.wake_on_lan} & chosen
+    if able:
+        _change_alone(cluster, "wake", progress, nodes=",".join(sorted(able)))
+    return sorted(able), sorted(chosen - able)
+
+
+def _change_alone(cluster: ClusterInventory, action: str, progress: Progress, **data: str) -> int:
+    with runner.exclusive(cluster.directory, f"netboot {action}"):
+        return change(cluster, action, progress.hear, **data)
 
 
 def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cli import display
-from hardware.model import Node
-from hardware.planner import explain, plot, points, proofs, rates
-from hardware.planner.calibration import Calibration
-from hardware.planner.catalogue import ACCELERATORS
-from hardware.planner.errors import PlanError
-from hardware.planner.explain import Finding
-from hardware.planner.placement import Hardware, hardware_of
-from hardware.planner.points import Run
-from hardware.planner.proofs import Proof
-from hardware.planner.rates import Device, Rates
-from operate import clusters, measuring, planning
-from operate.errors import COULD_NOT_TELL, HOLDS, OperatorError
-from operate.measuring import Measured
+from operate.errors import COULD_NOT_TELL, HOLDS
+from operate.explaining import Explanation, explain
 
 
 @click.command("explain")
@@ -51,110 +36,24 @@ def command(
 
     Exit status 0: every point is explained. 2: the run cannot be read, or nothing can be said about it.
     """
-    hardware, engine = _where(name, accelerator)
-    device = hardware.device
-    where = str(run) if run is not None else f"{name}'s service"
-    live = () if run is not None else _live(name, hardware)
-    points_found = _read(run).points if run is not None else tuple(one.point for one in live)
-    sharing = {one.point: one.sharing for one in live}
-    try:
-        calibration = planning.load_calibration(file, device.name, engine)
-        chosen = [point for point in points_found if only in point.name]
-        if not chosen:
-            raise OperatorError(f"{where}: no points" + (f" with {only!r} in their names" if only else ""))
-        known = measuring.paths(hardware, calibration)
-        curves = calibration.curves if calibration else ()
-        found = []
-        for point in chosen:
-            precision = point.options.dtype or point.model.dtype
-            reached = rates.rates(device, calibration, precision, "likely").shared_by(sharing.get(point, 1))
-            found.append(explain.explain(point, device, reached, known, curves, precision=precision))
-    except PlanError as error:
-        raise OperatorError(f"{where}: {error}") from None
-    proved = proofs.prove(found)
-    if live and calibration is not None:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        calibration = calibration.with_outcomes(measuring.compare(live, calibration, hardware, when))
-        if file is None:
-            planning.keep_calibration(calibration, planning.calibration_path(device.name, engine))
-    past = calibration.past_error() if calibration else None
-    if picture is not None:
-        _draw(picture, found, device, rates.rates(device, calibration, found[0].point.model.dtype, "likely"), where)
-    if as_json:
-        display.emit(
-            {
-                "run": where,
-                "device": device.name,
-                "findings": [_plain(finding) for finding in found],
-                "past_error": asdict(past) if past else None,
-                "proofs": [{**asdict(proof), "held": proof.held} for proof in proved],
-            }
-        )
-    else:
-        _show(found, calibration, proved)
-        if past:
-            display.results().print(f"predictions so far on this hardware: {past.sentence()}", markup=False)
-    sys.exit(HOLDS if found else COULD_NOT_TELL)
-
-
-def _read(run: Path) -> Run:
-    try:
-        return points.read(run.read_text().splitlines(keepends=True), str(run))
-    except OSError as error:
-        raise OperatorError(f"{run}: {error.strerror}; give a file of measured points") from None
-    except UnicodeDecodeError:
-        raise OperatorError(f"{run}: not text; give a file of measured points, one JSON object a line") from None
-    except PlanError as error:
-        raise OperatorError(str(error)) from None
-
-
-def _live(name: str, hardware: Hardware) -> tuple[Measured, ...]:
-    """Points of the running service: pairs that differ in the batch, the context or the prompt are counter-tests."""
-    cluster = clusters.load(name)
-    if not measuring.serves(cluster):
-        raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
-    replicas = cluster.control.settings.serving.replicas
-    average = os.getloadavg()[0]
-    if hardware.one_machine and average > measuring.BUSY * len(os.sched_getaffinity(0)):
-        said = f"this machine has other work (load {average:.1f}): what it takes away is not explained"
-        display.words().print(said, style="yellow", markup=False)
     with display.progress() as progress:
-        progress.phase("timing steps of the running service")
-        short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
-        loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
-        measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, long))
-    found = planning.declared(name)
-    return tuple(measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas))
+        explained = explain(name, run, progress, accelerator=accelerator, file=file, only=only)
+    for remark in explained.remarks:
+        display.words().print(remark, style="yellow", markup=False)
+    if picture is not None:
+        explained.draw(picture)
+        display.words().print(f"{picture} is written", markup=False)
+    if as_json:
+        display.emit(explained)
+    else:
+        _show(explained)
+    sys.exit(HOLDS if explained.findings else COULD_NOT_TELL)
 
 
-def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:
-    """The hardware of a run: the cluster's, or one node with a part of the catalogue."""
-    found = planning.declared(name)
-    try:
-        hardware = hardware_of(found.cluster)
-    except PlanError as error:
-        raise OperatorError(f"{name}: {error}") from None
-    if accelerator is None:
-        return hardware, found.engine_version
-    wanted = [part for title, part in ACCELERATORS.items() if accelerator.lower() in title.lower()]
-    if len(wanted) != 1:
-        raise OperatorError(f"accelerator {accelerator!r} is not one of {', '.join(sorted(ACCELERATORS))}")
-    node = Node("node", "compute", "any", "any", accelerators=(wanted[0],))
-    kind = replace(found.cluster, compute=(node,), links=())
-    return replace(hardware, device=rates.device_of(node, wanted[0]), links=()), planning.engine_version(kind)
-
-
-def _draw(picture: Path, found: list[Finding], device: Device, reached: Rates, where: str) -> None:
-    try:
-        picture.write_text(plot.draw(found, device, reached, f"{where} on {device.name}"))
-    except OSError as error:
-        raise OperatorError(f"{picture}: {error.strerror}; give a place that can be written") from None
-    display.words().print(f"{picture} is written", markup=False)
-
-
-def _show(found: list[Finding], calibration: Calibration | None, proved: tuple[Proof, ...]) -> None:
+def _show(explained: Explanation) -> None:
     console = display.results()
-    if calibration is None:
+    found, proved = explained.findings, explained.proofs
+    if explained.calibration is None:
         console.print("not calibrated: times are split by datasheets and assumptions", style="yellow")
     for finding in found:
         console.print(finding.sentence(), markup=False)
@@ -183,25 +82,6 @@ def _show(found: list[Finding], calibration: Calibration | None, proved: tuple[P
         limits[finding.limit] = limits.get(finding.limit, 0) + 1
     counted = ", ".join(f"{limit} in {count}" for limit, count in sorted(limits.items(), key=lambda entry: -entry[1]))
     console.print(f"{len(found)} points; bound by {counted}", markup=False)
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {
-        "point": finding.point.name,
-        "seconds": finding.point.seconds,
-        "predicted_seconds": finding.timing.seconds,
-        "limit": finding.limit,
-        "limit_share": finding.timing.binding[1],
-        "ideal_seconds": finding.ideal_seconds,
-        "ideal_source": finding.ideal_source,
-        "distance": finding.distance,
-        "unexplained_seconds": finding.unexplained_seconds,
-        "intensity_flops_per_byte": finding.intensity_flops_per_byte,
-        "achieved_flops_per_second": finding.achieved_flops_per_second,
-        "achieved_bytes_per_second": finding.achieved_bytes_per_second,
-        "parts": [{"name": part.name, "seconds": part.seconds, "limit": part.limit} for part in finding.timing.parts],
-        "counter_tests": [
-            {"name": test.name, "how": test.how, "seconds": test.seconds, "change": test.change}
-            for test in finding.tests
-        ],
-    }
+    past = explained.calibration.past_error() if explained.calibration else None
+    if past:
+        console.print(f"predictions so far on this hardware: {past.sentence()}", markup=False)

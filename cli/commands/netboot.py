@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import display
-from deploys.pxe_server.remote.netboot_image import ImageError, verify
-from inventories.composition.operator import cache_directory
 from operate import clusters, netboot, runner
-from operate.clusters import ClusterInventory
-from operate.errors import DOES_NOT_HOLD, OperatorError
-from operate.netboot import ask, booted_hosts, pin_host_keys, refuse_unfit_image, wait_for_hosts
+from operate.errors import DOES_NOT_HOLD
+from operate.netboot import ask, booted_hosts, pin_host_keys, wait_for_hosts
 
 _NODES = click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; may be given again.")
 
@@ -42,16 +38,10 @@ def serve(name: str) -> None:
 @click.pass_obj
 def push(name: str, image: str) -> None:
     """Send IMAGE (a name of `cluster image list`, or a directory) to the control node; resumed, and verified there."""
-    cluster = clusters.load(name)
-    booted_hosts(cluster)
-    directory = Path(image).expanduser() if "/" in image else cache_directory() / "images" / image
-    try:
-        manifest = verify(directory.resolve())
-    except ImageError as error:
-        raise OperatorError(str(error)) from None
-    changed = _change(cluster, "upload", image=str(directory.resolve()))
+    with display.progress() as progress:
+        sent, changed = netboot.push(clusters.load(name), image, progress)
     said = "sent and verified" if changed else "is there, whole"
-    display.words().print(f"{manifest['name']}: {said}; next: cluster -c {name} netboot use {manifest['name']}")
+    display.words().print(f"{sent}: {said}; next: cluster -c {name} netboot use {sent}")
 
 
 @command.command("use")
@@ -60,11 +50,8 @@ def push(name: str, image: str) -> None:
 @click.pass_obj
 def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
     """Boot IMAGE from the next boot on, on all nodes or on --node. The one before stays for `rollback`."""
-    cluster = clusters.load(name)
-    chosen = [host.name for host in booted_hosts(cluster, nodes)]
-    refuse_unfit_image(cluster, image)
-    changed = _change(cluster, "use", image=image, nodes=",".join(nodes))
-    ask(cluster)  # and with it what `image clean` has to keep
+    with display.progress() as progress:
+        chosen, changed = netboot.use(clusters.load(name), image, nodes, progress)
     display.words().print(f"{', '.join(chosen)}: {'from the next boot on' if changed else 'already'} {image}")
 
 
@@ -73,18 +60,10 @@ def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
 @click.pass_obj
 def rollback(name: str, nodes: tuple[str, ...]) -> None:
     """Boot the image before again, on all nodes or on --node."""
-    cluster = clusters.load(name)
-    chosen = booted_hosts(cluster, nodes)
-    before = ask(cluster)["nodes"]
-    without = [host.name for host in chosen if not before.get(host.name, {}).get("previous")]
-    if without:
-        raise OperatorError(
-            f"{', '.join(without)}: no image before this one; choose one: cluster -c {name} netboot use NAME"
-        )
-    _change(cluster, "rollback", nodes=",".join(nodes))
-    found = ask(cluster)["nodes"]
-    for host in chosen:
-        display.words().print(f"{host.name}: from the next boot on {found[host.name]['image']}")
+    with display.progress() as progress:
+        found = netboot.roll_back(clusters.load(name), nodes, progress)
+    for node, image in found.items():
+        display.words().print(f"{node}: from the next boot on {image}")
 
 
 @command.command("wake")
@@ -92,14 +71,12 @@ def rollback(name: str, nodes: tuple[str, ...]) -> None:
 @click.pass_obj
 def wake(name: str, nodes: tuple[str, ...]) -> None:
     """Switch nodes on by Wake-on-LAN, and say which have to be switched on by hand."""
-    cluster = clusters.load(name)
-    chosen = {host.name for host in booted_hosts(cluster, nodes)}
-    able = {node for node, machine in netboot.machines(cluster).items() if machine.wake_on_lan} & chosen
-    if able:
-        _change(cluster, "wake", nodes=",".join(sorted(able)))
-        display.words().print(f"woken: {', '.join(sorted(able))}")
-    if chosen - able:
-        display.words().print(f"to be switched on by hand: {', '.join(sorted(chosen - able))}")
+    with display.progress() as progress:
+        woken, by_hand = netboot.wake(clusters.load(name), nodes, progress)
+    if woken:
+        display.words().print(f"woken: {', '.join(woken)}")
+    if by_hand:
+        display.words().print(f"to be switched on by hand: {', '.join(by_hand)}")
 
 
 @command.command("wait")
@@ -150,8 +127,3 @@ def status(name: str, as_json: bool) -> None:
 
 def _last(last: dict[str, Any] | None) -> str:
     return f"{last['event']} {last['image']}, {time.time() - last['time']:.0f} s ago" if last else "-"
-
-
-def _change(cluster: ClusterInventory, action: str, **data: str) -> int:
-    with runner.exclusive(cluster.directory, f"netboot {action}"), display.progress() as progress:
-        return netboot.change(cluster, action, progress.hear, **data)
