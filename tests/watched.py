@@ -27,6 +27,7 @@ PAGE = REPOSITORY / "deploys" / "watch" / "page"
 TOKEN = "a-token-of-a-test"  # noqa: S105 (no secret)
 HEAD, FIRST, SECOND, THIRD = "127.0.0.50", "127.0.0.51", "127.0.0.52", "127.0.0.53"
 CAPTURED = REPOSITORY / "tests" / "unit" / "facts" / "fixtures" / "ray-2.60.0" / "nodes.json"
+SERVE_CAPTURED = CAPTURED.with_name("serve.json")
 
 
 def free_port(address: str) -> int:
@@ -167,6 +168,8 @@ class Ray(Local):
             mem = [24_000_000_000, 9_000_000_000, 62.5, 15_000_000_000]
             rows = [{"mem": mem, "cpus": [8, 4], "raylet": {"nodeId": f"id-{name}"}} for name in self.nodes]
             send(handler, 200, {"result": True, "msg": "", "data": {"summary": rows, "nodeLogicalResources": {}}})
+        elif handler.path == "/api/serve/applications/":
+            send(handler, 200, json.loads(SERVE_CAPTURED.read_text()))
         else:
             send(handler, 404, {})
 

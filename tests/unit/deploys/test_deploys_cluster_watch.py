@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from facts.parse.cluster_state import parse_serve
 from tests import watched
 from tests.watched import FIRST, HEAD, SECOND, THIRD, Engine, Ray, Watching, wait_until
 
@@ -169,6 +170,21 @@ def test_it_starts_before_anything_else_and_says_what_is_missing(tmp_path: Path,
     assert {entry["alive"] for entry in state["nodes"]} == {None}
     assert (state["replicas"], state["verify"]) == ([], None)
     assert state["load"]["ttft_seconds"] is None
+
+
+def test_what_serve_says_is_known_with_when_it_was_heard(start: Start, ray: Ray, engine: Engine) -> None:
+    watching = start({"worker1": [engine.port]})
+    state = watching.until(lambda state: state["serve"]["heard"])
+    parsed = parse_serve(json.loads(watched.SERVE_CAPTURED.read_text()))
+    assert (state["serve"]["status"], state["serve"]["applications"]) == (parsed.status, parsed.applications)
+    assert state["serve"]["replicas"] == [
+        {"deployment": replica.deployment, "address": replica.node_address, "state": replica.state}
+        for replica in parsed.replicas
+    ]
+    assert 0 <= state["at"] - state["serve"]["heard"] < 30 and 0 <= state["at"] - state["ray"]["heard"] < 30
+    ray.close()
+    state = watching.until(lambda state: state["serve"]["status"] == "UNREACHABLE")
+    assert (state["serve"]["applications"], state["serve"]["replicas"]) == ({}, [])
 
 
 def test_a_node_that_ray_calls_dead(start: Start, ray: Ray, engine: Engine) -> None:
