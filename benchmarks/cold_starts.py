@@ -197,7 +197,7 @@ class Listener:
         """Base address, status and words of the node's replica: of the port that is ready, else of any that answers."""
         found = ("", 0, "")
         for port in laptop.engine_ports(node):
-            url = f"http://{node.address}:{port}"
+            url = f"http://{node.network.address}:{port}"
             try:
                 response = await session.get(f"{url}/cluster/ready", timeout=READY_TIMEOUT_SECONDS)
             except httpx.ConnectError:

@@ -213,12 +213,12 @@ def replica_place(given: str, node: Settings) -> tuple[str, int]:
     ports = laptop.engine_ports(node)
     for port in ports:
         try:
-            servers.get_json(f"http://{node.address}:{port}/cluster/ready")
+            servers.get_json(f"http://{node.network.address}:{port}/cluster/ready")
         except BenchmarkError:
             continue
-        return node.address, port
+        return node.network.address, port
     raise BenchmarkError(
-        f"{node.node}: no replica is ready on {node.address}:{ports[0]}-{ports[-1]}; run `./cluster up`"
+        f"{node.node}: no replica is ready on {node.network.address}:{ports[0]}-{ports[-1]}; run `./cluster up`"
     )
 
 

@@ -124,10 +124,10 @@ def read_cluster() -> LabCluster:
         raise BenchmarkError(str(error)) from None
     settings = [host.settings for host in cluster.hosts]
     network = ipaddress.ip_network(LAB_NETWORK)
-    outside = [entry.node for entry in settings if ipaddress.ip_address(entry.address) not in network]
+    outside = [entry.node for entry in settings if ipaddress.ip_address(entry.network.address) not in network]
     if outside:
         raise BenchmarkError(f"{', '.join(outside)}: not in {LAB_NETWORK}; faults are for the lab's hosts only")
-    declared = {entry.node: entry.address for entry in settings if entry.runs_engine}
+    declared = {entry.node: entry.network.address for entry in settings if entry.runs_engine}
     return LabCluster(cluster.control.settings, declared, key)
 
 

@@ -112,7 +112,7 @@ async def _scramble(cluster: LabCluster, node: str) -> float:
     at = clock()
     await cluster.host(
         settings.node,
-        f"runuser -u {settings.service_user} -- env {variables} {runtime_lock.directory(settings)}/bin/python "
+        f"runuser -u {settings.system.service_user} -- env {variables} {runtime_lock.directory(settings)}/bin/python "
         f"{PLACE}/scramble.py {settings.head_address}:{settings.ray.ports.gcs} {node} {GARBAGE}",
         seconds=180,
     )

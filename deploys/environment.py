@@ -40,7 +40,7 @@ def ray_node(settings: Settings) -> dict[str, str]:
         **ray_client(settings),
         "CLUSTER_NAME": settings.cluster,
         "CLUSTER_NODE_NAME": settings.node,
-        "VLLM_HOST_IP": settings.address,
+        "VLLM_HOST_IP": settings.network.address,
         "HF_HUB_OFFLINE": "1",  # weights are on the node before an engine starts
         "VLLM_NO_USAGE_STATS": "1",
         # Workers are made when asked for: a node of four slots would hold four idle Pythons of 70 MB.
@@ -52,12 +52,12 @@ def ray_node(settings: Settings) -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
         "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**2),
-        **settings.environment,
+        **settings.accelerators.environment,
     }
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         variables |= {
-            "NCCL_SOCKET_IFNAME": f"={settings.interface}",  # without `=` it is a list of prefixes
-            "GLOO_SOCKET_IFNAME": settings.interface,
+            "NCCL_SOCKET_IFNAME": f"={settings.network.interface}",  # without `=` it is a list of prefixes
+            "GLOO_SOCKET_IFNAME": settings.network.interface,
         }
     if settings.runs_engine:
         ports = settings.ray.ports

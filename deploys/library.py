@@ -13,5 +13,5 @@ _HERE = Path(__file__).parent
 def program(settings: Settings, role: str, name: str, mode: str = "0644") -> ManagedFile:
     """One program of a role as it stands on the host."""
     text = (_HERE / role / "remote" / name).read_text()
-    owner = "root" if settings.manage_system else ""
+    owner = "root" if settings.system.managed else ""
     return ManagedFile(f"{settings.directories.library}/{name}", text, mode=mode, owner=owner)

@@ -13,7 +13,7 @@ RAYLET_SECONDS = 180
 
 def kept_together(settings: Settings) -> tuple[str, ...]:
     """Without systemd's control groups: a program around Ray's that leaves no process behind."""
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         return ()
     return f"{runtime_lock.directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
 
@@ -30,7 +30,7 @@ def node_arguments(settings: Settings) -> tuple[str, ...]:
     # Engines ask for their model's own resource, so that each model stays on its nodes.
     resources |= {settings.mine.resource: ray.engine_slots} if settings.mine else {}
     return (
-        f"--node-ip-address={settings.address}",
+        f"--node-ip-address={settings.network.address}",
         f"--node-name={settings.node}",
         f"--num-cpus={ray.cpus}",
         f"--num-gpus={ray.gpus}",

@@ -25,7 +25,7 @@ def roles(settings: Settings) -> tuple[Role, ...]:
     if not settings.is_control:
         return compute_base.ROLE, ray_worker.ROLE, vllm.ROLE
     boot = (pxe_server.ROLE,) if settings.boots_nodes else ()
-    copies = () if settings.shared_files else (depot.ROLE,)
+    copies = () if settings.system.shared_files else (depot.ROLE,)
     return (compute_base.ROLE, *boot, *copies, ray_head.ROLE, vllm.ROLE, gateway.ROLE, watch.ROLE)
 
 
@@ -36,7 +36,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """Programs on a host that every node has; where the nodes share their files, the control node writes them."""
-    if settings.shared_files and not settings.is_control:
+    if settings.system.shared_files and not settings.is_control:
         return ()
     return tuple(file for role in roles(settings) for file in role.programs(settings))
 

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploys.settings import Runtime, Settings, SettingsError
+from deploys.compute_base.settings import Runtime
+from deploys.settings import Settings, SettingsError
 
 LOCKS = Path(__file__).parent / "compute_base" / "runtimes"
 

@@ -52,7 +52,7 @@ class Service:
 
 def service_path(settings: Settings, service: Service) -> str:
     """Where the service manager looks for the description of a service."""
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         return f"/etc/systemd/system/{service.name}.service"
     return f"{supervisor_directory(settings)}/conf.d/{service.name}.conf"
 
@@ -64,8 +64,8 @@ def supervisor_directory(settings: Settings) -> str:
 
 def service_file(settings: Settings, service: Service) -> ManagedFile:
     """The description of a service as a managed file."""
-    text = _unit(settings, service) if settings.service_manager == "systemd" else _program(settings, service)
-    return ManagedFile(service_path(settings, service), text, owner="root" if settings.manage_system else "")
+    text = _unit(settings, service) if settings.system.service_manager == "systemd" else _program(settings, service)
+    return ManagedFile(service_path(settings, service), text, owner="root" if settings.system.managed else "")
 
 
 def _unit(settings: Settings, service: Service) -> str:
@@ -81,7 +81,7 @@ def _unit(settings: Settings, service: Service) -> str:
         "",
         "[Service]",
         "Type=exec",
-        *([] if service.as_root else [f"User={service.user or settings.service_user}"]),
+        *([] if service.as_root else [f"User={service.user or settings.system.service_user}"]),
         *(f"Environment={_systemd_quote(f'{key}={value}')}" for key, value in sorted(environment.items())),
         f"ExecStart={' '.join(_systemd_quote(part).replace('$', '$$') for part in service.command)}",
         *([f"ExecReload=/bin/kill -{service.reload_signal} $MAINPID"] if service.reload_signal else []),
@@ -197,4 +197,8 @@ def supervisorctl() -> str:
 def states(settings: Settings, services: tuple[Service, ...]) -> dict[str, object]:
     """Arguments for the Services fact."""
     names: dict[str, object] = {"names": tuple(service.name for service in services)}
-    return names if settings.service_manager == "systemd" else {**names, "supervisor": supervisor_directory(settings)}
+    return (
+        names
+        if settings.system.service_manager == "systemd"
+        else {**names, "supervisor": supervisor_directory(settings)}
+    )

@@ -1,4 +1,4 @@
-"""A host's inventory data, parsed once at the boundary into frozen dataclasses.
+"""A host's inventory data, parsed once at the boundary into frozen parts: each role's are in its folder's settings.py.
 
 Pure. SettingsError names the host and the key, so a malformed inventory stops before anything changes. pyinfra is
 imported only where it is asked: whoever reads an inventory need not wait for it.
@@ -6,217 +6,52 @@ imported only where it is asked: whoever reads an inventory need not wait for it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
-_Part = TypeVar("_Part")
+import msgspec
+
+from deploys.compute_base.settings import Accelerators, Directories, Network, Runtime, System
+from deploys.depot.settings import Depot
+from deploys.gateway.settings import Gateway
+from deploys.part import Part
+from deploys.pxe_server.settings import Netboot
+from deploys.ray_head.settings import Ray
+from deploys.vllm.settings import Application, Fit, Model, Serving
+from deploys.watch.settings import Watch
 
 
 class SettingsError(ValueError):
     """Host data that cannot be used; the message says which host, which key and what is expected."""
 
 
-@dataclass(frozen=True)
-class Ports:
-    """TCP ports of one Ray node, all pinned."""
-
-    gcs: int
-    node_manager_first: int
-    node_manager_last: int
-    object_manager: int
-    runtime_env_agent: int
-    agent_grpc: int
-    metrics: int
-    agent_http: int
-    dashboard: int
-    dashboard_metrics: int
-    client: int
-    worker_first: int
-    worker_last: int
-    engine_first: int
-    engine_last: int
-    watch: int
-
-
-@dataclass(frozen=True)
-class Ray:
-    """What one node declares to Ray. `engine_slots` is the custom resource that keeps engines to one a node."""
-
-    cpus: int
-    gpus: int
-    engine_slots: int
-    object_store_bytes: int
-    ports: Ports
-
-
-@dataclass(frozen=True)
-class Directories:
-    """Absolute paths on the host."""
-
-    runtime: str
-    package_cache: str
-    models: str
-    library: str
-    configuration: str
-    state: str
-    ray: str
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Which locked runtime: the accelerator kind and the Python it is built for."""
-
-    kind: Literal["cpu", "cuda", "rocm"]
-    python: str
-
-
-@dataclass(frozen=True)
-class Model:
-    """The served model: where it comes from, where it lies, and the answer that proves it."""
-
-    name: str
-    source: Mapping[str, str]
-    directory: str
-    golden: Mapping[str, Any]
-    maximum_length: int
-    mixture_of_experts: bool
-    attention_heads: int
-    engine: Mapping[str, Any]
-    engine_kind: str
-    task: str
-    dtypes: tuple[str, ...]
-    limits: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Whether a model fits this node, by the profile; `ok` None: the host's own memory has to tell, or nobody knows.
-
-    `other_bytes`: of the other engines on the same machine. `reserve_bytes`: for the system and Ray.
-    """
-
-    model: str
-    ok: bool | None
-    detail: str
-    remedy: str
-    needed_bytes: int
-    available_bytes: int | None
-    other_bytes: int
-    reserve_bytes: int
-
-
-@dataclass(frozen=True)
-class Serving:
-    """How many engines of a model, and how each is cut."""
-
-    mode: Literal["replicas", "span"]
-    replicas: int
-    tensor_parallel: int
-    pipeline_parallel: int
-    expert_parallel: bool
-    dtype: str
-    enforce_eager: bool
-    engine: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Application:
-    """One served model: what it is, how its engines run, and the nodes that run them. `name` is Ray Serve's for it."""
-
-    name: str
-    model: Model
-    serving: Serving
-    nodes: tuple[str, ...]
-
-    @property
-    def resource(self) -> str:
-        """Ray's custom resource of its nodes: it keeps its engines there, one a node."""
-        return f"engine:{self.name}"
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """What the public endpoint asks of its callers. `certificate`: a PEM file with its key, on the control node."""
-
-    certificate: str
-    request_bytes: int
-    request_seconds: int
-    requests_per_minute: int
-    log_prompts: bool
-
-
-@dataclass(frozen=True)
-class Machine:
-    """One node that boots from the control node."""
-
-    node: str
-    mac_address: str
-    address: str
-    secure_boot: bool
-    wake_on_lan: bool
-    kernel_arguments: tuple[str, ...]
-    refused_packages: tuple[str, ...]
-    largest_load_bytes: int
-
-
-@dataclass(frozen=True)
-class Netboot:
-    """What the control node boots, on which network; `proxy` where another server hands out the addresses.
-
-    `network_drivers`: what the image needs for the cards of all nodes, whether their MAC addresses are known or not.
-    """
-
-    network: str
-    proxy: bool
-    router: str
-    name_servers: tuple[str, ...]
-    http_port: int
-    machines: tuple[Machine, ...]
-    without_mac: tuple[str, ...]
-    network_drivers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Settings:
+class Settings(Part, frozen=True):
     """Everything the deploys, the facts and the verification need to know of one host."""
 
     cluster: str
     profile: str
     node: str
     role: Literal["control", "compute"]
-    address: str
-    interface: str
-    peers: Mapping[str, str]
     control_node: str
-    login_user: str
-    service_user: str
-    service_manager: Literal["systemd", "supervisor"]
-    manage_system: bool
-    shared_files: bool
-    shared_machine: bool
-    depot_port: int
-    runtime: Runtime
-    package_sources: Mapping[str, str]
-    api_port: int
-    applications: tuple[Application, ...]
-    gateway: Gateway
-    netboot: Netboot | None
-    engine_ports: Mapping[str, tuple[int, ...]]
-    parts: Mapping[str, tuple[str, ...]]
-    links: tuple[Mapping[str, Any], ...]
-    secrets: Mapping[str, str]
+    network: Network
+    system: System
+    accelerators: Accelerators
     directories: Directories
-    accelerators: tuple[str, ...]
-    environment: Mapping[str, str]
-    fit: Fit | None
-    kernel_arguments: tuple[str, ...]
+    secrets: Mapping[str, str]
+    runtime: Runtime
+    depot: Depot
     ray: Ray
+    applications: tuple[Application, ...]
+    fit: Fit | None
+    gateway: Gateway
+    watch: Watch
+    netboot: Netboot | None
 
     @property
     def head_address(self) -> str:
         """Address of the node that runs the Ray head and the API."""
-        return self.peers[self.control_node]
+        return self.network.peers[self.control_node]
 
     @property
     def model(self) -> Model:
@@ -266,57 +101,39 @@ class Settings:
     def endpoint(self) -> str:
         """Base address of the OpenAI-compatible API."""
         scheme = "https" if self.gateway.certificate else "http"
-        return f"{scheme}://{self.head_address}:{self.api_port}/v1"
+        return f"{scheme}://{self.head_address}:{self.gateway.port}/v1"
 
 
 def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
-    """Settings from the plain `settings` value of host data; SettingsError says what is missing or unknown."""
+    """Settings from the plain `settings` value of host data; SettingsError says what is missing, unknown or wrong."""
     if not isinstance(data, Mapping):
         raise SettingsError(
             f"{host}: host data has no `settings`; build the inventory with inventories.composition.compose.compose()"
         )
     where = f"{host}: settings"
-    values = dict(data)
     try:
-        ray = dict(values["ray"])
-        ray["ports"] = _build(Ports, ray["ports"], f"{where}.ray.ports")
-        values["ray"] = _build(Ray, ray, f"{where}.ray")
-        values["runtime"] = _build(Runtime, values["runtime"], f"{where}.runtime")
-        values["applications"] = tuple(
-            _application(entry, f"{where}.applications[{index}]") for index, entry in enumerate(values["applications"])
-        )
-        values["gateway"] = _build(Gateway, values["gateway"], f"{where}.gateway")
-        values["netboot"] = _netboot(values["netboot"], f"{where}.netboot")
-        values["engine_ports"] = {node: tuple(ports) for node, ports in values["engine_ports"].items()}
-        values["directories"] = _build(Directories, values["directories"], f"{where}.directories")
-        values["parts"] = {node: tuple(parts) for node, parts in values["parts"].items()}
-        values["fit"] = _build(Fit, values["fit"], f"{where}.fit") if values["fit"] else None
-        values["links"] = tuple(values["links"])
-        values["accelerators"] = tuple(values["accelerators"])
-        values["kernel_arguments"] = tuple(values["kernel_arguments"])
-    except KeyError as error:
-        raise SettingsError(f"{where}: {error.args[0]!r} is missing; compare with inventories/composition") from None
-    except TypeError as error:
-        raise SettingsError(f"{where}: {error}; compare with inventories/composition") from None
-    settings = _build(Settings, values, where)
-    if settings.control_node not in settings.peers:
+        settings = msgspec.convert(data, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}{_said(str(error))}; compare with inventories/composition") from None
+    if settings.control_node not in settings.network.peers:
         raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
     if not settings.applications:
         raise SettingsError(f"{where}: no application; compare with inventories/composition")
     return settings
 
 
-def _application(values: Mapping[str, Any], where: str) -> Application:
-    model = dict(values["model"])
-    model.setdefault("engine", {})
-    model["dtypes"] = tuple(model["dtypes"])
-    parts = {
-        **values,
-        "model": _build(Model, model, f"{where}.model"),
-        "serving": _build(Serving, values["serving"], f"{where}.serving"),
-        "nodes": tuple(values["nodes"]),
-    }
-    return _build(Application, parts, where)
+def _said(message: str) -> str:
+    """A message of msgspec's, with the key before what is wrong with it: `.ray.ports: missing gcs`."""
+    wrong, _, path = message.partition(" - at `$")
+    for pattern, words in (
+        (r"Object missing required field `(.*)`", "missing {}"),
+        (r"Object contains unknown field `(.*)`", "unknown {}"),
+    ):
+        if found := re.fullmatch(pattern, wrong):
+            wrong = words.format(found.group(1))
+    wrong = re.sub(r"^Expected `([aeiou]?)", lambda found: f"expected {'an' if found[1] else 'a'} {found[1]}", wrong)
+    wrong = (wrong[0].lower() + wrong[1:]).replace("`", "")
+    return f"{path.removesuffix('`')}: {wrong}"
 
 
 def of(host: Any) -> Settings:
@@ -327,23 +144,3 @@ def of(host: Any) -> Settings:
         return parse(host.name, host.data.get("settings"))
     except SettingsError as error:
         raise DeployError(str(error)) from None
-
-
-def _netboot(values: Mapping[str, Any] | None, where: str) -> Netboot | None:
-    if values is None:
-        return None
-    machines = []
-    for machine in values["machines"]:
-        listed = {key: tuple(machine[key]) for key in ("kernel_arguments", "refused_packages")}
-        machines.append(_build(Machine, {**machine, **listed}, f"{where}.machines"))
-    lists = {key: tuple(values[key]) for key in ("name_servers", "without_mac", "network_drivers")}
-    return _build(Netboot, {**values, **lists, "machines": tuple(machines)}, where)
-
-
-def _build(part: type[_Part], values: Mapping[str, Any], where: str) -> _Part:
-    names = {entry.name for entry in fields(cast(Any, part))}
-    missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
-    if missing or unknown:
-        said = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
-        raise SettingsError(f"{where}: {' and '.join(said)}; compare with inventories/composition")
-    return part(**values)

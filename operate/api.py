@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploys.settings import Application
+from deploys.vllm.settings import Application
 from operate import request
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
@@ -140,7 +140,7 @@ def state(cluster: ClusterInventory, *, seconds: float = STATE_SECONDS) -> dict[
 def _reply(cluster: ClusterInventory, order: dict[str, Any]) -> dict[str, Any]:
     """From here, or from the control node where the operator is not on the cluster's network."""
     settings = cluster.control.settings
-    if reachable(settings.head_address, settings.api_port):
+    if reachable(settings.head_address, settings.gateway.port):
         return request.send(order)
     if "ssh_user" not in cluster.control.data:
         return {"error": f"{order['url']}: nothing listens there"}

@@ -31,7 +31,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         if not seen.connected:
             continue
         checks += [CheckResult(key, None, f"{host.name}: {why}") for key, why in seen.errors.items()]
-        if not settings.manage_system and seen_machine:
+        if not settings.system.managed and seen_machine:
             continue  # several nodes on one machine: its memory and clock are judged once
         seen_machine = True
         serving = any(state["active"] for state in (seen.facts.get("services") or {}).values())
@@ -41,13 +41,13 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         if "shared_memory" in seen.facts:
             report_shm = FilesystemReport(**seen.facts["shared_memory"])
             checks.append(shared_memory_check(host.name, report_shm, settings.ray.object_store_bytes))
-        if "clock" in seen.facts and settings.manage_system:
+        if "clock" in seen.facts and settings.system.managed:
             asked, answered = seen.times["clock"]
             checks.append(skew_check(host.name, ClockReport(**seen.facts["clock"]), asked, answered, 2.0))
         if "resolution" in seen.facts:
             values = dict(seen.facts["resolution"])
             report_name = ResolutionReport(**{key: _tuple(value) for key, value in values.items() if key in _FIELDS})
-            checks.append(resolution_check(host.name, report_name, settings.address))
+            checks.append(resolution_check(host.name, report_name, settings.network.address))
         if "reach" in seen.facts:
             checks.append(
                 _reach_head_check(host.name, seen.facts["reach"], settings.head_address, settings.ray.ports.gcs)

@@ -22,7 +22,7 @@ def request_of(name: str, variant: str | None) -> Request:
         return plain if variant in (None, "none") else Request(cast(Variant, variant))
     inventory = clusters.load(name)
     first = inventory.compute[0].settings
-    if not first.manage_system:
+    if not first.system.managed:
         return plain if variant in (None, "none") else Request(cast(Variant, variant))
     kind = VARIANT_OF_RUNTIME[first.runtime.kind]
     if variant not in (None, kind):
@@ -30,12 +30,13 @@ def request_of(name: str, variant: str | None) -> Request:
             f"{name}: its nodes have {first.runtime.kind} accelerators, so their image is {kind}, not {variant}; "
             "leave --variant out"
         )
-    arguments = {argument: None for host in inventory.compute for argument in host.settings.kernel_arguments}
-    parts = {part for host in inventory.compute for part in host.settings.accelerators}
+    accelerators = [host.settings.accelerators for host in inventory.compute]
+    arguments = {argument: None for entry in accelerators for argument in entry.kernel_arguments}
+    parts = {part for entry in accelerators for part in entry.names}
     return Request(
         kind,
-        login_user=first.login_user,
-        service_user=first.service_user,
+        login_user=first.system.login_user,
+        service_user=first.system.service_user,
         state_directory=first.directories.state,
         kernel_arguments=tuple(arguments),
         network_drivers=first.netboot.network_drivers if first.netboot else (),

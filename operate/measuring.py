@@ -56,10 +56,10 @@ def collectives(hosts: Sequence[Host], path: str) -> list[dict[str, Any]]:
             "what": "collectives",
             "rank": rank,
             "ranks": len(hosts),
-            "address": hosts[0].settings.address,
+            "address": hosts[0].settings.network.address,
             "port": MEETING_PORT,
             "path": path,
-            "interface": host.settings.interface,
+            "interface": host.settings.network.interface,
             "seconds": COLLECTIVE_SECONDS / 2,
         }
         orders.append((host, order))
@@ -86,7 +86,7 @@ def steps(
         "seconds": 300,
     }
     program = (_REMOTE / "steps.py").read_text()
-    near = reachable(settings.head_address, settings.api_port)
+    near = reachable(settings.head_address, settings.gateway.port)
     if near or "ssh_user" not in cluster.control.data:
         command = [sys.executable, "-c", program]
     else:
@@ -157,7 +157,7 @@ def paths(hardware: Hardware, calibration: Calibration | None) -> dict[str, Link
 def serves(cluster: ClusterInventory) -> bool:
     """Whether something listens where the API should be, seen from here."""
     settings = cluster.control.settings
-    return reachable(settings.head_address, settings.api_port)
+    return reachable(settings.head_address, settings.gateway.port)
 
 
 def _all(orders: Sequence[tuple[Host, Mapping[str, Any]]], seconds: float) -> list[list[dict[str, Any]]]:
@@ -171,7 +171,7 @@ def _run(host: Host, order: Mapping[str, Any], seconds: float) -> list[dict[str,
     name = runtime_lock.load(settings.runtime).name
     python = f"{settings.directories.runtime}/{name}/bin/python"
     program = (_REMOTE / "measure.py").read_text()
-    variables = [f"{key}={value}" for key, value in settings.environment.items()]
+    variables = [f"{key}={value}" for key, value in settings.accelerators.environment.items()]
     words = ["env", *variables, python, "-", json.dumps(order)]
     command = [*ssh_command(host), shlex.join(words)] if "ssh_user" in host.data else words
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from deploys.pxe_server.configuration import choosing_path
 from deploys.pxe_server.remote.netboot_image import ImageError, verify
-from deploys.settings import Machine
+from deploys.pxe_server.settings import Machine
 from images.clean import note_use
 from inventories.composition.machines import path as machines_path
 from inventories.composition.operator import cache_directory
@@ -161,7 +161,7 @@ def pin_host_keys(cluster: ClusterInventory) -> int:
         known = host.data.get("ssh_known_hosts_file")
         if known and host.name in keys:
             reached = str(host.data.get("ssh_hostname", host.name))
-            names = list(dict.fromkeys((host.settings.address, host.name, reached)))
+            names = list(dict.fromkeys((host.settings.network.address, host.name, reached)))
             changed += _pin(Path(str(known)), names, " ".join(keys[host.name].split()[:2]))
     return changed
 

@@ -109,7 +109,7 @@ def _drain(cluster: ClusterInventory, node: str, seconds: int) -> int:
     """Wait until the engines of a node have no request; returns how many are left when the time is up."""
     host = next(host for host in cluster.compute if host.name == node)
     places = [
-        (node, host.settings.address, port)
+        (node, host.settings.network.address, port)
         for port in range(host.settings.ray.ports.engine_first, host.settings.ray.ports.engine_last + 1)
     ]
     asked = {cluster.control.name: [FactRequest("life", "facts.vllm.Life", {"places": places})]}

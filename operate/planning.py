@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from deploys import runtime_lock
-from deploys.settings import Runtime, SettingsError
+from deploys.compute_base.settings import Runtime
+from deploys.settings import SettingsError
 from hardware.model import Cluster, ProfileError
 from hardware.planner import calibration as calibrations
 from hardware.planner import configuration, what_if

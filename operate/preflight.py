@@ -40,10 +40,10 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             FactRequest("clock", "facts.clock.Clock"),
             FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         ]
-        if not settings.is_control and settings.manage_system:
+        if not settings.is_control and settings.system.managed:
             head = {"address": settings.head_address, "port": settings.ray.ports.gcs}
             facts.append(FactRequest("reach", "facts.reach.Reach", head))
-        if settings.manage_system:
+        if settings.system.managed:
             facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
         else:
             facts.append(FactRequest("numa", "facts.libraries.Library", {"library": "libnuma.so.1"}))
@@ -119,9 +119,9 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
         if HEAD not in running:
             wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
             wanted |= {ports.dashboard_metrics: "the dashboard's metrics"}
-            wanted |= {settings.api_port: "the API", ports.watch: "the web page"}
-        if not settings.shared_files and DEPOT not in running:
-            wanted |= {settings.depot_port: "the depot"}
+            wanted |= {settings.gateway.port: "the API", ports.watch: "the web page"}
+        if not settings.system.shared_files and DEPOT not in running:
+            wanted |= {settings.depot.port: "the depot"}
     if not running & {HEAD, WORKER}:
         wanted |= {ports.node_manager_first: "Ray's node manager", ports.object_manager: "Ray's object manager"}
     checks = []
@@ -130,7 +130,7 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
         taken = [
             socket
             for socket in sockets
-            if socket["port"] == port and socket["address"] in ("0.0.0.0", "::", settings.address)  # noqa: S104
+            if socket["port"] == port and socket["address"] in ("0.0.0.0", "::", settings.network.address)  # noqa: S104
         ]
         if taken:
             who = taken[0].get("process") or "another process"
@@ -152,7 +152,7 @@ def _model_directories(host: Host) -> list[str]:
     settings = host.settings
     if settings.is_control:
         return [application.model.directory for application in settings.applications]
-    return [settings.mine.model.directory] if settings.mine and not settings.shared_files else []
+    return [settings.mine.model.directory] if settings.mine and not settings.system.shared_files else []
 
 
 def model_checks(host: Host, seen: Observation) -> list[CheckResult]:
@@ -182,7 +182,7 @@ def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:
     detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {wanted}"
     if host.settings.is_booted:
         remedy = "give it a partition labelled cluster-local (docs/netboot.md, local storage), or more memory"
-    elif host.settings.manage_system:
+    elif host.settings.system.managed:
         remedy = f"free some on {host.name}"
     else:
         remedy = "free some, or move it with CLUSTER_CACHE"
@@ -200,6 +200,6 @@ def library_checks(host: Host, seen: Observation) -> list[CheckResult]:
 
 def engine_memory_bytes(cluster: ClusterInventory, host: Host) -> int:
     """Memory that this host's engines will want; on a shared machine, those of all its nodes."""
-    if not cluster.control.settings.manage_system:
+    if not cluster.control.settings.system.managed:
         return _ENGINE_BYTES * sum(1 for entry in cluster.hosts if entry.settings.runs_engine) + GIB
     return _ENGINE_BYTES if host.settings.runs_engine else GIB

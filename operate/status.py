@@ -83,7 +83,7 @@ def describe(cluster: ClusterInventory, found: Mapping[str, Observation]) -> dic
             host,
             reachable=found[host.name].connected,
             alive=host.name in alive,
-            report=engines.get(host.settings.address),
+            report=engines.get(host.settings.network.address),
             memory=_memory(found[host.name]),
         )
         for host in cluster.hosts
@@ -117,7 +117,7 @@ def describe_known(cluster: ClusterInventory, known: Mapping[str, Any]) -> dict[
                 host,
                 reachable=nodes[host.name]["state"] == "up",
                 alive=nodes[host.name]["alive"] is True,
-                report=engines.get(host.settings.address),
+                report=engines.get(host.settings.network.address),
                 memory="",
             )
             for host in cluster.hosts
@@ -159,7 +159,7 @@ def _row(host: Host, *, reachable: bool, alive: bool, report: Mapping[str, Any] 
     return {
         "node": host.name,
         "role": settings.role,
-        "address": settings.address,
+        "address": settings.network.address,
         "reachable": reachable,
         "ray": "alive" if alive else "absent",
         "model": settings.mine.model.name if settings.mine else None,

@@ -75,9 +75,9 @@ def export(directory: Path, inventory: str) -> None:
 
 def check_covered(settings: Settings) -> None:
     """ExportError for what deploys/all.py would do and the playbook would not."""
-    if settings.service_manager != "systemd" or not settings.manage_system or settings.shared_files:
+    if settings.system.service_manager != "systemd" or not settings.system.managed or settings.system.shared_files:
         raise ExportError(f"{settings.node}: the playbook covers hosts with systemd that are managed whole")
-    if settings.accelerators or settings.kernel_arguments:
+    if settings.accelerators.names or settings.accelerators.kernel_arguments:
         raise ExportError(f"{settings.node}: the playbook installs no drivers and sets no kernel arguments")
 
 
@@ -102,10 +102,10 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
     places = settings.directories
     dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
     wait = ["python3", f"{places.library}/cluster_wait.py", dashboard]
-    peers = [f"{name}={address}" for name, address in settings.peers.items()]
+    peers = [f"{name}={address}" for name, address in settings.network.peers.items()]
     return {
         "system_packages": list(PACKAGES),
-        "service_user": settings.service_user,
+        "service_user": settings.system.service_user,
         "state_directory": places.state,
         "firewall_chain": firewall_chain(settings),
         "stages": stages(settings, content),
@@ -137,14 +137,14 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
     places, uv = settings.directories, version("uv")
     runtime, lock = runtime_lock.directory(settings), runtime_lock.load(settings.runtime)
     if not settings.is_control:
-        fetch = [f"{places.library}/fetch_from_depot.sh", settings.head_address, str(settings.depot_port)]
+        fetch = [f"{places.library}/fetch_from_depot.sh", settings.head_address, str(settings.depot.port)]
         return {
             "runtime_command": [*fetch, "runtime", lock.name, runtime, "complete.json"],
             "runtime_environment": {},
             "model_command": [*fetch, "models", settings.model.name, settings.model.directory, "manifest.json"],
             "model_environment": {},
         }
-    environment = {"UV_CACHE_DIR": places.package_cache, **settings.package_sources}
+    environment = {"UV_CACHE_DIR": places.package_cache, **settings.system.package_sources}
     locked = f"{places.library}/{lock.name}.lock"
     source = json.dumps(dict(settings.model.source), sort_keys=True)
     return {
@@ -214,8 +214,8 @@ def base_directories(settings: Settings) -> list[Directory]:
     wanted = {
         places.library: ("root", "0755"),
         places.configuration: ("root", "0755"),
-        places.state: (settings.service_user, "0750"),
-        str(Path(places.ray).parent): (settings.service_user, "0750"),
+        places.state: (settings.system.service_user, "0750"),
+        str(Path(places.ray).parent): (settings.system.service_user, "0750"),
     }
     if settings.is_control:
         wanted |= {places.models: ("root", "0755"), places.runtime: ("root", "0755")}

@@ -108,10 +108,10 @@ def _program(node: Settings, name: str, *arguments: str) -> str:
 
 def _ready(worker: Settings) -> str:
     deadline = time.monotonic() + READY_SECONDS
-    ports = worker.engine_ports[worker.node]
+    ports = worker.gateway.engine_ports[worker.node]
     while time.monotonic() < deadline:
         for port in ports:
-            url = f"http://{worker.address}:{port}"
+            url = f"http://{worker.network.address}:{port}"
             with contextlib.suppress(BenchmarkError):
                 servers.get_json(f"{url}/cluster/ready")
                 return url

@@ -115,7 +115,7 @@ def logs(cluster: ClusterInventory, screen: Screen, node: str, lines: int) -> No
     names = labels(cluster)
     for host in hosts:
         seen = found[host.name]
-        where = f"{names[host.name]}: {host.name}, {host.settings.address}"
+        where = f"{names[host.name]}: {host.name}, {host.settings.network.address}"
         if "logs" not in seen.facts:
             screen.problem(f"{where}: {seen.error or seen.errors.get('logs', 'not read')}")
             continue
@@ -127,11 +127,11 @@ def logs(cluster: ClusterInventory, screen: Screen, node: str, lines: int) -> No
 def log_request(host: Host, lines: int) -> FactRequest:
     """The fact that reads a host's logs. Nodes that share one machine share Ray's logs: the control node shows them."""
     settings = host.settings
-    shared = settings.shared_files
+    shared = settings.system.shared_files
     arguments = {
         "services": [service.name for service in services(settings)],
         "lines": lines,
-        "supervisor": supervisor_directory(settings) if settings.service_manager == "supervisor" else "",
+        "supervisor": supervisor_directory(settings) if settings.system.service_manager == "supervisor" else "",
         "ray": "" if shared and not settings.is_control else settings.directories.ray,
         "replicas": sum(one.serving.replicas for one in settings.applications) + 1 if shared else 2,
     }

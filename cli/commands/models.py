@@ -81,13 +81,13 @@ def place_for(cluster: ClusterInventory) -> Place:
     """Where this cluster's engines run: its profile's memory, or this machine's where its nodes are this machine."""
     settings = cluster.control.settings
     here, engines = None, 1
-    if settings.shared_machine:
+    if settings.system.shared_machine:
         here, engines = _this_machine(), max(sum(host.settings.runs_engine for host in cluster.hosts), 1)
     profile = _profile(settings.profile.partition(" ")[0])
     if profile is not None:
         return place_of(profile, host_bytes=here, sharing=engines)
     compute = [host.settings for host in cluster.compute]
-    accelerators = min(len(host.accelerators) for host in compute)
+    accelerators = min(len(host.accelerators.names) for host in compute)
     return Place(settings.runtime.kind, len(compute), accelerators, host_bytes=here, sharing=engines)
 
 

@@ -52,11 +52,13 @@ def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: st
 
 def boot_menu(here: Settings) -> None:
     """Kernel arguments of the profile, for a node that boots from its own disk."""
-    if here.kernel_arguments and not here.is_control and not here.is_booted:
+    if here.accelerators.kernel_arguments and not here.is_control and not here.is_booted:
         server.shell(
             name=f"Put kernel arguments into the boot menu of {here.node}",
             commands=[
-                "grep -qF -- " + _quoted(" ".join(here.kernel_arguments)) + " /boot/grub/grub.cfg || update-grub",
+                "grep -qF -- "
+                + _quoted(" ".join(here.accelerators.kernel_arguments))
+                + " /boot/grub/grub.cfg || update-grub",
             ],
         )
 

@@ -18,7 +18,7 @@ from deploys.settings import Settings
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """What builds, copies, waits and starts, and the runtime's lock."""
     lock = runtime_lock.load(settings.runtime)
-    owner = "root" if settings.manage_system else ""
+    owner = "root" if settings.system.managed else ""
     return (
         program(settings, "compute_base", "build_runtime.sh", "0755"),
         program(settings, "compute_base", "fetch_from_depot.sh", "0755"),
@@ -32,8 +32,8 @@ def programs(settings: Settings) -> tuple[ManagedFile, ...]:
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """The system's files where the system is ours, and the supervisor's where there is one."""
-    system = system_files(settings) if settings.manage_system else ()
-    supervisor = (supervisor_file(settings),) if settings.service_manager == "supervisor" else ()
+    system = system_files(settings) if settings.system.managed else ()
+    supervisor = (supervisor_file(settings),) if settings.system.service_manager == "supervisor" else ()
     return (*system, *supervisor)
 
 

@@ -16,7 +16,7 @@ from deploys.operations import directories, managed, runtime, service, shared_me
 def compute_base() -> None:
     """Packages, user, time, driver, directories, managed files, firewall, boot menu, secrets, in this order."""
     here = settings.of(host)
-    if here.manage_system:
+    if here.system.managed:
         shared_base(Shared.of(here))
         shared_memory.ensure(
             name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
@@ -25,7 +25,7 @@ def compute_base() -> None:
     managed.write_files(
         name=f"Write base configuration on {here.node}", files=(*roles.programs(here), *declared.files(here))
     )
-    if here.manage_system:
+    if here.system.managed:
         service.load_firewall(
             name=f"Load firewall on {here.node}", chain=firewall_chain(here), unit="cluster-firewall.service"
         )
@@ -33,7 +33,7 @@ def compute_base() -> None:
     managed.write_secrets(
         name=f"Place secrets on {here.node}",
         secrets={secrets.ensure(here.secrets[secret]): path for secret, path in declared.secret_files(here).items()},
-        owner=here.service_user if here.manage_system else "",
+        owner=here.system.service_user if here.system.managed else "",
     )
 
 
@@ -43,5 +43,5 @@ def install_runtime() -> None:
     here = settings.of(host)
     if here.is_control:
         runtime.build(name=f"Build locked runtime on {here.node}", settings=here)
-    elif not here.shared_files:
+    elif not here.system.shared_files:
         runtime.copy_from_depot(name=f"Copy locked runtime to {here.node}", settings=here)

@@ -34,8 +34,8 @@ class Shared:
     def of(cls, here: Settings) -> Shared:
         """The same for a host; the control node has no driver."""
         kind = here.runtime.kind
-        needs_driver = here.accelerators and not here.is_control and kind != "cpu"
-        return cls(here.node, here.service_user, here.directories.state, kind if needs_driver else "none")  # type: ignore[arg-type]
+        needs_driver = here.accelerators.names and not here.is_control and kind != "cpu"
+        return cls(here.node, here.system.service_user, here.directories.state, kind if needs_driver else "none")  # type: ignore[arg-type]
 
 
 def shared_base(part: Shared) -> None:

@@ -40,8 +40,9 @@ def system_files(settings: Settings) -> list[ManagedFile]:
         ManagedFile(FIREWALL_PATH, firewall_text(settings), owner="root"),
         ManagedFile(FIREWALL_UNIT_PATH, _FIREWALL_UNIT, owner="root"),
     ]
-    if settings.kernel_arguments and not settings.is_booted:  # the control node gives them to a node that it boots
-        arguments = " ".join(settings.kernel_arguments)
+    # The control node gives them to a node that it boots.
+    if settings.accelerators.kernel_arguments and not settings.is_booted:
+        arguments = " ".join(settings.accelerators.kernel_arguments)
         files.append(
             ManagedFile(
                 "/etc/default/grub.d/60-cluster.cfg",
@@ -73,7 +74,7 @@ def hosts_text(settings: Settings) -> str:
         "# Managed by cluster.",
         loopback,
         "::1 localhost ip6-localhost ip6-loopback",
-        *(f"{address} {name}" for name, address in settings.peers.items()),
+        *(f"{address} {name}" for name, address in settings.network.peers.items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -106,9 +107,9 @@ def _firewall_rules(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> list[str]:
-    ports, interface = settings.ray.ports, settings.interface
+    ports, interface = settings.ray.ports, settings.network.interface
     families: dict[str, list[str]] = {}
-    for address in settings.peers.values():
+    for address in settings.network.peers.values():
         families.setdefault("ip6" if ":" in address else "ip", []).append(address)
     from_peers = [
         f'iifname "{interface}" {family} saddr {{ {", ".join(addresses)} }} accept'
@@ -126,7 +127,7 @@ def _rules(settings: Settings) -> list[str]:
             ports.dashboard_metrics,
             ports.client,
             ports.watch,
-            settings.depot_port,
+            settings.depot.port,
         }
     )
     ranges = (
@@ -135,7 +136,7 @@ def _rules(settings: Settings) -> list[str]:
         f"{ports.engine_first}-{ports.engine_last}",
     )
     closed = ", ".join([*(str(port) for port in pinned), *ranges])
-    opened = f"22, {settings.api_port}" if settings.is_control else "22"
+    opened = f"22, {settings.gateway.port}" if settings.is_control else "22"
     boot = []
     if settings.boots_nodes and settings.netboot:
         boot = [

@@ -23,12 +23,12 @@ def depot_service(settings: Settings) -> Service:
 
 def depot_file(settings: Settings) -> ManagedFile:
     """rsync's daemon configuration: two read-only modules for the compute nodes' addresses."""
-    allowed = " ".join(address for node, address in settings.peers.items() if node != settings.control_node)
+    allowed = " ".join(address for node, address in settings.network.peers.items() if node != settings.control_node)
     text = "\n".join(
         [
             "# Managed by cluster.",
-            f"address = {settings.address}",
-            f"port = {settings.depot_port}",
+            f"address = {settings.network.address}",
+            f"port = {settings.depot.port}",
             "use chroot = no",
             "read only = yes",
             "list = no",

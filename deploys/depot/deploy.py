@@ -15,7 +15,7 @@ from deploys.services import service_file
 def depot() -> None:
     """Configuration and service; for a control node whose nodes do not share its files."""
     here = settings.of(host)
-    if here.shared_files:
+    if here.system.shared_files:
         return
     daemon = depot_service(here)
     managed.write_files(

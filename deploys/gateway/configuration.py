@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from deploys.environment import api_key_path
 from deploys.gateway import choice
 from deploys.gateway.choice import Engine, Served
-from deploys.settings import Application, Settings
+from deploys.settings import Settings
+from deploys.vllm.settings import Application
 
 __all__ = ["Engine", "Served", "digest", "gateway_socket", "haproxy_text", "health_of", "render", "served"]
 
@@ -40,8 +41,8 @@ def served(settings: Settings) -> tuple[Served, ...]:
         Served(
             application.model.name,
             tuple(
-                Engine(f"{node}-{port}", settings.peers[node], port)
-                for node, ports in settings.engine_ports.items()
+                Engine(f"{node}-{port}", settings.network.peers[node], port)
+                for node, ports in settings.gateway.engine_ports.items()
                 for port in ports
                 if node in application.nodes
             ),
@@ -81,7 +82,7 @@ def haproxy_text(settings: Settings) -> str:
     """The gateway's configuration file for the control node."""
     gateway = settings.gateway
     return render(
-        listen=f"{_bracketed(settings.head_address)}:{settings.api_port}",
+        listen=f"{_bracketed(settings.head_address)}:{settings.gateway.port}",
         models=served(settings),
         page=f"{_bracketed(settings.head_address)}:{settings.ray.ports.watch}",
         key_file=api_key_path(settings) if settings.api_key_required else "",

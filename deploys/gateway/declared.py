@@ -33,7 +33,7 @@ def gateway_file(settings: Settings) -> ManagedFile:
     return ManagedFile(
         f"{settings.directories.configuration}/haproxy.cfg",
         haproxy_text(settings),
-        owner="root" if settings.manage_system else "",
+        owner="root" if settings.system.managed else "",
     )
 
 

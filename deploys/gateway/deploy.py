@@ -25,7 +25,7 @@ def load(settings: Settings) -> Generator[StringCommand, None, None]:
         host.noop("the gateway has the declared configuration")
         return
     yield StringCommand(shell.line(haproxy(settings), "-c", "-q", "-f", wanted.path))
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         yield shell.command("systemctl", "reload-or-restart", "--", values=(GATEWAY,))
     else:
         control = shell.line(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf")

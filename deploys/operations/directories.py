@@ -19,15 +19,15 @@ Commands = Generator[StringCommand, None, None]
 @operation()
 def make(settings: Settings) -> Commands:
     """Bring the declared directories to their owner and mode; what is in them is left alone."""
-    user = settings.service_user if settings.manage_system else settings.login_user
-    root = "root" if settings.manage_system else settings.login_user
+    user = settings.system.service_user if settings.system.managed else settings.system.login_user
+    root = "root" if settings.system.managed else settings.system.login_user
     places = settings.directories
     wanted = {
         places.library: (root, "0755"),
         places.configuration: (root, "0755"),
-        places.state: (user, "0750" if settings.manage_system else "0700"),
+        places.state: (user, "0750" if settings.system.managed else "0700"),
         # Ray opens its own directory to everyone, so its parent is what keeps others out.
-        posixpath.dirname(places.ray): (user, "0750" if settings.manage_system else "0700"),
+        posixpath.dirname(places.ray): (user, "0750" if settings.system.managed else "0700"),
     }
     if settings.is_control:
         wanted[places.models] = (root, "0755")
@@ -39,6 +39,6 @@ def make(settings: Settings) -> Commands:
         return
     for path, (owner, mode) in stale.items():
         yield shell.command("mkdir", "-p", "--", values=(path,))
-        if settings.manage_system:
+        if settings.system.managed:
             yield shell.command("chown", "--", values=(owner, path))
         yield shell.command("chmod", mode, "--", values=(path,))

@@ -14,7 +14,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
 from deploys import runtime_lock, shell
-from deploys.settings import Model, Settings
+from deploys.settings import Settings
+from deploys.vllm.settings import Model
 from facts.memory import Memory
 from facts.vllm import ModelDirectory
 
@@ -38,9 +39,9 @@ def fetch(settings: Settings, model: Model) -> Commands:
         return
     runtime = runtime_lock.directory(settings)
     # Relative to the runtime's environment, uv is one of the tool's or one that build_runtime.sh left beside it.
-    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.package_sources}
+    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.system.package_sources}
     find_uv = f"CLUSTER_UV=$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
-    if settings.service_manager == "supervisor":
+    if settings.system.service_manager == "supervisor":
         find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
     # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
@@ -60,7 +61,7 @@ def fetch(settings: Settings, model: Model) -> Commands:
 def _limits(settings: Settings, model: Model) -> dict[str, Any]:
     """What the hub's own sizes are judged by; empty where no memory is known. One machine's nodes have this one's."""
     limits = dict(model.limits)
-    if limits and limits["memory_bytes"] is None and settings.shared_machine:
+    if limits and limits["memory_bytes"] is None and settings.system.shared_machine:
         memory = host.get_fact(Memory)
         engines = sum(len(application.nodes) for application in settings.applications)
         limits["memory_bytes"] = memory.total_bytes // engines if memory else None
@@ -78,6 +79,6 @@ def copy_from_depot(settings: Settings, model: Model) -> Commands:
     yield shell.command(
         f"{settings.directories.library}/fetch_from_depot.sh",
         settings.head_address,
-        str(settings.depot_port),
+        str(settings.depot.port),
         values=("models", model.name, model.directory, "manifest.json"),
     )

@@ -49,10 +49,10 @@ def wait_for_nodes(settings: Settings) -> Commands:
     """Wait until Ray has exactly the declared nodes at the declared addresses; says which are missing or too many."""
     # While a first run is prepared the head is not up yet, and the report has no nodes.
     alive = {(node.name, node.address) for node in host.get_fact(Nodes).nodes if node.alive}
-    if alive == set(settings.peers.items()):
+    if alive == set(settings.network.peers.items()):
         host.noop("Ray has exactly the declared nodes")
         return
-    pairs = [f"{name}={address}" for name, address in settings.peers.items()]
+    pairs = [f"{name}={address}" for name, address in settings.network.peers.items()]
     seconds = NODES_SECONDS + SECONDS_PER_NODE * len(pairs)
     yield _wait(settings, "nodes", str(seconds), *pairs)
 

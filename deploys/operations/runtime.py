@@ -19,8 +19,8 @@ Commands = Generator[StringCommand, None, None]
 
 
 def _sources(settings: Settings) -> str:
-    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.package_sources}
-    if settings.service_manager == "supervisor":
+    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.system.package_sources}
+    if settings.system.service_manager == "supervisor":
         # The tool's own environment has uv, and the runtime is for the Python that the tool runs on.
         variables["CLUSTER_UV"] = str(Path(sys.executable).parent / "uv")
     return "env " + " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
@@ -53,12 +53,12 @@ def copy_from_depot(settings: Settings) -> Commands:
     pythons = f"{settings.directories.runtime}/python"
     yield StringCommand(
         f"[ -x {shell.line(f'{directory}/bin/python')} ] || rsync --archive --timeout=60 "
-        f"--port={settings.depot_port} {shell.line(f'rsync://{settings.head_address}/runtime/python/', f'{pythons}/')}"
+        f"--port={settings.depot.port} {shell.line(f'rsync://{settings.head_address}/runtime/python/', f'{pythons}/')}"
     )
 
 
 def _copy(settings: Settings, module: str, name: str, directory: str, marker: str) -> StringCommand:
     script = f"{settings.directories.library}/fetch_from_depot.sh"
     return shell.command(
-        script, settings.head_address, str(settings.depot_port), values=(module, name, directory, marker)
+        script, settings.head_address, str(settings.depot.port), values=(module, name, directory, marker)
     )

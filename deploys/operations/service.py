@@ -29,7 +29,7 @@ def ensure_running(settings: Settings, services: tuple[Service, ...]) -> Command
     if not stale:
         host.noop(f"{', '.join(service.name for service in services)} running as declared")
         return
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         yield shell.command("systemctl", "daemon-reload")
         for name in stale:
             yield shell.command("systemctl", "enable", "--quiet", "--", values=(name,))
@@ -59,7 +59,7 @@ def _restart_where_stale(control: str, name: str) -> str:
 
 def restart(settings: Settings, name: str) -> Commands:
     """Commands that restart one service."""
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         yield shell.command("systemctl", "restart", "--", values=(name,))
     else:
         yield shell.command(
@@ -75,7 +75,7 @@ def ensure_stopped(settings: Settings, services: tuple[Service, ...]) -> Command
     if not running:
         host.noop("nothing is running")
         return
-    if settings.service_manager == "systemd":
+    if settings.system.service_manager == "systemd":
         for name in running:
             yield shell.command("systemctl", "disable", "--now", "--quiet", "--", values=(name,))
         return

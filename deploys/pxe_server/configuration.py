@@ -10,7 +10,8 @@ import ipaddress
 import json
 
 from deploys.files import ManagedFile
-from deploys.settings import Machine, Netboot, Settings
+from deploys.pxe_server.settings import Machine, Netboot
+from deploys.settings import Settings
 
 PLACE = "/var/lib/cluster-netboot"
 HTTP_USER = "cluster-netboot"
@@ -37,7 +38,7 @@ def images_directory(settings: Settings) -> str:
 
 def base_url(settings: Settings) -> str:
     """Where nodes fetch everything that is not TFTP."""
-    return f"http://{settings.address}:{netboot_of(settings).http_port}"
+    return f"http://{settings.network.address}:{netboot_of(settings).http_port}"
 
 
 def dnsmasq_text(settings: Settings) -> str:
@@ -48,7 +49,7 @@ def dnsmasq_text(settings: Settings) -> str:
     lines = [
         "# Managed by cluster.",
         "port=0",
-        f"interface={settings.interface}",
+        f"interface={settings.network.interface}",
         "except-interface=lo",
         "bind-interfaces",
         "no-ping",
@@ -127,7 +128,7 @@ http {{
     tcp_nopush on;
     send_timeout 30s;
     server {{
-        listen {settings.address}:{netboot.http_port};
+        listen {settings.network.address}:{netboot.http_port};
         root {PLACE}/http;
         if ($request_method !~ ^(GET|HEAD)$) {{ return 405; }}
         location /images/ {{ }}
@@ -178,9 +179,9 @@ def choosing_text(settings: Settings) -> str:
         "broadcast": str(network.broadcast_address),
         "router": netboot.router,
         "name_servers": list(netboot.name_servers),
-        "login_user": settings.login_user,
+        "login_user": settings.system.login_user,
         # Who may log in to the control node may log in to its nodes.
-        "authorized_keys": f"~{settings.login_user}/.ssh/authorized_keys",
+        "authorized_keys": f"~{settings.system.login_user}/.ssh/authorized_keys",
         "identity_group": HTTP_USER,
         "log_tag": LOG_TAG,
         "machines": machines,

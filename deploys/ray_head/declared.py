@@ -25,7 +25,7 @@ def head_service(settings: Settings) -> Service:
             "--block",
             f"--port={ports.gcs}",
             "--include-dashboard=true",
-            f"--dashboard-host={settings.address}",
+            f"--dashboard-host={settings.network.address}",
             f"--dashboard-port={ports.dashboard}",
             f"--ray-client-server-port={ports.client}",
             f"--temp-dir={settings.directories.ray}",

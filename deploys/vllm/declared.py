@@ -17,7 +17,8 @@ from deploys.files import ManagedFile
 from deploys.library import program
 from deploys.ray_head.declared import HEAD
 from deploys.services import Service
-from deploys.settings import Application, Settings
+from deploys.settings import Settings
+from deploys.vllm.settings import Application
 
 SERVE = "cluster-serve"
 
@@ -137,7 +138,7 @@ def serve_file(settings: Settings) -> ManagedFile:
     """The declared Serve applications as the file that cluster_serve.py applies."""
     text = json.dumps(serve_configuration(settings), indent=1, sort_keys=True) + "\n"
     return ManagedFile(
-        f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.manage_system else ""
+        f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.system.managed else ""
     )
 
 

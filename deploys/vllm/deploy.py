@@ -35,7 +35,7 @@ def weights() -> None:
     if here.is_control:
         for served in (application.model for application in here.applications):
             model.fetch(name=f"Fetch {served.name} to {here.node}", settings=here, model=served)
-    elif here.mine and not here.shared_files:
+    elif here.mine and not here.system.shared_files:
         mine = here.mine.model
         model.copy_from_depot(name=f"Copy {mine.name} to {here.node}", settings=here, model=mine)
 

@@ -29,7 +29,7 @@ def node_label(settings: Settings, node: str) -> str:
     """What people call a node: "Head Node", or "Worker Node #2" in the inventory's order."""
     if node == settings.control_node:
         return "Head Node"
-    workers = [name for name in settings.peers if name != settings.control_node]
+    workers = [name for name in settings.network.peers if name != settings.control_node]
     return f"Worker Node #{workers.index(node) + 1}"
 
 
@@ -43,7 +43,7 @@ def watch_configuration(settings: Settings) -> dict[str, Any]:
     ports = settings.ray.ports
     return {
         "cluster": settings.cluster,
-        "address": settings.address,
+        "address": settings.network.address,
         "port": ports.watch,
         "endpoint": settings.endpoint,
         "models": [application.model.name for application in settings.applications],
@@ -61,13 +61,13 @@ def watch_configuration(settings: Settings) -> dict[str, Any]:
                 "role": "control" if node == settings.control_node else "compute",
                 "label": node_label(settings, node),
                 "address": address,
-                "accelerators": list(settings.parts[node]),
-                "engine_ports": list(settings.engine_ports.get(node, ())),
+                "accelerators": list(settings.watch.accelerators[node]),
+                "engine_ports": list(settings.gateway.engine_ports.get(node, ())),
                 "model": _model_of(settings, node),
             }
-            for node, address in settings.peers.items()
+            for node, address in settings.network.peers.items()
         ],
-        "links": [dict(link) for link in settings.links],
+        "links": [dict(link) for link in settings.network.links],
     }
 
 
@@ -78,7 +78,7 @@ def _model_of(settings: Settings, node: str) -> str:
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Configuration, programs and page of the control node."""
-    owner = "root" if settings.manage_system else ""
+    owner = "root" if settings.system.managed else ""
     library = settings.directories.library
     text = json.dumps(watch_configuration(settings), indent=1, sort_keys=True) + "\n"
     return (

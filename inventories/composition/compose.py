@@ -113,40 +113,46 @@ def compose(
     served = applications(name, servings, everyone, present.out)
     application_of = {node.name: application for application in served for node in application.nodes}
     directories = _directories(name, site)
+    peers = {node.name: addresses[node.name] for node in cluster.nodes}
+    links = [
+        {
+            "kind": link.kind,
+            "members": list(link.members),
+            "bits_per_second": link.bits_per_second.value,
+            "optional": link.optional,
+        }
+        for link in cluster.links
+    ]
     shared = {
         "cluster": name,
         "profile": f"{cluster.name} {cluster.version}",
-        "peers": {node.name: addresses[node.name] for node in cluster.nodes},
         "control_node": cluster.control.name,
-        "login_user": site.login_user,
-        "service_user": site.service_user,
-        "service_manager": site.service_manager,
-        "manage_system": site.manage_system,
-        "shared_files": site.shared_files,
-        "shared_machine": site.shared_processors,
-        "depot_port": DEPOT_PORT,
-        "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
-        "package_sources": package_sources() if site.use_operator_package_sources else {},
-        "api_port": servings[0].api_port,
-        "applications": [_application(application, cluster, directories["models"]) for application in served],
-        "gateway": asdict(servings[0].gateway),
-        "netboot": boot,
-        "engine_ports": {
-            node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
-            for node in cluster.compute
-            if node.name in application_of and node.name not in present.draining
-            for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
+        "system": {
+            "login_user": site.login_user,
+            "service_user": site.service_user,
+            "service_manager": site.service_manager,
+            "managed": site.manage_system,
+            "shared_files": site.shared_files,
+            "shared_machine": site.shared_processors,
+            "package_sources": package_sources() if site.use_operator_package_sources else {},
         },
-        "parts": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
-        "links": [
-            {
-                "kind": link.kind,
-                "members": list(link.members),
-                "bits_per_second": link.bits_per_second.value,
-                "optional": link.optional,
-            }
-            for link in cluster.links
-        ],
+        "depot": {"port": DEPOT_PORT},
+        "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
+        "applications": [_application(application, cluster, directories["models"]) for application in served],
+        "gateway": {
+            **asdict(servings[0].gateway),
+            "port": servings[0].api_port,
+            "engine_ports": {
+                node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
+                for node in cluster.compute
+                if node.name in application_of and node.name not in present.draining
+                for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
+            },
+        },
+        "watch": {
+            "accelerators": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
+        },
+        "netboot": boot,
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
 
@@ -160,16 +166,24 @@ def compose(
             **shared,
             "node": node.name,
             "role": node.role,
-            "address": addresses[node.name],
-            "interface": node.cluster_interface,
-            "directories": node_directories,
-            "accelerators": [part.name for part in node.engine_accelerators],
-            "environment": {
-                **{key: value for part in node.engine_accelerators for key, value in part.environment},
-                **(_UNBOUND if site.shared_processors else {}),
+            "network": {
+                "address": addresses[node.name],
+                "interface": node.cluster_interface,
+                "peers": peers,
+                "links": links,
             },
-            "fit": fit_of(mine, node, served, alone=not site.shared_processors) if mine else {},
-            "kernel_arguments": [argument for part in node.engine_accelerators for argument in part.kernel_arguments],
+            "directories": node_directories,
+            "accelerators": {
+                "names": [part.name for part in node.engine_accelerators],
+                "kernel_arguments": [
+                    argument for part in node.engine_accelerators for argument in part.kernel_arguments
+                ],
+                "environment": {
+                    **{key: value for part in node.engine_accelerators for key, value in part.environment},
+                    **(_UNBOUND if site.shared_processors else {}),
+                },
+            },
+            "fit": fit_of(mine, node, served, alone=not site.shared_processors) if mine else None,
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
                 "cpus": 0 if node.role == "control" else 4,

@@ -128,14 +128,16 @@ def serving_plan(name: str, serving: Serving, on: Sequence[Node]) -> dict[str, A
     }
 
 
-def fit_of(application: Application, node: Node, everybody: Sequence[Application], *, alone: bool) -> dict[str, Any]:
+def fit_of(
+    application: Application, node: Node, everybody: Sequence[Application], *, alone: bool
+) -> dict[str, Any] | None:
     """Whether the model fits a node, as far as the profile tells, and the bytes to judge it by where it does not.
 
     `alone` False: the nodes of `everybody` are one machine's, so `other_bytes` are those of all other engines.
     """
     serving, plan = application.serving, application.plan
     if not serving.check_fit:
-        return {}
+        return None
     span = plan["mode"] == "span"
     known, place = entry(serving.model), place_of_nodes(application.nodes if span else (node,))
     judged = fit(known, place, plan["dtype"], mode=plan["mode"], options=plan["engine"])

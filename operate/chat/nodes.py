@@ -15,9 +15,9 @@ def title(cluster: ClusterInventory, node: str, address: str) -> str:
     """`Worker Node #1: worker1, 127.0.0.11`, from what an answer says of its node."""
     known = labels(cluster)
     if not node:
-        node = next((host.name for host in cluster.hosts if address and host.settings.address == address), "")
+        node = next((host.name for host in cluster.hosts if address and host.settings.network.address == address), "")
     if node in known:
-        own = next(host.settings.address for host in cluster.hosts if host.name == node)
+        own = next(host.settings.network.address for host in cluster.hosts if host.name == node)
         return f"{known[node]}: {node}, {address or own}"
     if node or address:
         return f"{', '.join(filter(None, (node, address)))} (not in the inventory)"

@@ -27,7 +27,7 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
         FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
     ]
-    if settings.manage_system:
+    if settings.system.managed:
         asked.append(FactRequest("firewall", "facts.services.FirewallRules"))
     if settings.mine:
         directory = settings.mine.model.directory

@@ -95,7 +95,7 @@ def file_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
             wrong.append(f"secret {path} is {'missing' if state is None else 'readable by others'}")
         elif not _same_secret(host.settings.secrets[secret], state["sha256"]):
             wrong.append(f"secret {path} is not this machine's copy")
-    if host.settings.manage_system and seen.facts.get("firewall") != firewall_chain(host.settings):
+    if host.settings.system.managed and seen.facts.get("firewall") != firewall_chain(host.settings):
         wrong.append("the loaded firewall rules are not the declared ones")
     if not wrong:
         return [CheckResult("configuration", True, f"{host.name}: {len(files)} files are as declared")]
@@ -171,7 +171,7 @@ def topology_checks(cluster: ClusterInventory, control: Observation, up: str) ->
             continue
         node = mine[0]
         wanted = {
-            "address": settings.address,
+            "address": settings.network.address,
             "cpus": float(settings.ray.cpus),
             "gpus": float(settings.ray.gpus),
             "engine_slots": float(settings.ray.engine_slots),
@@ -221,7 +221,7 @@ def application_checks(cluster: ClusterInventory, control: Observation, up: str)
 
 
 def _restart(cluster: ClusterInventory, node: str) -> str:
-    if cluster.control.settings.service_manager == "systemd":
+    if cluster.control.settings.system.service_manager == "systemd":
         return f"restart it: systemctl restart cluster-ray-worker on {node}"
     return f"restart it: `cluster -c {cluster.name} down`, then `cluster -c {cluster.name} up`"
 

@@ -58,8 +58,8 @@ def leave(cluster: ClusterInventory, found: dict[str, Any]) -> str:
         script = f"umask 022; cat > {shlex.quote(staged)} && mv -f {shlex.quote(staged)} {shlex.quote(path)}"
         # As the service user, whose directory it is: root follows no link that another user could have put there.
         become = ["sudo", "-n"] if host.data.get("_sudo") else []
-        if host.settings.manage_system:
-            become += ["runuser", "-u", host.settings.service_user, "--"]
+        if host.settings.system.managed:
+            become += ["runuser", "-u", host.settings.system.service_user, "--"]
         line = shlex.join([*become, "sh", "-c", script])
         done = subprocess.run(
             [*ssh_command(host), line], input=text, capture_output=True, text=True, timeout=LEAVE_SECONDS, check=False

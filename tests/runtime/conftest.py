@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploys import runtime_lock
-from deploys.settings import Runtime
+from deploys.compute_base.settings import Runtime
 from inventories.composition.operator import cache_directory
 
 REMOTE = Path(__file__).parents[2] / "deploys" / "vllm" / "remote"

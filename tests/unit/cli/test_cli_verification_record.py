@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from deploys.watch.declared import verify_path
 from facts.health.result import CheckResult
@@ -90,7 +91,9 @@ def remote(laptop: ClusterInventory, tmp_path: Path, monkeypatch: pytest.MonkeyP
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     control = laptop.control
-    managed = replace(control.settings, manage_system=True, service_user="cluster")
+    managed = structs.replace(
+        control.settings, system=structs.replace(control.settings.system, managed=True, service_user="cluster")
+    )
     host = replace(control, settings=managed, data={**control.data, "ssh_user": "admin", "_sudo": True})
     return replace(laptop, hosts=(host, *laptop.compute))
 

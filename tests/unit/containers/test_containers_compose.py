@@ -177,7 +177,7 @@ def test_one_port_on_loopback_and_no_way_out_for_the_nodes(declared: Declared, c
         for found in compose["services"].values()
         if (found.get("networks", {}).get("cluster") or {}).get("ipv4_address")
     }
-    assert addresses == set(declared.control.peers.values())
+    assert addresses == set(declared.control.network.peers.values())
     for address in map(ipaddress.ip_address, addresses):
         assert address in ipaddress.ip_network(network["subnet"]) and address not in handed_out
     front = document.front_configuration(declared.control)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from deploys.compute_base.settings import Runtime
 from deploys.engines import refuse_missing
-from deploys.settings import Runtime, SettingsError
+from deploys.settings import SettingsError
 
 CPU = Runtime("cpu", "3.11")
 

@@ -120,9 +120,10 @@ def test_choosing_program_gets_every_machine(booting: Composed) -> None:
 
 
 def test_kernel_arguments_of_a_booted_node_are_not_in_a_boot_menu(booting: Composed) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
-    node = replace(booting()["compute0"], kernel_arguments=("ttm.pages_limit=1",))
+    node = booting()["compute0"]
+    node = replace(node, accelerators=replace(node.accelerators, kernel_arguments=("ttm.pages_limit=1",)))
     assert node.is_booted
     assert not [file for file in system_files(node) if "grub" in file.path]
     own_disk = replace(node, netboot=None)

@@ -124,7 +124,7 @@ def test_a_worker_is_never_a_head_and_joins_the_declared_one(hosts: dict[str, Se
         found = options(worker_service(settings))
         assert "--head" not in found
         assert found["--address"] == f"{settings.head_address}:{settings.ray.ports.gcs}"
-        assert found["--num-gpus"] == str(len(settings.accelerators))
+        assert found["--num-gpus"] == str(len(settings.accelerators.names))
         assert settings.mine is not None
         assert json.loads(found["--resources"]) == {"engine": 1, f"engine:{settings.mine.name}": 1}
 
@@ -140,18 +140,18 @@ def test_every_port_is_pinned(hosts: dict[str, Settings]) -> None:
             if settings.is_control:
                 assert found["--port"] == str(settings.ray.ports.gcs)
                 assert found["--dashboard-port"] == str(settings.ray.ports.dashboard)
-                assert found["--dashboard-host"] == settings.address
+                assert found["--dashboard-host"] == settings.network.address
 
 
 def test_one_address_plan(hosts: dict[str, Settings]) -> None:
     for settings in hosts.values():
         service = head_service(settings) if settings.is_control else worker_service(settings)
-        assert options(service)["--node-ip-address"] == settings.address
-        assert service.environment["VLLM_HOST_IP"] == settings.address
+        assert options(service)["--node-ip-address"] == settings.network.address
+        assert service.environment["VLLM_HOST_IP"] == settings.network.address
         assert service.environment["CLUSTER_NODE_NAME"] == settings.node == options(service)["--node-name"]
-        if settings.service_manager == "systemd":
-            assert service.environment["NCCL_SOCKET_IFNAME"] == f"={settings.interface}"
-            assert service.environment["GLOO_SOCKET_IFNAME"] == settings.interface
+        if settings.system.service_manager == "systemd":
+            assert service.environment["NCCL_SOCKET_IFNAME"] == f"={settings.network.interface}"
+            assert service.environment["GLOO_SOCKET_IFNAME"] == settings.network.interface
 
 
 def test_an_eager_engine_compiles_nothing_while_it_serves(hosts: dict[str, Settings]) -> None:
@@ -183,7 +183,7 @@ def test_the_depot_serves_the_compute_nodes_only_and_only_to_read(composed: Any)
     control = composed()["control"]
     lines = depot_file(control).content.splitlines()
     assert "hosts allow = 192.0.2.11 192.0.2.12" in lines
-    assert f"address = {control.address}" in lines
+    assert f"address = {control.network.address}" in lines
     assert "read only = yes" in lines
     assert f"path = {control.directories.models}" in lines
 

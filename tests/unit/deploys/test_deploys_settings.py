@@ -52,27 +52,35 @@ def test_not_a_mapping(value: Any) -> None:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "missing key": (lambda data: data.pop("address"), "missing address"),
-    "missing part": (lambda data: data.pop("ray"), "'ray' is missing"),
-    "missing list": (lambda data: data.pop("accelerators"), "'accelerators' is missing"),
+    "missing key": (lambda data: data["network"].pop("address"), "settings.network: missing address"),
+    "missing part": (lambda data: data.pop("ray"), "settings: missing ray"),
+    "missing list": (lambda data: data["accelerators"].pop("names"), "settings.accelerators: missing names"),
     "missing key of a part": (
         lambda data: data["applications"][0]["serving"].pop("dtype"),
         "settings.applications[0].serving: missing dtype",
     ),
     "missing key of the ports": (lambda data: data["ray"]["ports"].pop("gcs"), "settings.ray.ports: missing gcs"),
-    "unknown key": (lambda data: data.update(adress="192.0.2.1"), "unknown adress"),
+    "unknown key": (lambda data: data["network"].update(adress="192.0.2.1"), "settings.network: unknown adress"),
     "unknown key of a part": (lambda data: data["ray"].update(gpu=1), "settings.ray: unknown gpu"),
     "unknown and missing": (
         lambda data: data["runtime"].update(version=data["runtime"].pop("python")),
-        "settings.runtime: missing python and unknown version",
+        "settings.runtime: unknown version",
     ),
     "a part that is no mapping": (
         lambda data: data.update(ray=None),
-        "compare with inventories/composition",
+        "settings.ray: expected an object, got null; compare with inventories/composition",
     ),
     "a list that is none": (
-        lambda data: data.update(accelerators=None),
-        "compare with inventories/composition",
+        lambda data: data["accelerators"].update(names=None),
+        "settings.accelerators.names: expected an array, got null; compare with inventories/composition",
+    ),
+    "a number that is none": (
+        lambda data: data["ray"]["ports"].update(gcs="6379"),
+        "settings.ray.ports.gcs: expected an int, got str",
+    ),
+    "a word that nobody knows": (
+        lambda data: data.update(role="boss"),
+        "settings.role: invalid enum value 'boss'; compare",
     ),
     "no application": (lambda data: data.update(applications=[]), "no application"),
     "control node among strangers": (lambda data: data.update(control_node="other"), "control node 'other'"),
@@ -95,7 +103,7 @@ def test_messages_name_the_host_and_the_key(data: dict[str, Any], case: str) -> 
 
 def test_the_api_wants_a_key_beyond_loopback(data: dict[str, Any]) -> None:
     assert parse("control", data).api_key_required
-    data["peers"] = {"control": "127.0.0.10", "compute0": "127.0.0.11"}
+    data["network"]["peers"] = {"control": "127.0.0.10", "compute0": "127.0.0.11"}
     assert not parse("control", data).api_key_required
 
 

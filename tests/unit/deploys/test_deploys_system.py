@@ -8,16 +8,18 @@ import shutil
 import stat
 import subprocess
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pyinfra.api.exceptions import DeployError
 
 from deploys import runtime_lock, secrets
 from deploys.compute_base import system
-from deploys.settings import Runtime, SettingsError
+from deploys.compute_base.settings import Runtime
+from deploys.depot.settings import Depot
+from deploys.settings import SettingsError
 
 LOOPBACK = ("127.", "::1")
 
@@ -28,9 +30,9 @@ def test_a_nodes_name_resolves_to_its_cluster_address_only(composed: Any) -> Non
         for address, *names in lines:
             if address.startswith(LOOPBACK):
                 # Gloo and Ray would announce the loopback address to the others.
-                assert not set(names) & set(settings.peers)
-        assert {tuple(names): address for address, *names in lines}[(settings.node,)] == settings.address
-        assert {name for _, *names in lines for name in names} >= set(settings.peers)
+                assert not set(names) & set(settings.network.peers)
+        assert {tuple(names): address for address, *names in lines}[(settings.node,)] == settings.network.address
+        assert {name for _, *names in lines for name in names} >= set(settings.network.peers)
 
 
 def test_the_alias_for_local_tools_is_on_compute_nodes_only(composed: Any) -> None:
@@ -45,7 +47,8 @@ def test_kernel_arguments_go_into_the_boot_menu(composed: Any) -> None:
     settings = composed()["compute0"]
     paths = {file.path for file in system.system_files(settings)}
     assert "/etc/default/grub.d/60-cluster.cfg" not in paths
-    declared = replace(settings, kernel_arguments=("ttm.pages_limit=1", "amd_iommu=off"))
+    accelerators = replace(settings.accelerators, kernel_arguments=("ttm.pages_limit=1", "amd_iommu=off"))
+    declared = replace(settings, accelerators=accelerators)
     (grub,) = [file for file in system.system_files(declared) if "grub" in file.path]
     done = subprocess.run(
         ["sh", "-c", f'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n{grub.content}\nprintf %s "$GRUB_CMDLINE_LINUX_DEFAULT"'],
@@ -77,11 +80,11 @@ def test_the_rules_close_every_port_of_ray(composed: Any) -> None:
         text = system.firewall_text(settings)
         (closed,) = re.findall(r"ct state new tcp dport \{ (.*) \} drop", text)
         ports = settings.ray.ports
-        for port in (ports.gcs, ports.dashboard, ports.client, ports.metrics, settings.depot_port):
+        for port in (ports.gcs, ports.dashboard, ports.client, ports.metrics, settings.depot.port):
             assert str(port) in closed.split(", ")
         assert f"{ports.worker_first}-{ports.worker_last}" in closed.split(", ")
         assert f"{ports.node_manager_first}-{ports.node_manager_last}" in closed.split(", ")
-        assert f'iifname "{settings.interface}" drop' in text
+        assert f'iifname "{settings.network.interface}" drop' in text
 
 
 def test_the_api_is_open_on_the_control_node_only(composed: Any) -> None:
@@ -96,11 +99,11 @@ def test_the_mark_of_the_rules_follows_the_rules(composed: Any) -> None:
     assert re.fullmatch(r"rules_[0-9a-f]{12}", chain), "the fact FirewallRules looks for this form"
     assert f"chain {chain} {{ }}" in system.firewall_text(settings)
     assert system.firewall_chain(composed()["compute0"]) == chain
-    peers = {**settings.peers, "compute2": "192.0.2.13"}
+    peers = {**settings.network.peers, "compute2": "192.0.2.13"}
     changed = [
-        replace(settings, interface="eth1"),
-        replace(settings, peers=peers),
-        replace(settings, depot_port=8731),
+        replace(settings, network=replace(settings.network, interface="eth1")),
+        replace(settings, network=replace(settings.network, peers=peers)),
+        replace(settings, depot=Depot(8731)),
         replace(settings, ray=replace(settings.ray, ports=replace(settings.ray.ports, metrics=9000))),
         composed(api_port=8001)["control"],
     ]

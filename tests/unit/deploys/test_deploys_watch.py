@@ -33,8 +33,8 @@ def test_nodes_with_their_labels_ports_and_parts(composed: Any, control: Setting
     nodes = watch_configuration(control)["nodes"]
     assert [node["label"] for node in nodes] == ["Head Node", "Worker Node #1", "Worker Node #2"]
     assert [node["role"] for node in nodes] == ["control", "compute", "compute"]
-    assert {node["name"]: node["address"] for node in nodes} == dict(control.peers)
-    assert nodes[0]["engine_ports"] == [] and nodes[1]["engine_ports"] == list(control.engine_ports["compute0"])
+    assert {node["name"]: node["address"] for node in nodes} == dict(control.network.peers)
+    assert nodes[0]["engine_ports"] == [] and nodes[1]["engine_ports"] == list(control.gateway.engine_ports["compute0"])
     with_gpus = watch_configuration(composed(V0_1, model="mistral-small-instruct-2409-awq", mode="span")["control-0-1"])
     assert [node["accelerators"] for node in with_gpus["nodes"]] == [
         [],

@@ -101,8 +101,8 @@ def test_one_control_node_and_the_compute_nodes_in_their_order(home: Path) -> No
     assert [name for name, _ in compute] == ["compute0", "compute1"]
     for name, data in [*control, *compute]:
         assert data["settings"]["node"] == name
-        assert data["settings"]["address"] == ADDRESSES[name]
-        assert data["settings"]["peers"] == ADDRESSES
+        assert data["settings"]["network"]["address"] == ADDRESSES[name]
+        assert data["settings"]["network"]["peers"] == ADDRESSES
         assert json.loads(json.dumps(data)) == data, "host data is plain data"
 
 

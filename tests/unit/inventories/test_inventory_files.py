@@ -101,7 +101,7 @@ def test_inventory_loads(tmp_path: Path, inventory: Path) -> None:
         assert set(settings["secrets"]) == {"ray-token", "api-key"}
         for path in settings["secrets"].values():
             assert Path(path).is_relative_to(home), "secrets are paths in the operator's own directory"
-    assert {host["data"]["settings"]["node"] for host in hosts} == set(hosts[0]["data"]["settings"]["peers"])
+    assert {host["data"]["settings"]["node"] for host in hosts} == set(hosts[0]["data"]["settings"]["network"]["peers"])
 
 
 def test_lab_without_a_lab_says_how_to_get_one(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def cluster(several: Any) -> ClusterInventory:
 @pytest.fixture
 def known(cluster: ClusterInventory) -> dict[str, Any]:
     """In the shape that cluster_watch.py gives, of a cluster where all serve."""
-    addresses = {host.name: host.settings.address for host in cluster.hosts}
+    addresses = {host.name: host.settings.network.address for host in cluster.hosts}
     return {
         "cluster": cluster.control.settings.cluster,
         "at": 1000.0,

@@ -1,0 +1,70 @@
+"""Settings of compute_base: the network, the system and its accelerators, the paths, the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from deploys.part import Part
+
+
+class Network(Part, frozen=True):
+    """The cluster's own network as this node sees it. `peers`: every node's address, this one's too."""
+
+    address: str
+    interface: str
+    peers: Mapping[str, str]
+    links: tuple[Mapping[str, Any], ...]
+
+
+class System(Part, frozen=True):
+    """How the host is kept.
+
+    `managed` False leaves users, time, limits, name resolution and firewall alone. `shared_files`: the nodes see one
+    file system with runtime and model on it. `shared_machine`: they share one machine's processors and memory.
+    """
+
+    login_user: str
+    service_user: str
+    service_manager: Literal["systemd", "supervisor"]
+    managed: bool
+    shared_files: bool
+    shared_machine: bool
+    package_sources: Mapping[str, str]
+
+    @property
+    def owner(self) -> str:
+        """Owner of managed files; empty: the user who runs the deploy."""
+        return "root" if self.managed else ""
+
+    @property
+    def runs_as(self) -> str:
+        """User that the services run as, and that owns what they write."""
+        return self.service_user if self.managed else self.login_user
+
+
+class Accelerators(Part, frozen=True):
+    """What engines compute with on this node, and what it asks of the kernel's command line and of processes."""
+
+    names: tuple[str, ...]
+    kernel_arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Directories(Part, frozen=True):
+    """Absolute paths on the host."""
+
+    runtime: str
+    package_cache: str
+    models: str
+    library: str
+    configuration: str
+    state: str
+    ray: str
+
+
+class Runtime(Part, frozen=True):
+    """Which locked runtime: the accelerator kind and the Python it is built for."""
+
+    kind: Literal["cpu", "cuda", "rocm"]
+    python: str
