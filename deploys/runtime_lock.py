@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from deploys.compute_base.settings import Runtime
@@ -49,6 +50,7 @@ def directory(settings: Settings) -> str:
     return f"{settings.directories.runtime}/{load(settings.runtime).name}"
 
 
+@lru_cache(maxsize=8)  # a lock is asked for with every service of every host
 def locked_versions(text: str) -> dict[str, str]:
     """Package -> version of a requirements lock as uv writes it."""
     pairs = re.findall(r"^([a-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE | re.IGNORECASE)
