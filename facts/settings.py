@@ -23,7 +23,7 @@ def of_host() -> Mapping[str, Any]:
 def dashboard() -> str:
     """Address of the cluster's dashboard."""
     settings = of_host()
-    head = settings["peers"][settings["control_node"]]
+    head = settings["network"]["peers"][settings["control_node"]]
     return f"http://{head}:{settings['ray']['ports']['dashboard']}"
 
 
@@ -35,7 +35,8 @@ def token_file() -> str:
 def engine_places() -> list[tuple[str, str, int]]:
     """Where an engine may listen: node, address, port."""
     data = of_host()
-    return [(node, data["peers"][node], port) for node, ports in data["engine_ports"].items() for port in ports]
+    peers, engine_ports = data["network"]["peers"], data["gateway"]["engine_ports"]
+    return [(node, peers[node], port) for node, ports in engine_ports.items() for port in ports]
 
 
 def questions() -> list[dict[str, Any]]:

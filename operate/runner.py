@@ -111,21 +111,28 @@ def deploy(
     for key, value in (data or {}).items():
         arguments += ["--data", f"{key}={value}"]
     errors: list[str] = []
-    output, _, status = _work("pyinfra", arguments, "", lambda line: _listen(line, listener, errors))
+    output, said, status = _work("pyinfra", arguments, "", lambda line: _listen(line, listener, errors))
     try:
         results = json.loads(output)["results"]
     except (ValueError, KeyError):
-        raise OperatorError(f"{cluster.name}: {_why(errors)}", exit_code=DOES_NOT_HOLD) from None
+        raise OperatorError(f"{cluster.name}: {_why(errors) or _last(said)}", exit_code=DOES_NOT_HOLD) from None
     result = DeployResult(tuple(results["operations"]), tuple(results["failed_hosts"]), tuple(errors))
     if result.failed_hosts or any(operation["error"] for operation in result.operations) or status:
-        raise OperatorError(f"{cluster.name}: {_why(errors)}", exit_code=DOES_NOT_HOLD)
+        raise OperatorError(f"{cluster.name}: {_why(errors) or _last(said)}", exit_code=DOES_NOT_HOLD)
     return result
 
 
 def _why(errors: list[str]) -> str:
     said = [line for line in errors if not line.startswith(("Error: executed", "--> pyinfra error"))]
     said = [line for line in said if ': {"phase": ' not in line]  # a fetch's progress, up to where it failed
-    return "; ".join(list(dict.fromkeys(said))[-3:]) or "; ".join(errors[-2:]) or "pyinfra stopped without saying why"
+    return "; ".join(list(dict.fromkeys(said))[-3:]) or "; ".join(errors[-2:])
+
+
+def _last(said: list[str]) -> str:
+    """The exception that ended pyinfra, where it was none that pyinfra expects; its last words else."""
+    lines = [line.strip() for line in said if line.strip()]
+    raised = [line for line in lines if re.match(r"[A-Za-z_.]*(Error|Exception)\b.*:", line)]
+    return f"pyinfra stopped: {(raised or lines)[-1]}" if lines else "pyinfra stopped without saying why"
 
 
 def _work(
