@@ -89,7 +89,11 @@ def main() -> None:
             work(json.loads(message), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        orders.sendall(process.to_bytes(WORD_BYTES, "big"))
+        try:
+            orders.sendall(process.to_bytes(WORD_BYTES, "big"))
+        except OSError:
+            os.kill(process, signal.SIGKILL)  # nobody waits for it any more
+            break
         _reap(os.WNOHANG)
     _reap(0)
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import IO, Literal
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORD_BYTES = 8
+TAKE_BACK_SECONDS = 10.0
 
 
 class Work:
@@ -84,9 +86,13 @@ class _Server:
                 orders = self._running()
                 message = json.dumps(order).encode()
                 length = len(message).to_bytes(WORD_BYTES, "big")
-                orders.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
-                orders.sendall(message)
-                said = orders.recv(WORD_BYTES)
+                try:
+                    orders.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
+                    orders.sendall(message)
+                    said = orders.recv(WORD_BYTES)
+                except KeyboardInterrupt:
+                    self._take_back(orders)
+                    raise
             if not said:
                 raise ChildProcessError("the process that runs pyinfra has ended")
         except BaseException:
@@ -113,6 +119,18 @@ class _Server:
                 )
             self._socket, self._owner = ours, os.getpid()
         return self._socket
+
+    def _take_back(self, orders: socket.socket) -> None:
+        """End what an order has begun whose answer nobody waits for, and the child with it."""
+        with contextlib.suppress(OSError):
+            orders.settimeout(TAKE_BACK_SECONDS)
+            if said := orders.recv(WORD_BYTES):
+                os.kill(int.from_bytes(said, "big"), signal.SIGKILL)
+        orders.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._socket = self._process = None
 
     def stop(self) -> None:
         """End the child; work that is under way goes on to its end."""
