@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli import main
 from deploys.settings import Settings, parse
 from hardware.lab import lab as lab_profile
 from hardware.model import Cluster
@@ -18,6 +20,7 @@ from tests.deployed_lab import healthy, lab
 __all__ = ["healthy", "lab"]  # fixtures of tests/deployed_lab.py, for integration and live
 
 Composed = Callable[..., dict[str, Settings]]
+Typed = Callable[..., tuple[int, str, str]]
 
 MODEL = "smollm2-135m-instruct"
 SYSTEMD = Site(login_user="admin")
@@ -43,6 +46,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLUSTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path / "cache"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path) -> Typed:
+    """Run `cluster` in this process, as an operator who has nothing yet: (exit status, stdout, stderr)."""
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cluster", *words])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
 
 
 @pytest.fixture

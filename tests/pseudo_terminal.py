@@ -36,7 +36,8 @@ class PseudoTerminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
         self.process = subprocess.Popen(
             command,
-            env=environment,
+            # Whoever runs the tests may have said how wide their own terminal is.
+            env={name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")},
             stdin=slave,
             stdout=slave,
             stderr=slave,

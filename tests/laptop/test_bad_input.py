@@ -1,4 +1,7 @@
-"""Bad input gets one line that says what, where and how to mend it, exit 2, and changes nothing."""
+"""Bad input gets one line that says what, where and how to mend it, exit 2, and changes nothing.
+
+What is refused before a host is asked runs in this process. No engine is started.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.deployed_lab import REPOSITORY
+from tests.conftest import Typed
+from tests.deployed_lab import REPOSITORY, Done
 from tests.laptop.conftest import Operator
+
+Refused = Callable[..., str]
 
 # As somebody writes it who starts from inventories/laptop.py: two workers, and what the tests change is in one place.
 LAPTOP = """
@@ -37,6 +44,28 @@ control, compute = compose(
 """
 
 
+@pytest.fixture
+def refused(typed: Typed, home: Path) -> Refused:
+    """refused("up") is the line that an operator reads, who has nothing before and after."""
+
+    def run(*words: str) -> str:
+        status, out, err = typed(*words)
+        assert (status, out, [*home.rglob("*")]) == (2, "", []), err
+        return Done(status, out, err).complaint
+
+    return run
+
+
+@pytest.fixture
+def free_machine() -> None:
+    """Skips where another cluster has Ray's ports: that one is named first, and rightly."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", 6379))
+        except OSError:
+            pytest.skip("port 6379 is taken: a cluster runs on this machine")
+
+
 def _refused(operator: Operator, *arguments: str, **extra: str) -> str:
     before = operator.files()
     done = operator.cluster(*arguments, **extra)
@@ -52,6 +81,7 @@ def _inventory(tmp_path: Path, text: str, name: str = "mine.py") -> str:
     return str(path)
 
 
+@pytest.mark.usefixtures("free_machine")
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_fetched(operator: Operator, tmp_path: Path) -> None:
     """57 GiB of weights twice on one machine; in a cache of its own, to see that nothing comes into it."""
     text = LAPTOP.replace("smollm2-135m-instruct", "qwen3-30b-a3b").replace('"float32"', '"bfloat16"')
@@ -76,39 +106,39 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_fetched(operato
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "verify", "doctor"])
-def test_an_unknown_cluster(operator: Operator, command: str) -> None:
-    said = _refused(operator, "-c", "nowhere", command)
+def test_an_unknown_cluster(refused: Refused, command: str) -> None:
+    said = refused("-c", "nowhere", command)
     assert "no cluster 'nowhere'" in said
     assert "laptop" in said
 
 
-def test_an_unknown_command(operator: Operator) -> None:
-    assert "no command 'upp'" in _refused(operator, "upp")
+def test_an_unknown_command(refused: Refused) -> None:
+    assert "no command 'upp'" in refused("upp")
 
 
 @pytest.mark.parametrize("module", ["compose", "models", "operator", "jump", "__init__"])
-def test_a_module_that_is_no_inventory(operator: Operator, module: str) -> None:
-    assert "no cluster" in _refused(operator, "-c", module, "up")
+def test_a_module_that_is_no_inventory(refused: Refused, module: str) -> None:
+    assert "no cluster" in refused("-c", module, "up")
 
 
-def test_an_inventory_without_hosts(operator: Operator, tmp_path: Path) -> None:
-    said = _refused(operator, "-c", _inventory(tmp_path, "control = []\ncompute = []\n"), "up")
+def test_an_inventory_without_hosts(refused: Refused, tmp_path: Path) -> None:
+    said = refused("-c", _inventory(tmp_path, "control = []\ncompute = []\n"), "up")
     assert "mine.py: no hosts in group `control`" in said
     assert "inventories/laptop.py" in said
 
 
-def test_an_inventory_that_is_no_python(operator: Operator, tmp_path: Path) -> None:
-    assert "mine.py:1" in _refused(operator, "-c", _inventory(tmp_path, "control = [\n"), "up")
+def test_an_inventory_that_is_no_python(refused: Refused, tmp_path: Path) -> None:
+    assert "mine.py:1" in refused("-c", _inventory(tmp_path, "control = [\n"), "up")
 
 
-def test_hosts_without_settings(operator: Operator, tmp_path: Path) -> None:
+def test_hosts_without_settings(refused: Refused, tmp_path: Path) -> None:
     text = "control = [('a', {})]\ncompute = [('b', {})]\n"
-    assert "inventories.composition.compose.compose()" in _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    assert "inventories.composition.compose.compose()" in refused("-c", _inventory(tmp_path, text), "up")
 
 
-def test_a_malformed_profile(operator: Operator, tmp_path: Path) -> None:
+def test_a_malformed_profile(refused: Refused, tmp_path: Path) -> None:
     text = LAPTOP.replace("from hardware.laptop import CLUSTER", _BAD_PROFILE)
-    said = _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    said = refused("-c", _inventory(tmp_path, text), "up")
     assert "node name 'control_0_1' is no host name" in said
     assert "control-0-1" in said
 
@@ -122,15 +152,15 @@ CLUSTER = Cluster(
 """
 
 
-def test_an_address_that_is_none(operator: Operator, tmp_path: Path) -> None:
+def test_an_address_that_is_none(refused: Refused, tmp_path: Path) -> None:
     text = LAPTOP.replace("127.0.0.11", "127.0.0.300")
-    said = _refused(operator, "-c", _inventory(tmp_path, text), "up")
+    said = refused("-c", _inventory(tmp_path, text), "up")
     assert "worker1" in said
     assert "127.0.0.300" in said
 
 
-def test_the_lab_before_it_is_up(operator: Operator) -> None:
-    assert "cluster lab up" in _refused(operator, "-c", "lab", "status")
+def test_the_lab_before_it_is_up(refused: Refused) -> None:
+    assert "cluster lab up" in refused("-c", "lab", "status")
 
 
 def test_a_host_that_cannot_be_reached(operator: Operator, tmp_path: Path) -> None:
@@ -155,6 +185,7 @@ control, compute = compose(
 """
 
 
+@pytest.mark.usefixtures("free_machine")
 def test_a_port_that_is_taken(operator: Operator, tmp_path: Path) -> None:
     """On addresses of its own, so that a laptop cluster that is up does not matter."""
     text = LAPTOP.replace("127.0.0.1", "127.0.5.1").replace("CLUSTER,\n", 'CLUSTER,\n    name="ported",\n', 1)
@@ -178,6 +209,7 @@ def _model(cache: Path) -> Path:
     return directory
 
 
+@pytest.mark.usefixtures("free_machine")
 def test_a_model_directory_with_a_missing_file(operator: Operator, tmp_path: Path) -> None:
     directory = _model(tmp_path / "cache")
     (directory / "model.safetensors").unlink()
@@ -186,6 +218,7 @@ def test_a_model_directory_with_a_missing_file(operator: Operator, tmp_path: Pat
     assert f"remove {directory}" in said
 
 
+@pytest.mark.usefixtures("free_machine")
 def test_a_model_directory_with_a_corrupt_file(operator: Operator, tmp_path: Path) -> None:
     directory = _model(tmp_path / "cache")
     (directory / "model.safetensors").write_bytes(b"1" * 64)
@@ -193,6 +226,7 @@ def test_a_model_directory_with_a_corrupt_file(operator: Operator, tmp_path: Pat
     assert "model.safetensors does not match its checksum" in said
 
 
+@pytest.mark.usefixtures("free_machine")
 def test_a_model_directory_that_nobody_verified(operator: Operator, tmp_path: Path) -> None:
     (_model(tmp_path / "cache") / "manifest.json").unlink()
     assert "manifest.json is missing" in _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))

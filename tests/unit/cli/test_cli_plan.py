@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +15,9 @@ from hardware.planner import calibration
 from hardware.planner.calibration import Calibration, Outcome, PastError
 from hardware.planner.errors import PlanError
 from operate import measuring, planning
+from tests.conftest import Typed
 
 CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
-
-Typed = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
-    """Run the command in this process: (exit status, stdout, stderr). No calibration is kept on this machine."""
-    monkeypatch.setenv("CLUSTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cluster", *words])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 def config(**changes: Any) -> dict[str, Any]:

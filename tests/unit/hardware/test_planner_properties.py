@@ -1,11 +1,13 @@
 """What has to hold whatever the numbers are: more is never worse, units survive, parts add up.
 
-Models, placements and rates are drawn at random with fixed seeds, so a failure names the seed that shows it.
+Models, placements and rates are drawn at random with fixed seeds. A property is one test over all of its seeds, and a
+failure names the seed that shows it.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pytest
@@ -24,11 +26,23 @@ from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
 from hardware.v0_1 import CLUSTER as V0_1
 
-SEEDS = range(60)
 
+def drawn(times: int) -> Callable[[Callable[[random.Random], None]], Callable[[], None]]:
+    """A test that holds for each of `times` drawings; the first one that shows otherwise is named."""
 
-def drawing(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 (test data, not secrets)
+    def over_all(holds: Callable[[random.Random], None]) -> Callable[[], None]:
+        def test() -> None:
+            for seed in range(times):
+                try:
+                    holds(random.Random(seed))  # noqa: S311 (test data, not secrets)
+                except BaseException as error:
+                    error.add_note(f"shown by seed {seed}")
+                    raise
+
+        test.__name__, test.__doc__ = holds.__name__, holds.__doc__
+        return test
+
+    return over_all
 
 
 def a_model(draw: random.Random) -> Model:
@@ -85,22 +99,19 @@ def seconds(model: Model, sharding: Sharding, step: Step, rates: Rates, path: Pa
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("better", [field.name for field in fields(Rates) if field.name.endswith("per_second")])
-def test_a_higher_rate_is_never_slower(seed: int, better: str) -> None:
-    draw = drawing(seed)
+@drawn(60)
+def test_a_higher_rate_is_never_slower(draw: random.Random) -> None:
     model, rates, step = a_model(draw), some_rates(draw), a_step(draw)
     sharding = a_sharding(draw, model)
     path = Path("any", draw.choice(["peer", "network"]), 10 ** draw.uniform(-6, -4), 10 ** draw.uniform(8, 11))
-    if getattr(rates, better) is None:
-        rates = replace(rates, **{better: draw.uniform(1e10, 1e12)})
-    faster = replace(rates, **{better: getattr(rates, better) * draw.uniform(1, 10)})
-    assert seconds(model, sharding, step, faster, path) <= seconds(model, sharding, step, rates, path)
+    for better in (field.name for field in fields(Rates) if field.name.endswith("per_second")):
+        was = getattr(rates, better) or draw.uniform(1e10, 1e12)
+        before, faster = (replace(rates, **{better: rate}) for rate in (was, was * draw.uniform(1, 10)))
+        assert seconds(model, sharding, step, faster, path) <= seconds(model, sharding, step, before, path), better
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_better_link_is_never_slower(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(60)
+def test_a_better_link_is_never_slower(draw: random.Random) -> None:
     model, rates, step = a_model(draw), some_rates(draw), a_step(draw)
     sharding = replace(a_sharding(draw, model), tensor=draw.choice([2, 4, 8]))
     path = Path("any", draw.choice(["peer", "network"]), 10 ** draw.uniform(-6, -4), 10 ** draw.uniform(8, 11))
@@ -111,9 +122,8 @@ def test_a_better_link_is_never_slower(seed: int) -> None:
     assert seconds(model, sharding, step, rates, sooner) <= now
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_parts_add_up_and_each_is_the_work_over_its_rate(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(60)
+def test_parts_add_up_and_each_is_the_work_over_its_rate(draw: random.Random) -> None:
     model, rates, step = a_model(draw), some_rates(draw), a_step(draw)
     stage = work.stage_work(model, Sharding(), 0, step, Options())
     made = timing.stage_timing(stage, rates, {})
@@ -125,10 +135,9 @@ def test_parts_add_up_and_each_is_the_work_over_its_rate(seed: int) -> None:
             assert part.seconds == pytest.approx(part.flops / rates.attention_flops_per_second)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_decoding_reads_every_dense_weight_once(seed: int) -> None:
+@drawn(60)
+def test_decoding_reads_every_dense_weight_once(draw: random.Random) -> None:
     """Bytes of the step against bytes of the tensors, counted two ways."""
-    draw = drawing(seed)
     model = a_model(draw)
     stage = work.stage_work(model, Sharding(), 0, Step(1, 100), Options())
     moved = sum(entry.bytes for entry in stage.work if entry.kind == "weights")
@@ -141,10 +150,9 @@ def test_decoding_reads_every_dense_weight_once(seed: int) -> None:
     assert moved == pytest.approx(stored)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_shards_hold_at_least_the_whole(seed: int) -> None:
+@drawn(60)
+def test_shards_hold_at_least_the_whole(draw: random.Random) -> None:
     """Replicated heads, norms and padding only ever add; nothing gets lost between the ranks."""
-    draw = drawing(seed)
     model = a_model(draw)
     sharding = a_sharding(draw, model)
     whole = memory.stage_weights(model, Sharding(), 0)
@@ -156,9 +164,8 @@ def with_memory(cluster: Cluster, gigabytes: float) -> Cluster:
     return what_if.apply(cluster, f"memory={gigabytes}GiB", ACCELERATORS)
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_what_fits_still_fits_with_more_memory(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(25)
+def test_what_fits_still_fits_with_more_memory(draw: random.Random) -> None:
     model, size = a_model(draw), draw.uniform(4, 60)
     work_load, options = Workload(256, 64, (1,)), Options(max_model_len=2048)
     small = plan.make(with_memory(V0_1, size), model, work_load, options)
@@ -171,9 +178,8 @@ def test_what_fits_still_fits_with_more_memory(seed: int) -> None:
             assert less.short_bytes >= more.short_bytes
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_twice_the_bandwidth_is_never_a_slower_plan(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(25)
+def test_twice_the_bandwidth_is_never_a_slower_plan(draw: random.Random) -> None:
     model = a_model(draw)
     work_load, options = Workload(256, 64, (1, 8)), Options(max_model_len=2048)
     cluster = with_memory(V0_1, 400)
@@ -188,9 +194,8 @@ def test_twice_the_bandwidth_is_never_a_slower_plan(seed: int) -> None:
                 assert new.tokens_per_second.likely >= was.tokens_per_second.likely
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_an_interval_holds_its_likely_value(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(60)
+def test_an_interval_holds_its_likely_value(draw: random.Random) -> None:
     made = plan.make(with_memory(V0_1, 300), a_model(draw), Workload(128, 32, (1, 5)), Options(max_model_len=1024))
     for candidate in made.candidates:
         for entry in candidate.predictions:
@@ -199,9 +204,8 @@ def test_an_interval_holds_its_likely_value(seed: int) -> None:
             assert 0 < entry.limit_share <= 1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_experts_are_visited_between_one_token_s_and_all(seed: int) -> None:
-    draw = drawing(seed)
+@drawn(60)
+def test_experts_are_visited_between_one_token_s_and_all(draw: random.Random) -> None:
     count = draw.choice([8, 64, 256])
     active = draw.randint(1, count)
     last = 0.0
