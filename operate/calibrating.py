@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hardware.planner import fit, microbenchmarks, rates
+from hardware.planner import fitting, microbenchmarks, rates
 from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.errors import PlanError
 from hardware.planner.placement import Hardware, hardware_of, link_name
@@ -102,8 +102,8 @@ def _service(
     held = microbenchmarks.measured_names(made, precision)
     beside = hardware.device.runtime_kind != "cpu"
     known = measuring.paths(hardware, made)
-    fitted = fit.fit([alone.point, prompt.point], prior, held, known, made.curves, host_beside=beside)
-    result = fit.calibrated(replace(made, outcomes=(*_history(kept), *before)), fitted, precision)
+    fitted = fitting.fit_rates([alone.point, prompt.point], prior, held, known, made.curves, host_beside=beside)
+    result = fitting.calibrated(replace(made, outcomes=(*_history(kept), *before)), fitted, precision)
     return result.with_outcomes(measuring.compare(more, result, hardware, when))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from deploys import runtime_lock
 from hardware.planner import collectives as ways
-from hardware.planner import fit, rates
+from hardware.planner import fitting, rates
 from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.collectives import Path as Link
@@ -141,7 +141,7 @@ def compare(
     for one in measured:
         reached = rates.rates(hardware.device, calibration, one.point.model.dtype, "likely").shared_by(one.sharing)
         beside = hardware.device.runtime_kind != "cpu"
-        predicted = fit.predict_point(one.point, reached, known, calibration.curves, host_beside=beside)
+        predicted = fitting.predict_point(one.point, reached, known, calibration.curves, host_beside=beside)
         found.append(Outcome(one.point.name, predicted, one.point.seconds, when=when))
     return tuple(found)
 

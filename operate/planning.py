@@ -28,7 +28,7 @@ from inventories.composition.operator import home_directory
 from operate import clusters
 from operate.errors import OperatorError
 
-MODEL_CONFIGS = clusters.REPOSITORY / "inventories" / "model_configs"
+MODEL_CONFIGS = clusters.REPOSITORY / "inventories" / "models" / "configs"
 _LARGEST_CONFIG_BYTES = 10 * 1024**2
 
 
@@ -117,7 +117,7 @@ def known_models() -> list[str]:
 
 
 def load_model(given: str) -> Model:
-    """A model from a directory, a config.json, or a name in inventories/model_configs/."""
+    """A model from a directory, a config.json, or a name in inventories/models/configs/."""
     path = Path(given).expanduser()
     if path.is_dir():
         path = path / "config.json"

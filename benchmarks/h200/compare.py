@@ -22,7 +22,7 @@ from benchmarks.common import RESULTS, markdown_table
 from benchmarks.h200 import shapes
 from hardware.catalog.h200 import H200
 from hardware.model import Node
-from hardware.planner import fit, memory, microbenchmarks, points, rates
+from hardware.planner import fitting, memory, microbenchmarks, points, rates
 from hardware.planner.calibration import Calibration, Outcome, to_json
 from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
@@ -55,7 +55,7 @@ def is_fitted(point: Point, one_gpu: bool) -> bool:
     return point.shape in shapes.CALIBRATION and point.path == "peer" and (point.sharding.ranks == 1 or not one_gpu)
 
 
-def calibrate(run: Run, one_gpu: bool = False) -> tuple[Calibration, fit.Fit]:
+def calibrate(run: Run, one_gpu: bool = False) -> tuple[Calibration, fitting.FittedRates]:
     """A calibration from the microbenchmarks and from one shape."""
     mine = [point for point in run.points if is_fitted(point, one_gpu)]
     if not mine:
@@ -71,8 +71,8 @@ def calibrate(run: Run, one_gpu: bool = False) -> tuple[Calibration, fit.Fit]:
     )
     prior = rates.rates(DEVICE, base, PRECISION, "likely")
     held = microbenchmarks.measured_names(base, PRECISION)
-    fitted = fit.fit(mine, prior, held, PATHS, base.curves)
-    return fit.calibrated(base, fitted, PRECISION), fitted
+    fitted = fitting.fit_rates(mine, prior, held, PATHS, base.curves)
+    return fitting.calibrated(base, fitted, PRECISION), fitted
 
 
 def time_rows(run: Run, known: Calibration, one_gpu: bool = False) -> list[Row]:
@@ -82,7 +82,7 @@ def time_rows(run: Run, known: Calibration, one_gpu: bool = False) -> list[Row]:
     for point in run.points:
         if is_fitted(point, one_gpu):
             continue
-        predicted = fit.predict_point(point, achieved, PATHS, known.curves, host_beside=True)
+        predicted = fitting.predict_point(point, achieved, PATHS, known.curves, host_beside=True)
         rows.append(Row(_group(point), point.name, point.seconds, predicted))
     return rows
 
@@ -151,7 +151,9 @@ def signed(value: float) -> str:
     return f"{value * 100:+.1f} %"
 
 
-def report(run: Run, known: Calibration, fitted: fit.Fit, times: Sequence[Row], sizes: Sequence[Row]) -> str:
+def report(
+    run: Run, known: Calibration, fitted: fitting.FittedRates, times: Sequence[Row], sizes: Sequence[Row]
+) -> str:
     """The whole comparison as Markdown."""
     machine = run.machines[-1] if run.machines else {}
     versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items() if version)

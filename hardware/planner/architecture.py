@@ -103,7 +103,6 @@ class Model:
     """A decoder-only language model."""
 
     name: str
-    architecture: str
     hidden_size: int
     vocabulary_size: int
     layers: tuple[Layer, ...]
@@ -116,7 +115,6 @@ class Model:
     mlp_bias: bool = False
     norms_per_layer: int = 2
     norm_bias: bool = False
-    final_norm: bool = True
     head_bias: bool = False
     learned_positions: int = 0
     experts: Experts | None = None
@@ -126,11 +124,6 @@ class Model:
     def is_mixture(self) -> bool:
         """Whether there are experts that expert parallelism could place."""
         return self.experts is not None and any(layer.experts for layer in self.layers)
-
-    @property
-    def windowed(self) -> bool:
-        """Whether any layer attends to a window only."""
-        return any(layer.window_tokens is not None for layer in self.layers)
 
     def kv_cache_bytes_per_token(self, cache_bytes_per_value: int | None = None) -> int:
         """Bytes that one more token of context takes, over all layers, unsharded, windows not yet filled.

@@ -88,7 +88,7 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
             "(hardware/planner/configuration.py)"
         )
     if family.layout == "gpt2":
-        return _gpt2(fields, family, name, architectures[0])
+        return _gpt2(fields, family, name)
     hidden = fields.number("hidden_size")
     layers = fields.number("num_hidden_layers")
     experts = _experts(fields, family)
@@ -101,7 +101,6 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
         intermediate = fields.number("intermediate_size")
     return Model(
         name=name,
-        architecture=architectures[0],
         hidden_size=hidden,
         vocabulary_size=fields.number("vocab_size"),
         layers=tuple(Layer(experts=mixed[index], window_tokens=windows[index]) for index in range(layers)),
@@ -230,12 +229,11 @@ def _windows(fields: Fields, family: Family, layers: int) -> tuple[int | None, .
     return tuple(window if index >= first else None for index in range(layers))
 
 
-def _gpt2(fields: Fields, family: Family, name: str, architecture: str) -> Model:
+def _gpt2(fields: Fields, family: Family, name: str) -> Model:
     hidden, heads = fields.number("n_embd", bounds="hidden_size"), fields.number("n_head", bounds="num_attention_heads")
     positions = fields.number("n_positions", bounds="max_position_embeddings")
     return Model(
         name=name,
-        architecture=architecture,
         hidden_size=hidden,
         vocabulary_size=fields.number("vocab_size"),
         layers=(Layer(),) * fields.number("n_layer", bounds="num_hidden_layers"),

@@ -13,7 +13,3 @@ class ConfigurationError(PlanError):
 
 class MissingFigure(PlanError):
     """A number without which there would only be a guess: names the part, the figure and where to put it."""
-
-
-class NothingFits(PlanError):
-    """No placement fits; the message says what is short, where and by how much."""

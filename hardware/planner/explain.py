@@ -15,7 +15,7 @@ from typing import Any
 
 from hardware.planner.collectives import Curve, Path
 from hardware.planner.errors import PlanError
-from hardware.planner.fit import point_paths, stages
+from hardware.planner.fitting import point_paths, stages
 from hardware.planner.points import Point
 from hardware.planner.rates import Device, Rates, peak
 from hardware.planner.timing import Limit, Part, Timing, stage_timing

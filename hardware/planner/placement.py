@@ -6,7 +6,7 @@ groups; so an engine's tensor group leaves a node only when it is larger than th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hardware.model import Cluster, Link
@@ -220,8 +220,3 @@ def paths(
         first = stage * sharding.tensor
         found["pipeline"] = between(first // per_node != (first - 1) // per_node)
     return found
-
-
-def slowest_first(links: Sequence[Link]) -> list[Link]:
-    """Links by rate."""
-    return sorted(links, key=lambda link: link.bits_per_second.value)

@@ -144,8 +144,7 @@ def embedding_tensors(model: Model) -> Iterator[Tensor]:
 
 def head_tensors(model: Model) -> Iterator[Tensor]:
     """What comes after the last layer; a tied head is the embedding and weighs nothing more."""
-    if model.final_norm:
-        yield Tensor("final norm", "norm", model.hidden_size * (2 if model.norm_bias else 1), 1, "replicated")
+    yield Tensor("final norm", "norm", model.hidden_size * (2 if model.norm_bias else 1), 1, "replicated")
     if not model.tied_embeddings:
         quantised = model.quantisation.head
         yield Tensor("head", "head", model.vocabulary_size, model.hidden_size, "vocabulary", quantised=quantised)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.h200 import compare, engine, measure, micro, shapes
-from hardware.planner import configuration, fit, memory, points
+from hardware.planner import configuration, fitting, memory, points
 from hardware.planner.collectives import Curve
 from hardware.planner.rates import Rates
 
@@ -123,7 +123,7 @@ def results(tmp_path: Path, true: Rates, weights: float = 1.0) -> Path:
                 record |= {"seconds": 1.0, "chunks": -(-sequences * tokens // 8192) if phase == "prefill" else 1}
                 (point,) = points.read([json.dumps(record) + "\n"], "made").points
                 lines.append(
-                    {**record, "seconds": fit.predict_point(point, true, compare.PATHS, curves, host_beside=True)}
+                    {**record, "seconds": fitting.predict_point(point, true, compare.PATHS, curves, host_beside=True)}
                 )
         sized = {"kind": "memory", **about, "memory_bytes": 150e9, "activation_bytes": 1e9, "other_bytes": 6e8}
         sized |= {"graph_bytes": 3e8, "kv_bytes": 1e11, "weights_bytes": 1.0, "kv_tokens": 1}

@@ -17,7 +17,7 @@ from hardware.planner.errors import PlanError
 from operate import measuring, planning
 from tests.conftest import Typed
 
-CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
+CONFIGS = Path(__file__).parents[3] / "inventories" / "models" / "configs"
 
 
 def config(**changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 from hardware.catalog.h200 import H200
 from hardware.laptop import CLUSTER as LAPTOP
 from hardware.model import Node
-from hardware.planner import configuration, explain, fit, microbenchmarks, plot, points, proofs
+from hardware.planner import configuration, explain, fitting, microbenchmarks, plot, points, proofs
 from hardware.planner.calibration import Calibration
 from hardware.planner.collectives import Path as Link
 from hardware.planner.errors import PlanError
@@ -30,7 +30,7 @@ from hardware.planner.rates import Rates, device_of, rates
 from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
 
-CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
+CONFIGS = Path(__file__).parents[3] / "inventories" / "models" / "configs"
 TRUE = Rates(4.1e12, 2.6e12, 3.2e12, 7.0e14, 4e14, 1.9e-6, 6e-6, 0.4e-3, 1.1e-3, 9e-6, 2e-3)
 PRIOR = Rates(4.3e12, 3.0e12, 3.4e12, 7.9e14, 4.7e14, 2.5e-6, 8e-6, 0.5e-3, 1.5e-3, 10e-6, 4e-3)
 SERVER = device_of(Node("n", "compute", "b", "e", accelerators=(H200,)), H200)
@@ -50,14 +50,14 @@ def synthesised(name: str, layers: int, true: Rates, noise: float, seed: int) ->
     made = []
     for step in steps:
         point = Point(model.name, model, Sharding(), Options(), step, "peer", 1.0)
-        seconds = fit.predict_point(point, true, {}, (), host_beside=True) * draw.uniform(1 - noise, 1 + noise)
+        seconds = fitting.predict_point(point, true, {}, (), host_beside=True) * draw.uniform(1 - noise, 1 + noise)
         made.append(replace(point, seconds=seconds))
     return made
 
 
 def test_a_fit_finds_the_rates_that_made_the_points() -> None:
     mine = synthesised("llama-3.1-8b", 32, TRUE, 0.0, 0) + synthesised("llama-3.1-8b", 4, TRUE, 0.0, 0)
-    found = fit.fit(mine, PRIOR, ("memory", "flops"))
+    found = fitting.fit_rates(mine, PRIOR, ("memory", "flops"))
     assert found.median_error < 0.01
     for name in ("memory_bytes_per_second", "flops_per_second", "host_seconds"):
         assert getattr(found.rates, name) == pytest.approx(getattr(TRUE, name), rel=0.12), name
@@ -66,9 +66,9 @@ def test_a_fit_finds_the_rates_that_made_the_points() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_fit_to_one_shape_predicts_another(seed: int) -> None:
     mine = synthesised("llama-3.1-8b", 32, TRUE, 0.03, seed) + synthesised("llama-3.1-8b", 4, TRUE, 0.03, seed)
-    found = fit.fit(mine, PRIOR, ("memory", "flops"))
+    found = fitting.fit_rates(mine, PRIOR, ("memory", "flops"))
     errors = sorted(
-        abs(fit.predict_point(point, found.rates, {}, (), host_beside=True) / point.seconds - 1)
+        abs(fitting.predict_point(point, found.rates, {}, (), host_beside=True) / point.seconds - 1)
         for point in synthesised("qwen2.5-14b", 48, TRUE, 0.0, seed)
     )
     assert errors[len(errors) // 2] < 0.05
@@ -77,9 +77,9 @@ def test_a_fit_to_one_shape_predicts_another(seed: int) -> None:
 def test_the_linear_form_is_the_timing() -> None:
     """What the fit takes for a step's time is what the prediction says, to the last part."""
     for point in synthesised("qwen3-30b-a3b", 6, TRUE, 0.0, 1):
-        row = [0.0] * len(fit._NAMES)
-        constant = sum(fit._linear(stage, TRUE, {}, (), row, True) for stage in fit.stages(point))
-        values = fit._vector(TRUE)
+        row = [0.0] * len(fitting._NAMES)
+        constant = sum(fitting._linear(stage, TRUE, {}, (), row, True) for stage in fitting.stages(point))
+        values = fitting._vector(TRUE)
         assert constant + sum(a * b for a, b in zip(row, values, strict=True)) == pytest.approx(point.seconds, rel=1e-9)
 
 
@@ -111,9 +111,9 @@ def test_smollm_on_a_cpu_is_predicted_from_one_user_s_speed() -> None:
     }
     prior = rates(hardware_of(LAPTOP).device, base, "float32", "likely")
     held = microbenchmarks.measured_names(base, "float32")
-    found = fit.fit([measured[1]], prior, held, host_beside=False)
+    found = fitting.fit_rates([measured[1]], prior, held, host_beside=False)
     for users, point in measured.items():
-        predicted = fit.predict_point(point, found.rates, {}, (), host_beside=False)
+        predicted = fitting.predict_point(point, found.rates, {}, (), host_beside=False)
         assert predicted == pytest.approx(point.seconds, rel=0.15), users
 
 
@@ -197,7 +197,7 @@ def test_two_paths_are_a_pair() -> None:
     lans = {name: Link(name, "network", 50e-6, rate) for name, rate in (("a", 3e9), ("b", 3e8))}
     base = synthesised("llama-3.1-8b", 32, TRUE, 0.0, 3)[4]
     pair = [replace(base, sharding=Sharding(2), path=name) for name in lans]
-    measured = [replace(p, seconds=fit.predict_point(p, TRUE, lans, (), host_beside=True)) for p in pair]
+    measured = [replace(p, seconds=fitting.predict_point(p, TRUE, lans, (), host_beside=True)) for p in pair]
     (proof,) = proofs.prove([explain.explain(point, SERVER, TRUE, lans) for point in measured])
     assert proof.what == "over b instead"
     assert proof.held and proof.measured_factor > 1.5

@@ -1,7 +1,7 @@
 """Public models: parameter counts and cache sizes as published, and configurations that have to be refused.
 
 Published figures and where each was read are in fixtures/published_models.json; the configurations are those in
-inventories/model_configs, each with its own source.
+inventories/models/configs, each with its own source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hardware.planner import configuration, tensors
 from hardware.planner.architecture import Model
 from hardware.planner.errors import ConfigurationError
 
-CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
+CONFIGS = Path(__file__).parents[3] / "inventories" / "models" / "configs"
 PUBLISHED = json.loads((Path(__file__).parent / "fixtures" / "published_models.json").read_text())
 MODELS: dict[str, dict[str, Any]] = PUBLISHED["models"]
 UNITS = {"": 1, "B": 10**9, "KB": 10**3, "GB": 10**9, "KiB": 2**10, "GiB": 2**30}
@@ -185,5 +185,5 @@ def test_layers_of_each_kind() -> None:
     first = model("deepseek-v3").layers
     assert [layer.experts for layer in first[:4]] == [False, False, False, True]
     assert [layer.window_tokens for layer in model("gpt-oss-20b").layers[:3]] == [128, None, 128]
-    assert not model("qwen2.5-14b").windowed
+    assert all(layer.window_tokens is None for layer in model("qwen2.5-14b").layers)
     assert all(layer.window_tokens == 4096 for layer in model("mistral-7b-v0.1").layers)

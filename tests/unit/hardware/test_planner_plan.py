@@ -29,7 +29,7 @@ from hardware.planner.tensors import Sharding
 from hardware.v0_1 import CLUSTER as V0_1
 from hardware.v0_2 import CLUSTER as V0_2
 
-CONFIGS = Path(__file__).parents[3] / "inventories" / "model_configs"
+CONFIGS = Path(__file__).parents[3] / "inventories" / "models" / "configs"
 
 
 def model(name: str) -> Model:

@@ -51,7 +51,7 @@ _NAMES = tuple(_TRUST)
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittedRates:
     """Fitted rates, and each point's prediction with them."""
 
     rates: Rates
@@ -94,7 +94,7 @@ def predict_point(
     return sum(times) * overlapped(times, point.step.chunks)
 
 
-def fit(
+def fit_rates(
     points: Sequence[Point],
     prior: Rates,
     measured: Sequence[str] = (),
@@ -102,7 +102,7 @@ def fit(
     curves: Sequence[Curve] = (),
     *,
     host_beside: bool = True,
-) -> Fit:
+) -> FittedRates:
     """Rates that predict the points best.
 
     `prior` is where the search starts and what holds values that no point tells apart; `measured` names those of its
@@ -146,10 +146,10 @@ def fit(
         )
         for point in points
     )
-    return Fit(rates, outcomes)
+    return FittedRates(rates, outcomes)
 
 
-def calibrated(base: Calibration, fitted: Fit, precision: str) -> Calibration:
+def calibrated(base: Calibration, fitted: FittedRates, precision: str) -> Calibration:
     """A calibration with the fitted rates in it; what `base` had beside them stays."""
     rates = fitted.rates
     flops = tuple(entry for entry in base.flops_per_second if entry[0] != precision)
