@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from facts.programs.golden import is_right
+
 RIGHT = "right"
 WRONG = "wrong"
 # A whole answer by HTTP's rules that lacks the protocol's end mark: whoever reads it takes a part for the whole.
@@ -37,7 +39,7 @@ class Question:
 
     def complaint(self, answer: str) -> str:
         """Why `answer` is wrong; empty when it is right."""
-        if self.expected and self.expected.lower() not in answer.lower():
+        if self.expected and not is_right(self.expected, answer):
             return f"lacks {self.expected!r}: {answer[:120]!r}"
         if self.answers and answer not in self.answers:
             return f"not among {len(self.answers)} recorded answers: {answer[:120]!r}"

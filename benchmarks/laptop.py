@@ -17,6 +17,7 @@ from benchmarks.common import BenchmarkError
 from deploys import runtime_lock
 from deploys.settings import Settings, parse
 from facts.parse.processes import ProcessReport
+from facts.programs.golden import is_right
 from facts.vllm import Processes
 from inventories import laptop as inventory
 
@@ -63,7 +64,7 @@ def ask(head: Settings) -> bool:
         text = str(answer["choices"][0]["message"]["content"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError):
         return False
-    return str(golden["expected"]).lower() in text.lower()
+    return is_right(str(golden["expected"]), text)
 
 
 def answers_at_all(head: Settings) -> bool:

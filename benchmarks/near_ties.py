@@ -16,6 +16,7 @@ import httpx
 
 from benchmarks.answers import RIGHT, WRONG, Outcome, Question
 from benchmarks.load import Endpoint, headers
+from facts.programs.golden import is_right
 
 # Logits of small models lie between 16 and 32, where bfloat16 has steps of 1/8; two of them can be two steps apart by
 # rounding alone. float32 has steps of 2e-6 there, and sums of hundreds of products differ by some thousand of them.
@@ -86,7 +87,7 @@ async def judge_again(
     judged = []
     for entry in outcomes:
         question = by_text.get(entry.question)
-        if entry.kind != WRONG or question is None or question.expected.lower() not in entry.answer.lower():
+        if entry.kind != WRONG or question is None or not is_right(question.expected, entry.answer):
             judged.append(entry)
             continue
         key = (entry.question, entry.answer)

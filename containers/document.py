@@ -17,11 +17,12 @@ import yaml
 from containers.declared import Declared, Member
 from containers.files import configuration_directory, context_directory, mounted_files
 from containers.services import CLOSED, LOGGING, MIB, check, compose_name, escaped, image, limits, services_of
-from deploys import runtime_lock
+from deploys import library, runtime_lock
 from deploys.compute_base.declared import secret_files
 from deploys.operations.ready import ENGINES_SECONDS
 from deploys.ray_head.declared import head_service
 from deploys.settings import Settings
+from deploys.vllm.declared import FETCH_MODEL
 from hardware.model import ProfileError
 
 # What the image needs of Debian. A GPU's engine compiles Triton kernels when it starts, which takes a C compiler.
@@ -85,8 +86,7 @@ def weights(declared: Declared) -> dict[str, Any]:
     here = declared.control
     worker = declared.members[-1]
     command = (
-        f"{runtime_lock.directory(here)}/bin/python",
-        f"{here.directories.library}/fetch_model.py",
+        *library.start(f"{runtime_lock.directory(here)}/bin/python", FETCH_MODEL),
         here.model.directory,
         json.dumps(dict(here.model.source), sort_keys=True),
     )
@@ -98,7 +98,7 @@ def weights(declared: Declared) -> dict[str, Any]:
         **CLOSED,
         "networks": {"outside": {}},
         "command": [escaped(part) for part in command],
-        "environment": {"PYTHONPATH": here.directories.library, **dict.fromkeys(SOURCES)},
+        "environment": {**library.search_path(here), **dict.fromkeys(SOURCES)},
         "volumes": [
             {"type": "volume", "source": "weights-state", "target": here.directories.state},
             {"type": "volume", "source": "models", "target": here.directories.models},

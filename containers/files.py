@@ -9,13 +9,14 @@ import posixpath
 from pathlib import Path
 
 from containers.declared import Declared
-from deploys import roles
+from deploys import library, roles
 from deploys.files import ManagedFile
 from deploys.services import service_path
 from deploys.settings import Settings
 
 HERE = Path(__file__).parent
-REMOTE = HERE / "remote"
+HEALTHY = "containers.programs.healthy"
+ENTRYPOINT = "containers/programs/entrypoint.sh"
 # Beside the compose files, not in the repository: made again by every `python -m containers`.
 PREPARED = "prepared"
 
@@ -23,9 +24,9 @@ PREPARED = "prepared"
 def configuration_files(here: Settings) -> tuple[ManagedFile, ...]:
     """Files that a node's services read, but for secrets and this project's programs: mounted, so not in the image."""
     units = {service_path(here, service) for service in roles.services(here)}
-    library = f"{here.directories.library}/"
+    directory = f"{here.directories.library}/"
     return tuple(
-        file for file in roles.managed_files(here) if file.path not in units and not file.path.startswith(library)
+        file for file in roles.managed_files(here) if file.path not in units and not file.path.startswith(directory)
     )
 
 
@@ -36,17 +37,14 @@ def source_of(here: Settings, file: ManagedFile) -> str:
 
 def image_context(declared: Declared) -> dict[str, ManagedFile]:
     """Everything that the image is built from, by its path below the build's context."""
-    library = f"{declared.control.directories.library}/"
-    programs = [file for file in roles.managed_files(declared.control) if file.path.startswith(library)]
-    programs += [
-        ManagedFile(f"{library}{path.name}", path.read_text(), mode="0755" if path.suffix == ".sh" else "0644")
-        for path in sorted(REMOTE.glob("*.*"))
-    ]
+    directory = f"{declared.control.directories.library}/"
+    programs = [file for file in roles.managed_files(declared.control) if file.path.startswith(directory)]
+    programs += [*library.programs(declared.control, HEALTHY), library.script(declared.control, ENTRYPOINT)]
     return {
         "Dockerfile": ManagedFile("Dockerfile", (HERE / "Dockerfile").read_text()),
         "runtime.lock": ManagedFile("runtime.lock", declared.runtime.path.read_text()),
         # The lock is among the programs on a host, under the runtime's name; here it would be in every image again.
-        **{f"library/{file.path[len(library) :]}": file for file in programs if not file.path.endswith(".lock")},
+        **{f"library/{file.path[len(directory) :]}": file for file in programs if not file.path.endswith(".lock")},
     }
 
 

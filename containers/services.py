@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from containers.declared import Declared, Member
-from containers.files import configuration_files, source_of
-from deploys import roles
+from containers.files import HEALTHY, configuration_files, source_of
+from deploys import library, roles
 from deploys.compute_base.declared import secret_files
 from deploys.operations.ready import ENGINES_SECONDS, HEAD_SECONDS, NODES_SECONDS, SECONDS_PER_NODE
 from deploys.ray_head.declared import HEAD, head_service
@@ -74,7 +74,7 @@ def escaped(text: str) -> str:
 def check(declared: Declared, *arguments: str, start_seconds: int) -> dict[str, Any]:
     """A health check by healthy.py. While it starts a service is asked often, and its failures do not count."""
     return {
-        "test": ["CMD", "python3", f"{declared.control.directories.library}/healthy.py", *arguments],
+        "test": ["CMD", *library.start("python3", HEALTHY), *arguments],
         "interval": "15s",
         "timeout": "6s",
         "retries": 3,

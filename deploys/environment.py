@@ -5,6 +5,7 @@ Pure. One address plan: Ray's node address, vLLM's host address and the interfac
 
 from __future__ import annotations
 
+from deploys.library import search_path
 from deploys.settings import Settings
 
 
@@ -29,8 +30,7 @@ def ray_client(settings: Settings) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token_path(settings),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": settings.directories.library,
-        "PYTHONDONTWRITEBYTECODE": "1",
+        **search_path(settings),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from deploys import runtime_lock
+from deploys.compute_base.declared import KEEP_TOGETHER, PATIENT_RAY
+from deploys.library import start
 from deploys.settings import Settings
 
 # A raylet is known to the head within two seconds; on an emulated processor within a minute.
@@ -15,13 +17,13 @@ def kept_together(settings: Settings) -> tuple[str, ...]:
     """Without systemd's control groups: a program around Ray's that leaves no process behind."""
     if settings.system.service_manager == "systemd":
         return ()
-    return f"{runtime_lock.directory(settings)}/bin/python", f"{settings.directories.library}/keep_together.py"
+    return start(f"{runtime_lock.directory(settings)}/bin/python", KEEP_TOGETHER)
 
 
 def ray(settings: Settings) -> tuple[str, ...]:
-    """Ray's command that waits longer for its raylet; see remote/patient_ray.py."""
+    """Ray's command that waits longer for its raylet; see programs/patient_ray.py."""
     python = f"{runtime_lock.directory(settings)}/bin/python"
-    return (python, f"{settings.directories.library}/patient_ray.py", str(RAYLET_SECONDS))
+    return (*start(python, PATIENT_RAY), str(RAYLET_SECONDS))
 
 
 def node_arguments(settings: Settings) -> tuple[str, ...]:

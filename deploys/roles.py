@@ -6,6 +6,8 @@ project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deploys.compute_base import declared as compute_base
 from deploys.declaration import Role
 from deploys.depot import declared as depot
@@ -38,11 +40,16 @@ def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """Programs on a host that every node has; where the nodes share their files, the control node writes them."""
     if settings.system.shared_files and not settings.is_control:
         return ()
-    return tuple(file for role in roles(settings) for file in role.programs(settings))
+    return once(file for role in roles(settings) for file in role.programs(settings))
 
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Every file that this project declares on a host, but for secrets."""
     descriptions = (service_file(settings, service) for service in services(settings))
     others = (file for role in roles(settings) for file in role.files(settings))
-    return (*programs(settings), *descriptions, *others)
+    return once((*programs(settings), *descriptions, *others))
+
+
+def once(files: Iterable[ManagedFile]) -> tuple[ManagedFile, ...]:
+    """Each file at its first mention: roles share what several of their programs import."""
+    return tuple({file.path: file for file in files}.values())

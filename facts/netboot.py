@@ -10,10 +10,13 @@ from facts.base import fails_alone
 from facts.commands import argument
 from facts.parse.netboot import parse_answer
 
+PROGRAM = "deploys.pxe_server.programs.cluster_netboot"
+
 
 def _ask(library: str, data: str, words: str) -> str:
-    program = argument(f"{library}/cluster_netboot.py")
-    return f"[ ! -e {program} ] || [ ! -e {argument(data)} ] || python3 {program} {argument(data)} {words}; true"
+    there = argument(f"{library}/{PROGRAM.replace('.', '/')}.py")
+    start = f"PYTHONPATH={argument(library)} PYTHONDONTWRITEBYTECODE=1 python3 -P -m {PROGRAM}"
+    return f"[ ! -e {there} ] || [ ! -e {argument(data)} ] || {start} {argument(data)} {words}; true"
 
 
 class Netboot(FactBase[dict[str, Any]]):

@@ -21,6 +21,7 @@ from facts.parse.cluster_state import (
     parse_serve,
 )
 from facts.parse.runtime import RuntimeReport, parse_runtime
+from facts.programs.ray_rest import APPLICATIONS, NODES
 
 REST_SECONDS = 15
 
@@ -32,8 +33,8 @@ class Nodes(FactBase[NodesReport]):
     """
 
     def command(self, dashboard: str = "", token_file: str = "") -> str:
-        url = f"{dashboard or settings.dashboard()}/api/v0/nodes?detail=1&limit=1000"
-        return script.command("rest.py", url, token_file or settings.token_file(), str(REST_SECONDS))
+        url = f"{dashboard or settings.dashboard()}{NODES}"
+        return script.command("rest", url, token_file or settings.token_file(), str(REST_SECONDS))
 
     @fails_alone
     def process(self, output: list[str]) -> NodesReport:
@@ -44,8 +45,8 @@ class Serve(FactBase[ServeState]):
     """Status and replicas of the served applications. Ask it of the control node."""
 
     def command(self, dashboard: str = "", token_file: str = "") -> str:
-        url = f"{dashboard or settings.dashboard()}/api/serve/applications/"
-        return script.command("rest.py", url, token_file or settings.token_file(), str(REST_SECONDS))
+        url = f"{dashboard or settings.dashboard()}{APPLICATIONS}"
+        return script.command("rest", url, token_file or settings.token_file(), str(REST_SECONDS))
 
     @fails_alone
     def process(self, output: list[str]) -> ServeState:
@@ -61,7 +62,7 @@ class Proofs(FactBase[ProofsReport]):
 
     def command(self, questions: Sequence[Mapping[str, Any]] = (), seconds: int = 20) -> str:
         order = [dict(question) for question in questions] or settings.questions()
-        ask = script.command("prove.py", str(seconds), seconds=seconds + 20)
+        ask = script.command("prove", str(seconds), seconds=seconds + 20)
         return f"printf %s {shlex.quote(json.dumps(order))} | {ask}"
 
     @fails_alone

@@ -20,7 +20,7 @@ class Services(FactBase[dict[str, ServiceState]]):
 
     def command(self, names: Sequence[str], supervisor: str = "") -> str:
         if supervisor:
-            return f"echo services; {script.command('supervised.py', supervisor, *names)}"
+            return f"echo services; {script.command('supervised', supervisor, *names)}"
         listed = " ".join(shlex.quote(name) for name in names)
         look = (
             "active=none enabled=none pid=0; "

@@ -24,7 +24,7 @@ class Processes(FactBase[ProcessReport]):
 
     def command(self, node: str = "", cluster: str = "") -> str:
         data = settings.of_host() if not (node and cluster) else {}
-        return script.command("processes.py", node or data["node"], cluster or data["cluster"])
+        return script.command("processes", node or data["node"], cluster or data["cluster"])
 
     @fails_alone
     def process(self, output: list[str]) -> ProcessReport:
@@ -36,7 +36,7 @@ class ModelDirectory(FactBase[dict[str, Any]]):
 
     def command(self, directory: str = "", full: bool = False) -> str:
         directory = directory or settings.model_directory()
-        return script.command("model_state.py", directory, *(["full"] if full else []), seconds=3600)
+        return script.command("model_state", directory, *(["full"] if full else []), seconds=3600)
 
     @fails_alone
     def process(self, output: list[str]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Life(FactBase[list[dict[str, Any]]]):
 
     def command(self, places: Sequence[Sequence[str | int]] = (), seconds: int = 4) -> str:
         found = list(places) or settings.engine_places()
-        ask = script.command("life.py", str(seconds), seconds=seconds + 6)
+        ask = script.command("life", str(seconds), seconds=seconds + 6)
         return f"printf %s {shlex.quote(json.dumps(found))} | {ask}"
 
     @fails_alone

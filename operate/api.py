@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.vllm.settings import Application
+from facts.programs.golden import asked, is_right
 from operate import request
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
@@ -69,7 +70,7 @@ def ask_golden(cluster: ClusterInventory, model: str = "") -> tuple[Answer, bool
     A golden answer that was taken when the weights were fetched is not known here: the engines compare it themselves.
     """
     golden = application_of(cluster, model).model.golden
-    question = str(golden.get("question") or golden["prompt"])
+    question = asked(golden)
     answer = ask(
         cluster,
         question,
@@ -78,7 +79,7 @@ def ask_golden(cluster: ClusterInventory, model: str = "") -> tuple[Answer, bool
         completion="question" not in golden,
         model=model,
     )
-    return answer, str(golden.get("expected", "")).lower() in answer.answer.lower()
+    return answer, is_right(str(golden.get("expected", "")), answer.answer)
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""Runs the measuring programs of facts/remote/ on the cluster's hosts, in the locked runtime, and reads their records.
+"""Runs the measuring programs of facts/programs/ on a cluster's hosts, in the locked runtime; reads their records.
 
 The programs go over standard input, so nothing is installed. OperatorError names the host and what it said.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploys import runtime_lock
+from facts import sources
 from hardware.planner import collectives as ways
 from hardware.planner import fitting, rates
 from hardware.planner.architecture import Model
@@ -26,7 +27,7 @@ from hardware.planner.tensors import Sharding
 from hardware.planner.work import Step
 from operate import api, planning
 from operate.api import reachable
-from operate.clusters import REPOSITORY, ClusterInventory, Host
+from operate.clusters import ClusterInventory, Host
 from operate.errors import OperatorError
 from operate.planning import Declared
 from operate.ssh import ssh_command
@@ -39,7 +40,6 @@ MEETING_PORT = 29400
 BUSY = 0.3
 # Words of a prompt when its length does not matter, and of one whose length is to be felt.
 SHORT_WORDS, PROMPT_WORDS, LONG_WORDS = 64, 128, 256
-_REMOTE = REPOSITORY / "facts" / "remote"
 
 
 def device(hosts: Sequence[Host]) -> dict[str, list[dict[str, Any]]]:
@@ -85,7 +85,7 @@ def steps(
         "rounds": rounds,
         "seconds": 300,
     }
-    program = (_REMOTE / "steps.py").read_text()
+    program = sources.text("facts.programs.steps")
     near = reachable(settings.head_address, settings.gateway.port)
     if near or "ssh_user" not in cluster.control.data:
         command = [sys.executable, "-c", program]
@@ -170,7 +170,7 @@ def _run(host: Host, order: Mapping[str, Any], seconds: float) -> list[dict[str,
     settings = host.settings
     name = runtime_lock.load(settings.runtime).name
     python = f"{settings.directories.runtime}/{name}/bin/python"
-    program = (_REMOTE / "measure.py").read_text()
+    program = sources.text("facts.programs.measure")
     variables = [f"{key}={value}" for key, value in settings.accelerators.environment.items()]
     words = ["env", *variables, python, "-", json.dumps(order)]
     command = [*ssh_command(host), shlex.join(words)] if "ssh_user" in host.data else words

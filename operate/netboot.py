@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.pxe_server.configuration import choosing_path
-from deploys.pxe_server.remote.netboot_image import ImageError, verify
+from deploys.pxe_server.programs.netboot_image import ImageError, verify
 from deploys.pxe_server.settings import Machine
 from images.clean import note_use
 from inventories.composition.machines import path as machines_path

@@ -12,6 +12,7 @@ from typing import Any
 
 from deploys.roles import services
 from deploys.services import states
+from facts.programs.engines import is_engine
 from operate import api, runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS
@@ -70,7 +71,7 @@ def describe(cluster: ClusterInventory, found: Mapping[str, Observation]) -> dic
     engines = {
         replica["node_address"]: {"state": replica["state"].lower()}
         for replica in serve["replicas"]
-        if "ProvenLLMServer" in replica["deployment"]
+        if is_engine(replica["deployment"])
     }
     # An engine's own word is nearer to the truth than Serve's, where it has one.
     engines |= {report["address"]: report for report in control.facts.get("life") or []}
@@ -109,7 +110,7 @@ def describe_known(cluster: ClusterInventory, known: Mapping[str, Any]) -> dict[
         engines: dict[str, Any] = {
             replica["address"]: {"state": replica["state"].lower()}
             for replica in serve["replicas"]
-            if "ProvenLLMServer" in replica["deployment"]
+            if is_engine(replica["deployment"])
         }
         engines |= {row["address"]: row for row in known["replicas"] if row["state"] != "gone"}
         rows = [

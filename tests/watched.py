@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
-REMOTE = REPOSITORY / "deploys" / "watch" / "remote"
 PAGE = REPOSITORY / "deploys" / "watch" / "page"
 TOKEN = "a-token-of-a-test"  # noqa: S105 (no secret)
 HEAD, FIRST, SECOND, THIRD = "127.0.0.50", "127.0.0.51", "127.0.0.52", "127.0.0.53"
@@ -228,7 +227,8 @@ class Watching:
     def start(self) -> None:
         self.file.write_text(json.dumps(self.configuration))
         self.process = subprocess.Popen(
-            [sys.executable, "-B", str(REMOTE / "cluster_watch.py"), str(self.file)],
+            [sys.executable, "-B", "-m", "deploys.watch.programs.cluster_watch", str(self.file)],
+            cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

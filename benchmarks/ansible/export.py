@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deploys import roles, runtime_lock, secrets
+from deploys import library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
 from deploys.compute_base.deploy import PACKAGES
 from deploys.compute_base.system import firewall_chain
@@ -28,7 +28,8 @@ from deploys.ray_head.declared import head_service
 from deploys.ray_worker.declared import worker_service
 from deploys.services import service_file
 from deploys.settings import Settings, parse
-from deploys.vllm.declared import serve_file, serve_service
+from deploys.vllm.declared import FETCH_MODEL, serve_file, serve_service
+from facts import sources
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -101,7 +102,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
     """Everything that the playbook's tasks name, for one host; writes the files' contents below `content`."""
     places = settings.directories
     dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
-    wait = ["python3", f"{places.library}/cluster_wait.py", dashboard]
+    wait = [*library.start("python3", compute_base.CLUSTER_WAIT), dashboard]
     peers = [f"{name}={address}" for name, address in settings.network.peers.items()]
     return {
         "system_packages": list(PACKAGES),
@@ -116,7 +117,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "runtime_directory": runtime_lock.directory(settings),
         "runs_engine": settings.runs_engine,
         "model_directory": settings.model.directory,
-        "model_check_script": (PROJECT / "facts" / "remote" / "model_state.py").read_text(),
+        "model_check_script": sources.text("facts.programs.model_state"),
         "head_address": settings.head_address,
         "head_port": settings.ray.ports.gcs,
         "ray_environment": ray_client(settings),
@@ -137,7 +138,11 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
     places, uv = settings.directories, version("uv")
     runtime, lock = runtime_lock.directory(settings), runtime_lock.load(settings.runtime)
     if not settings.is_control:
-        fetch = [f"{places.library}/fetch_from_depot.sh", settings.head_address, str(settings.depot.port)]
+        fetch = [
+            library.script_path(settings, compute_base.FETCH_FROM_DEPOT),
+            settings.head_address,
+            str(settings.depot.port),
+        ]
         return {
             "runtime_command": [*fetch, "runtime", lock.name, runtime, "complete.json"],
             "runtime_environment": {},
@@ -148,15 +153,24 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
     locked = f"{places.library}/{lock.name}.lock"
     source = json.dumps(dict(settings.model.source), sort_keys=True)
     return {
-        "runtime_command": [f"{places.library}/build_runtime.sh", runtime, settings.runtime.python, locked, uv],
+        "runtime_command": [
+            library.script_path(settings, compute_base.BUILD_RUNTIME),
+            runtime,
+            settings.runtime.python,
+            locked,
+            uv,
+        ],
         "runtime_environment": environment,
         "model_command": [
-            f"{runtime}/bin/python",
-            f"{places.library}/fetch_model.py",
+            *library.start(f"{runtime}/bin/python", FETCH_MODEL),
             settings.model.directory,
             source,
         ],
-        "model_environment": {**environment, "CLUSTER_UV": f"{places.runtime}/uv-{uv}/bin/uv"},
+        "model_environment": {
+            **environment,
+            **library.search_path(settings),
+            "CLUSTER_UV": f"{places.runtime}/uv-{uv}/bin/uv",
+        },
     }
 
 

@@ -10,6 +10,7 @@ from cli.chat import reports
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
 from cli.chat.interrupts import Interrupts
 from cli.chat.screen import Screen
+from facts.programs.golden import asked, is_right
 from operate import clusters
 from operate.api import application_of
 from operate.chat.answer import STOPPED, Answer, Piece
@@ -178,7 +179,7 @@ class Session:
         """The golden question outside the conversation, once for each replica; the gateway chooses who answers."""
         served = application_of(self._cluster, self._conversation.model)
         golden = served.model.golden
-        question, expected = str(golden.get("question") or golden["prompt"]), str(golden.get("expected", ""))
+        question, expected = asked(golden), str(golden.get("expected", ""))
         talk = Conversation(served.model.name, max_tokens=int(golden["max_tokens"]))
         right, wanted, answered = 0, served.serving.replicas, set()
         self._screen.say(question)
@@ -186,7 +187,7 @@ class Session:
             answer = self._exchange(question, talk.request(question), shown=False)
             if answer.finish_reason == STOPPED:
                 raise KeyboardInterrupt
-            correct = not answer.error and expected.lower() in answer.answer.lower()
+            correct = not answer.error and is_right(expected, answer.answer)
             right += correct
             who = self._who(answer)
             answered.add(who)

@@ -5,14 +5,20 @@ Pure, but for the project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
-from deploys import runtime_lock
+from deploys import library, runtime_lock
 from deploys.compute_base.system import system_files
 from deploys.declaration import Role
 from deploys.environment import api_key_path, token_path
 from deploys.files import ManagedFile
-from deploys.library import program
+from deploys.library import script
 from deploys.services import supervisor_file
 from deploys.settings import Settings
+
+_PROGRAMS = "deploys.compute_base.programs"
+CLUSTER_WAIT, KEEP_TOGETHER = f"{_PROGRAMS}.cluster_wait", f"{_PROGRAMS}.keep_together"
+PATIENT_RAY, REJOIN = f"{_PROGRAMS}.patient_ray", f"{_PROGRAMS}.rejoin"
+BUILD_RUNTIME = "deploys/compute_base/programs/build_runtime.sh"
+FETCH_FROM_DEPOT = "deploys/compute_base/programs/fetch_from_depot.sh"
 
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
@@ -20,12 +26,9 @@ def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     lock = runtime_lock.load(settings.runtime)
     owner = "root" if settings.system.managed else ""
     return (
-        program(settings, "compute_base", "build_runtime.sh", "0755"),
-        program(settings, "compute_base", "fetch_from_depot.sh", "0755"),
-        *(
-            program(settings, "compute_base", name)
-            for name in ("cluster_wait.py", "keep_together.py", "patient_ray.py", "rejoin.py")
-        ),
+        script(settings, BUILD_RUNTIME),
+        script(settings, FETCH_FROM_DEPOT),
+        *library.programs(settings, CLUSTER_WAIT, KEEP_TOGETHER, PATIENT_RAY, REJOIN),
         ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
     )
 

@@ -14,7 +14,10 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
 from deploys import runtime_lock, shell
+from deploys.compute_base.declared import FETCH_FROM_DEPOT
+from deploys.library import script_path, search_path, start
 from deploys.settings import Settings
+from deploys.vllm.declared import FETCH_MODEL
 from deploys.vllm.settings import Model
 from facts.memory import Memory
 from facts.vllm import ModelDirectory
@@ -39,7 +42,11 @@ def fetch(settings: Settings, model: Model) -> Commands:
         return
     runtime = runtime_lock.directory(settings)
     # Relative to the runtime's environment, uv is one of the tool's or one that build_runtime.sh left beside it.
-    variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.system.package_sources}
+    variables = {
+        **search_path(settings),
+        "UV_CACHE_DIR": settings.directories.package_cache,
+        **settings.system.package_sources,
+    }
     find_uv = f"CLUSTER_UV=$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
     if settings.system.service_manager == "supervisor":
         find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
@@ -49,8 +56,7 @@ def fetch(settings: Settings, model: Model) -> Commands:
     if model.source["kind"] == "hub" and (limits := _limits(settings, model)):
         options["fit"] = limits
     arguments = shell.line(
-        f"{runtime}/bin/python",
-        f"{settings.directories.library}/fetch_model.py",
+        *start(f"{runtime}/bin/python", FETCH_MODEL),
         model.directory,
         json.dumps(dict(model.source), sort_keys=True),
         *([json.dumps(options, sort_keys=True)] if options else []),
@@ -77,7 +83,7 @@ def copy_from_depot(settings: Settings, model: Model) -> Commands:
         host.noop(f"{model.directory} is whole")
         return
     yield shell.command(
-        f"{settings.directories.library}/fetch_from_depot.sh",
+        script_path(settings, FETCH_FROM_DEPOT),
         settings.head_address,
         str(settings.depot.port),
         values=("models", model.name, model.directory, "manifest.json"),

@@ -12,8 +12,10 @@ from pyinfra.api.command import RsyncCommand, StringCommand
 from pyinfra.api.exceptions import OperationError
 
 from deploys import shell
+from deploys.library import search_path, start
 from deploys.pxe_server.configuration import choosing_path, images_directory
-from deploys.pxe_server.remote.netboot_image import ImageError, sha256, verify
+from deploys.pxe_server.declared import PROGRAM
+from deploys.pxe_server.programs.netboot_image import ImageError, sha256, verify
 from deploys.settings import Settings
 from facts.netboot import Netboot, NetbootImage
 
@@ -22,8 +24,8 @@ Commands = Generator[StringCommand | RsyncCommand, None, None]
 
 def program(settings: Settings, command: str, *words: str) -> StringCommand:
     """The choosing program on the control node; words come from data and may not start with '-'."""
-    path = f"{settings.directories.library}/cluster_netboot.py"
-    return shell.command("python3", path, choosing_path(settings), command, values=words)
+    search = [f"{key}={value}" for key, value in search_path(settings).items()]
+    return shell.command("env", *search, *start("python3", PROGRAM), choosing_path(settings), command, values=words)
 
 
 def asked(settings: Settings) -> dict[str, str]:

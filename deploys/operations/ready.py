@@ -10,11 +10,14 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
 from deploys import shell
+from deploys.compute_base.declared import CLUSTER_WAIT
 from deploys.environment import ray_client
 from deploys.gateway.configuration import health_of
+from deploys.library import start
 from deploys.operations.service import restart
 from deploys.settings import Settings
 from deploys.vllm.declared import SERVE
+from facts.programs.engines import is_engine
 from facts.ray import Nodes, Serve
 from facts.reach import Answers, Reach
 
@@ -30,7 +33,7 @@ GATEWAY_SECONDS = 60
 
 def _wait(settings: Settings, *arguments: str) -> StringCommand:
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(ray_client(settings).items()))
-    program = shell.line("python3", f"{settings.directories.library}/cluster_wait.py")
+    program = shell.line(*start("python3", CLUSTER_WAIT))
     dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
     return StringCommand(f"env {environment} {program} {shell.line(dashboard, *arguments)}")
 
@@ -65,7 +68,7 @@ def wait_for_engines(settings: Settings) -> Commands:
     found = Counter(
         replica.application
         for replica in state.replicas
-        if "ProvenLLMServer" in replica.deployment and replica.state == "RUNNING"
+        if is_engine(replica.deployment) and replica.state == "RUNNING"
     )
     running = all(state.applications.get(name) == "RUNNING" for name in wanted)
     if running and all(found[name] == count for name, count in wanted.items()):

@@ -12,6 +12,8 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
 from deploys import runtime_lock, shell
+from deploys.compute_base.declared import BUILD_RUNTIME, FETCH_FROM_DEPOT
+from deploys.library import script_path
 from deploys.settings import Settings
 from facts.ray import Runtime
 
@@ -34,7 +36,7 @@ def build(settings: Settings) -> Commands:
         host.noop(f"{directory} is whole")
         return
     lock = runtime_lock.load(settings.runtime)
-    script = f"{settings.directories.library}/build_runtime.sh"
+    script = script_path(settings, BUILD_RUNTIME)
     arguments = shell.line(
         script, directory, settings.runtime.python, f"{settings.directories.library}/{lock.name}.lock", version("uv")
     )
@@ -58,7 +60,7 @@ def copy_from_depot(settings: Settings) -> Commands:
 
 
 def _copy(settings: Settings, module: str, name: str, directory: str, marker: str) -> StringCommand:
-    script = f"{settings.directories.library}/fetch_from_depot.sh"
+    script = script_path(settings, FETCH_FROM_DEPOT)
     return shell.command(
         script, settings.head_address, str(settings.depot.port), values=(module, name, directory, marker)
     )

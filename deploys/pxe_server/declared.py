@@ -5,13 +5,14 @@ Pure, but for the project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
+from deploys import library
 from deploys.declaration import Role
 from deploys.files import ManagedFile
-from deploys.library import program
 from deploys.pxe_server.configuration import HTTP_USER, PLACE, boot_files, images_directory
 from deploys.services import Service
 from deploys.settings import Settings
 
+PROGRAM = "deploys.pxe_server.programs.cluster_netboot"
 DHCP, HTTP = "cluster-netboot-dhcp", "cluster-netboot-http"
 
 _CONFINED = (
@@ -82,8 +83,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """The daemons' configuration and the programs that choose and check images."""
-    names = ("cluster_netboot.py", "netboot_choice.py", "netboot_image.py")
-    return (*boot_files(settings), *(program(settings, "pxe_server", name) for name in names))
+    return (*boot_files(settings), *library.programs(settings, PROGRAM))
 
 
 ROLE = Role(services=services, files=files)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from deploys import runtime_lock
+from deploys import library, runtime_lock
+from deploys.compute_base.declared import REJOIN
 from deploys.declaration import Role
 from deploys.environment import ray_node
 from deploys.ray_node import kept_together, node_arguments, ray
@@ -31,11 +32,10 @@ def worker_service(settings: Settings) -> Service:
 
 
 def _on_another_port(settings: Settings) -> tuple[str, ...]:
-    """What gives a worker that comes back a port without a past; see remote/rejoin.py."""
+    """What gives a worker that comes back a port without a past; see programs/rejoin.py."""
     ports = settings.ray.ports
     return (
-        f"{runtime_lock.directory(settings)}/bin/python",
-        f"{settings.directories.library}/rejoin.py",
+        *library.start(f"{runtime_lock.directory(settings)}/bin/python", REJOIN),
         str(ports.node_manager_first),
         str(ports.node_manager_last),
         f"{settings.directories.ray}/{settings.node}.node-manager-port",

@@ -9,18 +9,21 @@ import hashlib
 import json
 from typing import Any
 
-from deploys import runtime_lock
+from deploys import library, runtime_lock
 from deploys.declaration import Role
 from deploys.engines import refuse_missing
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
-from deploys.library import program
 from deploys.ray_head.declared import HEAD
 from deploys.services import Service
 from deploys.settings import Settings
 from deploys.vllm.settings import Application
+from facts.programs.engines import deployment
 
 SERVE = "cluster-serve"
+ENGINE = "deploys.vllm.programs.cluster_engine"
+SERVE_PROGRAM = "deploys.vllm.programs.cluster_serve"
+FETCH_MODEL = "deploys.vllm.programs.fetch_model"
 
 
 def serve_configuration(settings: Settings) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
     return {
         "name": application.name,
         "route_prefix": f"/{application.name}",
-        "import_path": "cluster_engine:build",
+        "import_path": f"{ENGINE}:build",
         "args": {
             "llm_config": {
                 "model_loading_config": {"model_id": model.name, "model_source": model.directory},
@@ -93,23 +96,12 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
 
 def engine_deployment(application: Application) -> str:
     """Name of the engines' deployment, whatever the engine: as Ray Serve LLM makes it for vLLM."""
-    return f"ProvenLLMServer:{application.name}"
+    return deployment(application.name)
 
 
 def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Programs of the engines: a change in one of them is another application."""
-    names = (
-        "cluster_engine.py",
-        "direct_engine.py",
-        "engine_http.py",
-        "engine_life.py",
-        "engine_proof.py",
-        "llama_engine.py",
-        "openai_request.py",
-        "transformers_api.py",
-        "transformers_engine.py",
-    )
-    return tuple(program(settings, "vllm", name) for name in names)
+    return library.programs(settings, ENGINE)
 
 
 def _engine_revision(settings: Settings) -> str:
@@ -123,13 +115,12 @@ def serve_service(settings: Settings) -> Service:
         name=SERVE,
         description=f"Declared applications of cluster {settings.cluster}",
         command=(
-            f"{runtime_lock.directory(settings)}/bin/python",
-            f"{settings.directories.library}/cluster_serve.py",
+            *library.start(f"{runtime_lock.directory(settings)}/bin/python", SERVE_PROGRAM),
             f"http://{settings.head_address}:{settings.ray.ports.dashboard}",
             wanted.path,
         ),
         environment=ray_client(settings),
-        inputs=(wanted.sha256, program(settings, "vllm", "cluster_serve.py").sha256),
+        inputs=(wanted.sha256, *(file.sha256 for file in library.programs(settings, SERVE_PROGRAM))),
         after=(f"{HEAD}.service",),
     )
 
@@ -149,8 +140,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """The engines' programs, and those that fetch weights and deploy the applications."""
-    others = ("fetch_model.py", "hub_download.py", "hub_fetch.py", "reference_answer.py", "cluster_serve.py")
-    return (*_engine_files(settings), *(program(settings, "vllm", name) for name in others))
+    return library.programs(settings, ENGINE, SERVE_PROGRAM, FETCH_MODEL)
 
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deploys import runtime_lock
+from deploys import library, runtime_lock
 from deploys.declaration import Role
 from deploys.environment import api_key_path, token_path
 from deploys.files import ManagedFile
@@ -18,6 +18,7 @@ from deploys.services import Service
 from deploys.settings import Settings
 
 WATCH = "cluster-watch"
+PROGRAM = "deploys.watch.programs.cluster_watch"
 PERIOD_SECONDS = 2.0
 RETENTION_SECONDS = 900
 
@@ -79,16 +80,12 @@ def _model_of(settings: Settings, node: str) -> str:
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Configuration, programs and page of the control node."""
     owner = "root" if settings.system.managed else ""
-    library = settings.directories.library
     text = json.dumps(watch_configuration(settings), indent=1, sort_keys=True) + "\n"
     return (
         ManagedFile(f"{settings.directories.configuration}/watch.json", text, owner=owner),
+        *library.programs(settings, PROGRAM),
         *(
-            ManagedFile(f"{library}/{path.name}", path.read_text(), owner=owner)
-            for path in sorted((_HERE / "remote").glob("*.py"))
-        ),
-        *(
-            ManagedFile(f"{library}/page/{path.name}", path.read_text(), owner=owner)
+            ManagedFile(f"{settings.directories.library}/page/{path.name}", path.read_text(), owner=owner)
             for path in sorted((_HERE / "page").iterdir())
             if path.suffix in _PAGE_KINDS
         ),
@@ -102,11 +99,10 @@ def watch_service(settings: Settings) -> Service:
         name=WATCH,
         description=f"Web page of cluster {settings.cluster}",
         command=(
-            f"{runtime_lock.directory(settings)}/bin/python",
-            f"{settings.directories.library}/cluster_watch.py",
+            *library.start(f"{runtime_lock.directory(settings)}/bin/python", PROGRAM),
             configuration.path,
         ),
-        environment={"PYTHONDONTWRITEBYTECODE": "1"},
+        environment=library.search_path(settings),
         inputs=tuple(file.sha256 for file in declared),
     )
 

@@ -202,7 +202,7 @@ class ProofsReport(Report):
 
 
 def parse_proofs(answer: Any) -> ProofsReport:
-    """From the list that facts/remote/prove.py prints; ValueError for anything else."""
+    """From the list that facts/programs/prove.py prints; ValueError for anything else."""
     if isinstance(answer, dict):
         return ProofsReport((), str(answer.get("unreachable", answer)))
     return ProofsReport(
@@ -226,7 +226,7 @@ LIVES = ("serving", "starting", "draining", "wedged", "wrong", "silent")
 
 
 def parse_life(answer: Any) -> list[dict[str, Any]]:
-    """Reports of the engines as facts/remote/life.py prints them, each with node, address, port, state and reason."""
+    """Reports of the engines as facts/programs/life.py prints them, each with node, address, port, state and reason."""
     reports = []
     for row in mappings(answer, "life of the engines"):
         if row.get("state") not in LIVES:
@@ -236,7 +236,7 @@ def parse_life(answer: Any) -> list[dict[str, Any]]:
 
 
 def parse_model_directory(answer: Any) -> dict[str, Any]:
-    """{state, problems, bytes} as facts/remote/model_state.py prints it."""
+    """{state, problems, bytes} as facts/programs/model_state.py prints it."""
     found = mapping(answer, "model directory")
     state, problems = found.get("state"), found.get("problems")
     if state not in ("missing", "unknown", "corrupt", "whole") or not isinstance(problems, list):

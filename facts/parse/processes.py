@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facts.parse.report import Report
+from facts.programs.engines import SERVER
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,5 @@ def parse_processes(answer: Mapping[str, Any]) -> ProcessReport:
         rows = [(str(row["name"]), int(row["bytes"])) for row in answer["processes"]]
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"processes: {type(error).__name__} {error} in {str(answer)[:200]}") from None
-    engines = tuple(name for name, _ in rows if "VLLM::" in name or "ProvenLLMServer" in name)
+    engines = tuple(name for name, _ in rows if "VLLM::" in name or SERVER in name)
     return ProcessReport(engines, tuple(name for name, _ in rows), sum(size for _, size in rows))

@@ -14,6 +14,7 @@ import pytest
 from pyinfra.api.exceptions import OperationError
 
 from deploys import roles, runtime_lock
+from deploys.compute_base.declared import CLUSTER_WAIT
 from deploys.operations import model, ready, runtime, shared_memory
 from deploys.settings import Settings
 from facts.memory import Memory, SharedMemory
@@ -23,6 +24,7 @@ from facts.reach import Reach
 from facts.vllm import ModelDirectory
 
 CAPTURED = Path(__file__).parents[1] / "unit" / "facts" / "fixtures" / "ray-2.60.0"
+LIBRARY = "/usr/local/lib/cluster/deploys/compute_base/programs"
 MODEL = "smollm2-135m-instruct"
 LOOPBACK = {"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"}
 
@@ -70,7 +72,7 @@ def test_a_missing_runtime_is_built(given_host: Any, composed: Any) -> None:
     name = runtime_lock.load(settings.runtime).name
     assert words[:2] == ["env", "UV_CACHE_DIR=/opt/cluster/uv-cache"]
     assert words[2:6] == [
-        "/usr/local/lib/cluster/build_runtime.sh",
+        "/usr/local/lib/cluster/deploys/compute_base/programs/build_runtime.sh",
         f"/opt/cluster/runtime/{name}",
         settings.runtime.python,
         f"/usr/local/lib/cluster/{name}.lock",
@@ -87,7 +89,7 @@ def test_a_missing_runtime_is_copied(given_host: Any, managed: dict[str, Setting
     name = runtime_lock.load(settings.runtime).name
     directory = f"/opt/cluster/runtime/{name}"
     assert outcome.commands[0] == (
-        f"/usr/local/lib/cluster/fetch_from_depot.sh 192.0.2.10 8730 runtime {name} {directory} complete.json"
+        f"{LIBRARY}/fetch_from_depot.sh 192.0.2.10 8730 runtime {name} {directory} complete.json"
     )
     assert outcome.commands[1].startswith(f"[ -x {directory}/bin/python ] || rsync ")
     assert len(outcome.commands) == 2
@@ -114,9 +116,11 @@ def test_a_missing_model_is_fetched(given_host: Any, managed: dict[str, Settings
     )
     (command,) = outcome.commands
     words = shlex.split(command)
-    assert words[-4:] == [
+    assert words[-6:] == [
         f"{runtime_lock.directory(settings)}/bin/python",
-        "/usr/local/lib/cluster/fetch_model.py",
+        "-P",
+        "-m",
+        "deploys.vllm.programs.fetch_model",
         settings.model.directory,
         json.dumps(dict(settings.model.source), sort_keys=True),
     ]
@@ -139,7 +143,7 @@ def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]
     facts = {ModelDirectory: output(MODEL_STATES["missing"])}
     outcome = given_host.run(model.copy_from_depot, facts, settings=settings, model=settings.model)
     assert outcome.commands == [
-        "/usr/local/lib/cluster/fetch_from_depot.sh 192.0.2.10 8730 models smollm2-135m-instruct "
+        f"{LIBRARY}/fetch_from_depot.sh 192.0.2.10 8730 models smollm2-135m-instruct "
         f"{settings.model.directory} manifest.json"
     ]
 
@@ -161,8 +165,9 @@ def test_a_damaged_model_is_refused(given_host: Any, managed: dict[str, Settings
 def waits(command: str, settings: Settings) -> list[str]:
     """Arguments that cluster_wait.py gets, after the dashboard's address."""
     words = shlex.split(command)
-    program = words.index(f"{settings.directories.library}/cluster_wait.py")
-    assert words[0] == "env" and words[program - 1] == "python3"
+    program = words.index(CLUSTER_WAIT)
+    assert words[0] == "env" and words[program - 3 : program] == ["python3", "-P", "-m"]
+    assert f"PYTHONPATH={settings.directories.library}" in words[:program]
     assert any(word.startswith("RAY_AUTH_TOKEN_PATH=") for word in words[:program])
     assert words[program + 1] == f"http://{settings.head_address}:8265"
     return words[program + 2 :]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from deploys import runtime_lock
+from deploys import library, runtime_lock
 from deploys.compute_base.settings import Runtime
 from inventories.composition.operator import cache_directory
 
-REMOTE = Path(__file__).parents[2] / "deploys" / "vllm" / "remote"
+REPOSITORY = Path(__file__).parents[2]
+FETCH_MODEL = "deploys.vllm.programs.fetch_model"
 _RUNTIME = cache_directory() / "runtime" / runtime_lock.load(Runtime("cpu", "3.11")).name
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,13 +47,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(python: str, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a program of deploys/vllm/remote in the runtime; what is left is ended."""
+    """Starts a program of the hosts in the runtime, by its dotted name; what is left is ended."""
     started: list[subprocess.Popen[str]] = []
 
     def run(program: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [python, str(REMOTE / program), *arguments],
-            env={**environment, **variables},
+            [*library.start(python, program), *arguments],
+            env={**environment, "PYTHONPATH": str(REPOSITORY), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

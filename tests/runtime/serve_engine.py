@@ -1,4 +1,4 @@
-"""An engine behind uvicorn, as a replica has it: REMOTE CONCURRENCY NAME=DIRECTORY...
+"""An engine behind uvicorn, as a replica has it: CONCURRENCY NAME=DIRECTORY...
 
 transformers_engine.py, or with ENGINE=llama llama_engine.py. Runs in the locked runtime. Prints one JSON line
 {NAME: port} when all serve. /test/load and /test/answer are the engine's own methods, for the tests.
@@ -20,11 +20,11 @@ async def serve(name: str, directory: str, concurrency: int) -> tuple[int, Any]:
 
     engine: Any
     if os.environ.get("ENGINE") == "llama":
-        from llama_engine import LlamaEngine
+        from deploys.vllm.programs.llama_engine import LlamaEngine
 
         engine = LlamaEngine(directory, name, "chat", "auto", concurrency)
     else:
-        from transformers_engine import TransformersEngine
+        from deploys.vllm.programs.transformers_engine import TransformersEngine
 
         engine = TransformersEngine(directory, name, "auto", "float32", concurrency)
     await engine.start()
@@ -47,11 +47,10 @@ async def serve(name: str, directory: str, concurrency: int) -> tuple[int, Any]:
 
 
 async def main() -> None:
-    sys.path.insert(0, sys.argv[1])
     ports, tasks = {}, []
-    for entry in sys.argv[3:]:
+    for entry in sys.argv[2:]:
         name, _, directory = entry.partition("=")
-        ports[name], task = await serve(name, directory, int(sys.argv[2]))
+        ports[name], task = await serve(name, directory, int(sys.argv[1]))
         tasks.append(task)
     print(json.dumps(ports), flush=True)
     await asyncio.gather(*tasks)

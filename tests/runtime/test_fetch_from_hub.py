@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.runtime.conftest import FETCH_MODEL
 from tests.runtime.hub import COMMIT, Hub, serve
 
 REPOSITORY = "someone/tiny"
@@ -58,7 +59,7 @@ class Fetched:
 
 def fetch(start: Start, hub: Hub, directory: Path, options: Any = None, **variables: str) -> Fetched:
     arguments = [json.dumps(options)] if options is not None else []
-    process = start("fetch_model.py", str(directory), SOURCE, *arguments, HF_ENDPOINT=hub.url, **{**QUICK, **variables})
+    process = start(FETCH_MODEL, str(directory), SOURCE, *arguments, HF_ENDPOINT=hub.url, **{**QUICK, **variables})
     return Fetched(process)
 
 
@@ -96,7 +97,7 @@ def test_the_second_time_nothing_is_asked(start: Start, hub: Hub, tmp_path: Path
 def test_another_source_is_not_served_under_the_same_name(start: Start, hub: Hub, tmp_path: Path) -> None:
     assert fetch(start, hub, tmp_path / "tiny").status == 0
     other = json.dumps({"kind": "hub", "repository": "someone/else", "revision": "main"})
-    done = Fetched(start("fetch_model.py", str(tmp_path / "tiny"), other, HF_ENDPOINT=hub.url))
+    done = Fetched(start(FETCH_MODEL, str(tmp_path / "tiny"), other, HF_ENDPOINT=hub.url))
     assert done.status == 1
     assert "fetched from repository 'someone/tiny' and not 'someone/else'; remove it" in done.error
 
@@ -112,7 +113,7 @@ def test_broken_off_in_the_middle_it_goes_on_from_there(start: Start, hub: Hub, 
 
 def test_killed_and_started_again_it_goes_on_from_there(start: Start, hub: Hub, tmp_path: Path) -> None:
     hub.stall = 60
-    process = start("fetch_model.py", str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
+    process = start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
     parts: list[Path] = []
     deadline = time.monotonic() + 30
     while not parts or parts[0].stat().st_size < len(WEIGHTS) // 2:
@@ -182,7 +183,7 @@ def test_a_stall_is_seen_and_the_next_try_goes_on(start: Start, hub: Hub, tmp_pa
     hub.stall = 60
     began = time.monotonic()
     process = start(
-        "fetch_model.py",
+        FETCH_MODEL,
         str(tmp_path / "tiny"),
         SOURCE,
         HF_ENDPOINT=hub.url,
@@ -244,7 +245,7 @@ def test_a_refusal_says_what_to_do(
 
 def test_a_hub_that_is_down_for_a_moment(start: Start, hub: Hub, tmp_path: Path) -> None:
     hub.status = {"/resolve/": (503, "")}
-    process = start("fetch_model.py", str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
+    process = start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
     assert process.stdout is not None
     for line in process.stdout:
         if json.loads(line)["phase"] == "retry":
@@ -256,7 +257,7 @@ def test_a_hub_that_is_down_for_a_moment(start: Start, hub: Hub, tmp_path: Path)
 
 
 def test_a_hub_that_is_not_there(start: Start, tmp_path: Path) -> None:
-    process = start("fetch_model.py", str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT="http://127.0.0.1:9", **QUICK)
+    process = start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, HF_ENDPOINT="http://127.0.0.1:9", **QUICK)
     done = Fetched(process)
     assert done.status == 1
     assert "127.0.0.1:9 does not say what someone/tiny holds" in done.error and "HTTPS_PROXY" in done.error
@@ -314,7 +315,7 @@ def test_a_disk_that_is_too_small(start: Start, hub: Hub, tmp_path: Path, size: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("this machine lets nobody mount a tmpfs")
     try:
-        process = start("fetch_model.py", str(disk / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
+        process = start(FETCH_MODEL, str(disk / "tiny"), SOURCE, HF_ENDPOINT=hub.url, **QUICK)
         if size == "70M":
             # There is room when it looks; somebody else takes it while it downloads.
             hub.stall = 2
@@ -337,15 +338,15 @@ def test_a_local_directory_is_copied(start: Start, tmp_path: Path) -> None:
     (mine / "config.json").write_bytes(FILES["config.json"])
     (mine / "model.safetensors").write_bytes(WEIGHTS)
     source = {"kind": "directory", "path": str(mine)}
-    done = Fetched(start("fetch_model.py", str(tmp_path / "served"), json.dumps(source)))
+    done = Fetched(start(FETCH_MODEL, str(tmp_path / "served"), json.dumps(source)))
     assert (done.status, done.error) == (0, "")
     assert is_whole(tmp_path / "served")
     assert json.loads((tmp_path / "served" / "manifest.json").read_text())["source"] == source
     (mine / "config.json").unlink()
-    gone = Fetched(start("fetch_model.py", str(tmp_path / "again"), json.dumps(source)))
+    gone = Fetched(start(FETCH_MODEL, str(tmp_path / "again"), json.dumps(source)))
     assert gone.status == 1 and "has no config.json on this machine" in gone.error
 
 
 def test_unknown_options_are_refused(start: Start, tmp_path: Path) -> None:
-    done = Fetched(start("fetch_model.py", str(tmp_path / "tiny"), SOURCE, '{"fits": {}}'))
+    done = Fetched(start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, '{"fits": {}}'))
     assert (done.status, done.error) == (1, "tiny: unknown option fits; known are fit, golden, dtypes\n")

@@ -19,9 +19,10 @@ import httpx
 import openai
 import pytest
 
+from deploys import library
 from inventories import models
 from inventories.composition.operator import package_sources
-from tests.runtime.conftest import REMOTE
+from tests.runtime.conftest import FETCH_MODEL, REPOSITORY
 
 HERE = Path(__file__).parent
 UV = Path(sys.executable).parent / "uv"
@@ -41,8 +42,9 @@ def weights(python: str, variables: dict[str, str], tmp_path_factory: pytest.Tem
     """The catalogue's GGUF model, fetched by the program that fetches it on a control node."""
     directory = tmp_path_factory.mktemp("models") / ENTRY.name
     done = subprocess.run(
-        [python, str(REMOTE / "fetch_model.py"), str(directory), json.dumps(dict(ENTRY.source))],
-        env={**variables, "CLUSTER_UV": str(UV)}, capture_output=True, text=True, timeout=300,
+        [*library.start(python, FETCH_MODEL), str(directory), json.dumps(dict(ENTRY.source))],
+        env={**variables, "PYTHONPATH": str(REPOSITORY), "CLUSTER_UV": str(UV)},
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     if done.returncode:
         pytest.skip(f"the model's package cannot be had here: {done.stderr[-200:]}")
@@ -61,8 +63,8 @@ def port(
     if done.returncode:
         pytest.skip(f"{PACKAGE} cannot be had here: {done.stderr[-200:]}")
     process = subprocess.Popen(
-        [python, str(HERE / "serve_engine.py"), str(REMOTE), "2", f"{ENTRY.name}={weights}"],
-        env={**variables, "PYTHONPATH": str(beside), "ENGINE": "llama"},
+        [python, str(HERE / "serve_engine.py"), "2", f"{ENTRY.name}={weights}"],
+        env={**variables, "PYTHONPATH": f"{beside}:{REPOSITORY}", "ENGINE": "llama"},
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
@@ -153,11 +155,15 @@ def test_without_the_package_it_refuses_and_says_what_to_do(
     python: str, variables: dict[str, str], tmp_path: Path
 ) -> None:
     code = (
-        "import asyncio, sys; sys.path.insert(0, sys.argv[1]); from llama_engine import LlamaEngine\n"
-        "asyncio.run(LlamaEngine(sys.argv[2], 'm', 'chat', 'auto', 1).start())"
+        "import asyncio, sys; from deploys.vllm.programs.llama_engine import LlamaEngine\n"
+        "asyncio.run(LlamaEngine(sys.argv[1], 'm', 'chat', 'auto', 1).start())"
     )
     done = subprocess.run(
-        [python, "-c", code, str(REMOTE), str(tmp_path)], env=variables, capture_output=True, text=True, timeout=60
+        [python, "-c", code, str(tmp_path)],
+        env={**variables, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "EngineMissingError: llama.cpp's server is not in this runtime" in done.stderr and "0014" in done.stderr

@@ -10,7 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-PROGRAM = Path(__file__).parents[2] / "deploys" / "compute_base" / "remote" / "patient_ray.py"
+from deploys import library
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = "deploys.compute_base.programs.patient_ray"
 ADDRESS = "127.0.0.92"
 # Ray ends a raylet whose agents have not written their ports after 15 s.
 AGENT_SECONDS = 18
@@ -30,13 +33,13 @@ def test_a_node_with_slow_agents_is_known_before_they_are_there(
     place = Path("/tmp") / f"patient-{os.getpid()}"
     started = subprocess.Popen(
         [
-            *(python, str(PROGRAM), "60", "start", "--head", "--block", f"--port={gcs}", "--num-cpus=1"),
+            *(*library.start(python, PROGRAM), "60", "start", "--head", "--block", f"--port={gcs}", "--num-cpus=1"),
             *("--include-dashboard=false", f"--node-ip-address={ADDRESS}", "--disable-usage-stats"),
             *(f"--dashboard-agent-grpc-port={agent}", f"--metrics-export-port={metrics}"),
             *(f"--dashboard-agent-listen-port={listen}", f"--runtime-env-agent-port={runtime_env}"),
             *(f"--temp-dir={place}", "--object-store-memory=80000000"),
         ],
-        env={**environment, "PYTHONPATH": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**environment, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from facts.remote import __file__ as facts_remote
+from facts import sources
+from tests.runtime.conftest import FETCH_MODEL
 
 HERE = Path(__file__).parent
 Start = Callable[..., subprocess.Popen[str]]
@@ -34,7 +35,7 @@ def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fetch(start: Start, model: Path, target: Path, **options: Any) -> tuple[int, str]:
     source = {"kind": "directory", "path": str(model)}
-    process = start("fetch_model.py", str(target), json.dumps(source), json.dumps(options))
+    process = start(FETCH_MODEL, str(target), json.dumps(source), json.dumps(options))
     _, error = process.communicate(timeout=120)
     return process.returncode, error
 
@@ -104,6 +105,6 @@ def test_the_directory_is_whole_for_the_fact_that_judges_it(
 ) -> None:
     golden = {"prompt": "abc", "reference": "transformers", "max_tokens": 4}
     assert fetch(start, models / "gpt2", tmp_path / "gpt2", golden=golden) == (0, "")
-    judge = Path(str(facts_remote)).parent / "model_state.py"
-    done = subprocess.run([python, str(judge), str(tmp_path / "gpt2")], capture_output=True, text=True, check=True)
+    judge = sources.text("facts.programs.model_state")
+    done = subprocess.run([python, "-c", judge, str(tmp_path / "gpt2")], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["state"] == "whole"

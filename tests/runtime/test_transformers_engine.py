@@ -5,11 +5,9 @@ Each answer is compared with transformers' own generate() on the same weights (t
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +18,9 @@ import httpx
 import openai
 import pytest
 
+from deploys.vllm.programs import transformers_engine
 from inventories.models.anywhere import kind_of
-from tests.runtime.conftest import REMOTE
+from tests.runtime.conftest import REPOSITORY
 
 HERE = Path(__file__).parent
 TOKENS = 12  # as in make_models.py
@@ -50,8 +49,8 @@ def ports(python: str, models: Path) -> Iterator[dict[str, int]]:
     """A served engine for each model."""
     wanted = [f"{name}={models / name}" for name in ("gpt2", "t5", "bert", "chat")]
     process = subprocess.Popen(
-        [python, str(HERE / "serve_engine.py"), str(REMOTE), str(CONCURRENCY), *wanted],
-        env=quiet(),
+        [python, str(HERE / "serve_engine.py"), str(CONCURRENCY), *wanted],
+        env={**quiet(), "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -290,14 +289,8 @@ def test_a_client_that_goes_away_frees_its_place(ports: dict[str, int]) -> None:
         time.sleep(0.02)
 
 
-def test_the_engine_and_the_catalogue_know_architectures_by_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REMOTE))
-    spec = importlib.util.spec_from_file_location("transformers_engine", REMOTE / "transformers_engine.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "transformers_engine", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
+def test_the_engine_and_the_catalogue_know_architectures_by_one_rule() -> None:
     for architecture in ("T5ForConditionalGeneration", "BertForMaskedLM", "GPT2LMHeadModel", "LlamaForCausalLM", ""):
         for both in (True, False):
             config = {"architectures": [architecture], "is_encoder_decoder": both}
-            assert module.kind_of(config) == kind_of(config)
+            assert transformers_engine.kind_of(config) == kind_of(config)

@@ -88,7 +88,9 @@ def imported(tree: ast.Module, package: str) -> Iterator[str]:
 @cache
 def modules() -> list[Module]:
     """Every file of the packages, read once."""
-    files = sorted(file for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("*.py"))
+    files = sorted(
+        file for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("*.py") if "prepared" not in file.parts
+    )
     texts = ((file.relative_to(REPOSITORY), file.read_text()) for file in files)
     return [Module(path, len(text.splitlines()), ast.parse(text, str(path))) for path, text in texts]
 
@@ -113,11 +115,19 @@ def wrong_imports(module: Module) -> Iterator[str]:
 
 
 def project_on_a_host(module: Module) -> Iterator[str]:
-    """What a program that runs on hosts, where this project is not, imports of it."""
-    if "remote" in module.path.parts:
-        found = set(imported(module.tree, "relative")) & {*MAY_IMPORT, "relative", "pyinfra"}
-        if found:
-            yield f"imports {', '.join(sorted(found))}; on a host there is the file alone"
+    """What a program that runs on hosts imports of this project, but other programs: only these are there."""
+    if "programs" not in module.path.parts:
+        return
+    for statement in ast.walk(module.tree):
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            names = [f"{'.' * statement.level}{statement.module or ''}"]
+        else:
+            continue
+        for name in names:
+            if name.startswith(".") or (name.split(".")[0] in MAY_IMPORT and "programs" not in name.split(".")):
+                yield f"imports {name}; on a host there are programs alone"
 
 
 def talk(module: Module) -> Iterator[str]:
@@ -190,9 +200,9 @@ LONG = "import ast\n" * (MODULE_LINES + 1)
         (wrong_imports, "inventories/models/catalogue.py", "import yaml", []),
         (
             project_on_a_host,
-            "deploys/remote/a.py",
-            "from . import b\nimport facts",
-            ["imports facts, relative; on a host there is the file alone"],
+            "deploys/programs/a.py",
+            "from . import b\nimport facts\nfrom facts.programs import golden",
+            ["imports .; on a host there are programs alone", "imports facts; on a host there are programs alone"],
         ),
         (talk, "operate/a.py", "import click", ["imports click; operating has no terminal"]),
         (talk, "operate/a.py", "print()", ["talks to a terminal; return it, or tell a Progress"]),

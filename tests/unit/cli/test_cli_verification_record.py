@@ -7,17 +7,16 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from msgspec import structs
 
 from deploys.watch.declared import verify_path
+from deploys.watch.programs.watch_state import verify_record
 from facts.health.result import CheckResult
 from operate import clusters
 from operate.clusters import ClusterInventory
 from operate.verification.record import FAILURES, leave, record
-from tests import remote_programs
 
 HOLDS = CheckResult("service", True, "head: cluster-ray-head runs as declared")
 WRONG = CheckResult("answer", False, "worker1: no right answer", "restart it")
@@ -32,12 +31,6 @@ def laptop(home: Path) -> ClusterInventory:
     return cluster
 
 
-@pytest.fixture
-def service() -> ModuleType:
-    """The program's module that reads the record; it is no part of a package, because the hosts have the file alone."""
-    return remote_programs.load("watch/remote/watch_state.py")
-
-
 def test_failures_first_then_what_could_not_be_told() -> None:
     found = record([HOLDS, UNKNOWN, WRONG], ok=False, seconds=9.1)
     assert (found["ok"], found["checks"], found["seconds"]) == (False, 3, 9.1)
@@ -50,20 +43,20 @@ def test_failures_first_then_what_could_not_be_told() -> None:
     }
 
 
-def test_it_is_never_larger_than_the_service_reads(service: ModuleType) -> None:
+def test_it_is_never_larger_than_the_service_reads() -> None:
     long = CheckResult("answer", False, "x" * 5000, "y" * 5000)
     found = record([long] * 1000, ok=False, seconds=1.0)
     assert (found["checks"], len(found["failures"])) == (1000, FAILURES)
     assert len(json.dumps(found)) < 512 * 1024
-    assert service.verify_record(found) == found
+    assert verify_record(found) == found
 
 
 @pytest.mark.parametrize("ok", [True, False, None])
-def test_the_service_takes_what_is_left(laptop: ClusterInventory, service: ModuleType, ok: bool | None) -> None:
+def test_the_service_takes_what_is_left(laptop: ClusterInventory, ok: bool | None) -> None:
     found = record([HOLDS] if ok else [HOLDS, WRONG, UNKNOWN], ok=ok, seconds=2.5)
     assert leave(laptop, found) == ""
     path = Path(verify_path(laptop.control.settings))
-    assert service.verify_record(json.loads(path.read_text())) == found
+    assert verify_record(json.loads(path.read_text())) == found
     assert [entry.name for entry in path.parent.iterdir()] == ["verify.json"], "nothing is left beside it"
     assert leave(laptop, {**found, "checks": 7}) == ""
     assert json.loads(path.read_text())["checks"] == 7

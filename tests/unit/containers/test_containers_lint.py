@@ -16,7 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 COMPOSE = sorted((REPOSITORY / "containers").glob("compose*.yaml"))
-PROGRAMS = sorted(path for top in ("containers", "deploys") for path in (REPOSITORY / top).glob("**/remote/*.sh"))
+PROGRAMS = sorted(path for top in ("containers", "deploys") for path in (REPOSITORY / top).glob("**/programs/*.sh"))
 
 
 def judged(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:

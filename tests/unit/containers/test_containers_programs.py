@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-REMOTE = Path(__file__).parents[3] / "containers" / "remote"
+REPOSITORY = Path(__file__).parents[3]
 TOKEN = "a-token-of-a-test"  # noqa: S105 (no secret)
 Done = subprocess.CompletedProcess[str]
 Check = Callable[..., Done]
@@ -70,7 +70,7 @@ def check(tmp_path: Path) -> Check:
 
     def run(*arguments: str, **environment: str) -> Done:
         return subprocess.run(
-            [sys.executable, str(REMOTE / "healthy.py"), *arguments],
+            [sys.executable, "-m", "containers.programs.healthy", *arguments],
             env={"RAY_AUTH_TOKEN_PATH": str(token), **environment},
             capture_output=True,
             text=True,
@@ -170,7 +170,7 @@ def test_an_unknown_question_is_bad_usage(check: Check) -> None:
 
 def enter(*command: str, **environment: str) -> Done:
     return subprocess.run(
-        [str(REMOTE / "entrypoint.sh"), *command],
+        [str(REPOSITORY / "containers" / "programs" / "entrypoint.sh"), *command],
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from deploys import library
+
 TOKEN = "a-token-of-a-test"  # noqa: S105 (no secret)
 Program = Callable[..., subprocess.Popen[str]]
 
@@ -110,13 +112,13 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(repository: Path, token_file: Path) -> Iterator[Program]:
-    """Starts a program of the hosts, with its path below deploys/ and its arguments; what is left is ended."""
+    """Starts a program of the hosts, by its dotted name and its arguments; what is left is ended."""
     started: list[subprocess.Popen[str]] = []
 
     def run(program: str, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(repository / "deploys" / program), *arguments],
-            env={"PATH": os.environ["PATH"], "RAY_AUTH_TOKEN_PATH": str(token_file)},
+            [*library.start(sys.executable, program), *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(repository), "RAY_AUTH_TOKEN_PATH": str(token_file)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from deploys.vllm.declared import serve_configuration
-from tests import remote_programs
+from deploys.vllm.programs import cluster_serve
 from tests.conftest import MODEL
 
-PROGRAM = "vllm/remote/cluster_serve.py"
+PROGRAM = "deploys.vllm.programs.cluster_serve"
 Apply = Callable[..., str]
 
 
@@ -26,12 +26,11 @@ def wanted(composed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def apply(monkeypatch: pytest.MonkeyPatch, token_file: Path) -> Apply:
-    """The program's one step; it is no part of a package, because the hosts have the file alone."""
+    """The program's one step."""
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token_file))
-    module = remote_programs.load(PROGRAM)
 
     def once(base: str, wanted: dict[str, Any], *, retry_failed: bool = False) -> str:
-        return str(module.apply_once(base, wanted, retry_failed=retry_failed))
+        return cluster_serve.apply_once(base, wanted, retry_failed=retry_failed)
 
     return once
 

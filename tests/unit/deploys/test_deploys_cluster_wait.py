@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests import remote_programs
+from deploys.compute_base.programs import cluster_wait
 
-PROGRAM = "compute_base/remote/cluster_wait.py"
+PROGRAM = "deploys.compute_base.programs.cluster_wait"
 CAPTURED = Path(__file__).parents[1] / "facts" / "fixtures" / "ray-2.60.0"
 DECLARED = ("head=127.0.0.10", "worker1=127.0.0.11", "worker2=127.0.0.12")
 
@@ -105,15 +105,14 @@ def test_an_application_that_nobody_deployed(start: Any, cluster: Any) -> None:
 def test_a_failed_application_is_not_waited_for(
     cluster: Any, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program: Any = remote_programs.load(PROGRAM)
     # The grace for a failure from before this run is 20 s, and the patience for engines much more.
-    assert 0 < program.FAILED_SECONDS <= 60
-    monkeypatch.setattr(program, "FAILED_SECONDS", 0.2)
+    assert 0 < cluster_wait.FAILED_SECONDS <= 60
+    monkeypatch.setattr(cluster_wait, "FAILED_SECONDS", 0.2)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token_file))
     monkeypatch.setattr(sys, "argv", [PROGRAM, cluster.url, "engines", "600", "llm=2"])
     cluster.applications["llm"].update(status="DEPLOY_FAILED", message="worker1:\n  GoldenAnswerError: garbage ")
     with pytest.raises(SystemExit, match="application llm failed: worker1: GoldenAnswerError: garbage"):
-        program.main()
+        cluster_wait.main()
 
 
 def test_a_failure_from_before_may_still_go_away(start: Any, cluster: Any) -> None:

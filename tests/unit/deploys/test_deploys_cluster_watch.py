@@ -255,7 +255,8 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path, ray: Ray, engine: Engine) 
     watching.file.write_text(json.dumps(watching.configuration))
     with socket.create_server((HEAD, watching.port)):
         done = subprocess.run(
-            [sys.executable, str(watched.REMOTE / "cluster_watch.py"), str(watching.file)],
+            [sys.executable, "-m", "deploys.watch.programs.cluster_watch", str(watching.file)],
+            cwd=watched.REPOSITORY,
             capture_output=True,
             text=True,
             timeout=30,
@@ -358,7 +359,14 @@ def test_the_page_and_nothing_else_is_served(start: Start, engine: Engine) -> No
         assert (status, found) == (200, (watched.PAGE / name).read_bytes())
         assert watching.get(f"/ui/{name}", **{"If-None-Match": headers["etag"]})[0] == 304
     assert watching.get("/ui/index.html")[1] == body
-    for path in ("/ui/", "/ui/../remote/cluster_watch.py", "/ui/%2e%2e/x", "/cluster/", "/cluster/other", "/style.css"):
+    for path in (
+        "/ui/",
+        "/ui/../declared.py",
+        "/ui/%2e%2e/x",
+        "/cluster/",
+        "/cluster/other",
+        "/style.css",
+    ):
         assert watching.get(path)[0] == 404, path
 
 
@@ -410,7 +418,8 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, text: str | None) -
     if text is not None:
         file.write_text(text)
     done = subprocess.run(
-        [sys.executable, str(watched.REMOTE / "cluster_watch.py"), str(file)],
+        [sys.executable, "-m", "deploys.watch.programs.cluster_watch", str(file)],
+        cwd=watched.REPOSITORY,
         capture_output=True,
         text=True,
         timeout=30,

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,29 +14,17 @@ from typing import Any
 
 import pytest
 
-REMOTE = Path(__file__).parents[3] / "deploys" / "vllm" / "remote"
+from deploys.vllm.programs import engine_http, engine_life
+
 ADDRESS = "127.0.0.85"
 ABOUT = {"node": "worker1", "address": ADDRESS, "replica": "abc", "model": "m", "engine": "vllm"}
 RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
 
 
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """As Ray imports them: by their names alone."""
-    monkeypatch.syspath_prepend(str(REMOTE))
-    import engine_http
-    import engine_life
-
-    yield engine_http, engine_life
-    for name in ("engine_http", "engine_life"):
-        sys.modules.pop(name, None)
-
-
 class Served:
     """A listener in a thread of its own, and what the application's requests wait for."""
 
-    def __init__(self, modules: Any) -> None:
-        engine_http, engine_life = modules
+    def __init__(self) -> None:
         self.life = engine_life.Life(ABOUT, pending=lambda: 0)
         self.life.proved(RIGHT)
         self.loop = asyncio.new_event_loop()
@@ -74,11 +61,11 @@ class Served:
 
 
 @pytest.fixture
-def serve(modules: Any) -> Iterator[Callable[[], Served]]:
+def serve() -> Iterator[Callable[[], Served]]:
     made: list[Served] = []
 
     def start() -> Served:
-        made.append(Served(modules))
+        made.append(Served())
         return made[-1]
 
     yield start
@@ -108,8 +95,7 @@ def test_readiness_is_a_status(serve: Any, state: str, status: int) -> None:
     assert json.loads(served.ask("/cluster/proof")[1])["state"] == state
 
 
-def test_a_second_engine_takes_the_next_port_and_a_third_is_refused(modules: Any) -> None:
-    engine_http, _ = modules
+def test_a_second_engine_takes_the_next_port_and_a_third_is_refused() -> None:
     taken = [engine_http.bind(ADDRESS, 8195, 8196) for _ in range(2)]
     try:
         assert [entry.getsockname()[1] for entry in taken] == [8195, 8196]
@@ -142,7 +128,7 @@ def test_draining_waits_for_a_running_request_and_then_listens_no_more(serve: An
 
 
 def test_requests_are_kept_only_where_it_is_asked_for(
-    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Any
 ) -> None:
     log = tmp_path / "prompts.jsonl"
     serve().ask("/v1/completions", "POST", b'{"prompt": "quiet"}')

@@ -5,38 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-from tests import remote_programs
+from deploys.vllm.programs import engine_life
 
 RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
 WRONG = {"correct": False, "seconds": 0.1, "answer": "Lyon.", "detail": "expected 'Paris' in the answer, got 'Lyon.'"}
 
 
-@pytest.fixture
-def module() -> ModuleType:
-    """As Ray imports it: by its name alone."""
-    return remote_programs.load("vllm/remote/engine_life.py")
-
-
 class Engine:
     """A clock and a number of pending requests, both the test's."""
 
-    def __init__(self, module: ModuleType, record: str = "") -> None:
+    def __init__(self, record: str = "") -> None:
         self.now, self.requests = 1000.0, 0
         about = {"node": "worker1", "address": "192.0.2.11", "replica": "abc", "model": "m", "engine": "vllm"}
-        self.life: Any = module.Life(about, pending=lambda: self.requests, record=record, clock=lambda: self.now)
+        self.life = engine_life.Life(about, pending=lambda: self.requests, record=record, clock=lambda: self.now)
 
     def step(self, generated: int = 1) -> None:
         self.life.stepped(running=1, waiting=0, kv_cache_usage=0.5, generated=generated, prompt=0, finished=0)
 
 
 @pytest.fixture
-def engine(module: ModuleType) -> Engine:
-    return Engine(module)
+def engine() -> Engine:
+    return Engine()
 
 
 def state(engine: Engine) -> str:
@@ -102,34 +94,34 @@ def test_a_sign_of_life_that_does_not_come(engine: Engine) -> None:
     assert state(engine) == "serving"
 
 
-def test_an_engine_whose_process_has_ended_is_out_at_once(module: ModuleType) -> None:
+def test_an_engine_whose_process_has_ended_is_out_at_once() -> None:
     gone = []
-    life = module.Life({"replica": "abc"}, pending=lambda: 0, ended=lambda: bool(gone))
+    life = engine_life.Life({"replica": "abc"}, pending=lambda: 0, ended=lambda: bool(gone))
     life.proved(RIGHT)
     assert life.state() == ("serving", "")
     gone.append(True)
     assert life.state() == ("wedged", "the engine's own process has ended")
 
 
-def test_draining_is_told_apart_from_broken(engine: Engine, module: ModuleType) -> None:
+def test_draining_is_told_apart_from_broken(engine: Engine) -> None:
     engine.life.proved(RIGHT)
     engine.life.draining = True
-    assert module.STATUS[state(engine)] == 404, "the gateway lets running requests end on 404, and cuts them on 503"
+    assert engine_life.STATUS[state(engine)] == 404, (
+        "the gateway lets running requests end on 404, and cuts them on 503"
+    )
 
 
-def test_since_is_the_time_of_the_last_change(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, module: ModuleType
-) -> None:
+def test_since_is_the_time_of_the_last_change(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     for at in (1.0, 2.0, 3.0):
-        monkeypatch.setattr(module.time, "time", lambda at=at: at)
+        monkeypatch.setattr(engine_life.time, "time", lambda at=at: at)
         engine.life.proved(RIGHT)
     assert engine.life.report()["since"] == 1.0
     assert engine.life.report()["proofs"]["last"]["at"] == 3.0
 
 
-def test_the_record_has_every_proof_and_every_change(module: ModuleType, tmp_path: Path) -> None:
+def test_the_record_has_every_proof_and_every_change(tmp_path: Path) -> None:
     record = tmp_path / "proofs.jsonl"
-    engine = Engine(module, str(record))
+    engine = Engine(str(record))
     for proof in (RIGHT, WRONG, RIGHT):
         engine.life.proved(proof)
     events = [json.loads(line) for line in record.read_text().splitlines()]
@@ -140,14 +132,14 @@ def test_the_record_has_every_proof_and_every_change(module: ModuleType, tmp_pat
 
 
 def test_the_record_is_turned_over_and_a_full_disk_stops_nothing(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RECORD_BYTES", 1000)
+    monkeypatch.setattr(engine_life, "RECORD_BYTES", 1000)
     record = tmp_path / "proofs.jsonl"
-    engine = Engine(module, str(record))
+    engine = Engine(str(record))
     for _ in range(100):
         engine.life.proved(RIGHT)
     assert record.stat().st_size < 2000
     assert (tmp_path / "proofs.jsonl.1").stat().st_size < 2000
-    refused: Callable[..., Any] = Engine(module, str(tmp_path / "missing" / "record")).life.proved
+    refused: Callable[..., None] = Engine(str(tmp_path / "missing" / "record")).life.proved
     refused(RIGHT)

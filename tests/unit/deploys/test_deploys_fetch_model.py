@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PROGRAM = "vllm/remote/fetch_model.py"
+PROGRAM = "deploys.vllm.programs.fetch_model"
 
 
 @pytest.mark.parametrize(

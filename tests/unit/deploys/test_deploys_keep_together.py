@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-PROGRAM = "compute_base/remote/keep_together.py"
+PROGRAM = "deploys.compute_base.programs.keep_together"
 # Leaves its parent's process group, as an engine's processes do.
 AWAY = "setsid sleep 300 & echo up;"
 
@@ -51,13 +51,14 @@ def test_a_stop_that_comes_while_the_command_starts(repository: Path) -> None:
         "    return real(*arguments)\n"
         "subprocess.Popen = started_late\n"
         "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(repository / "deploys" / PROGRAM), "sleep", "300"],
+        [sys.executable, "-c", code, PROGRAM, "sleep", "300"],
         capture_output=True,
         timeout=30,
         check=False,
+        cwd=repository,
     )
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
 

@@ -18,7 +18,7 @@ import pytest
 
 from deploys.pxe_server.configuration import grub_text
 
-PROGRAM = Path(__file__).parents[3] / "deploys" / "pxe_server" / "remote" / "cluster_netboot.py"
+REPOSITORY = Path(__file__).parents[3]
 FILES = ("vmlinuz", "initrd.img", "root.squashfs")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the program gives files to another group, as root")
 
@@ -62,7 +62,7 @@ def run(place: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(PROGRAM), str(place / "data.json"), *words],
+            [sys.executable, "-m", "deploys.pxe_server.programs.cluster_netboot", str(place / "data.json"), *words],
             capture_output=True,
             text=True,
             timeout=60,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[3] / "deploys" / "compute_base" / "remote"
+SCRIPTS = Path(__file__).parents[3] / "deploys" / "compute_base" / "programs"
 UV = Path(sys.executable).parent / "uv"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 WHEEL = "tinypart-1.0-py3-none-any.whl"

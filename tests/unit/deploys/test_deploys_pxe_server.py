@@ -107,7 +107,7 @@ def test_boot_server_is_part_of_what_is_verified(booting: Composed, composed: Co
     assert {HTTP, DHCP} <= {service.name for service in roles.services(settings["control"])}
     paths = {file.path for file in roles.managed_files(settings["control"])}
     assert {"/etc/cluster/dnsmasq.conf", "/etc/cluster/netboot.json"} <= paths
-    assert "/usr/local/lib/cluster/cluster_netboot.py" in paths
+    assert "/usr/local/lib/cluster/deploys/pxe_server/programs/cluster_netboot.py" in paths
     for other in (settings["compute0"], composed()["control"]):
         assert not {HTTP, DHCP} & {service.name for service in roles.services(other)}
 

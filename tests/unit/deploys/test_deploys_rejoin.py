@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[3] / "deploys" / "compute_base" / "remote" / "rejoin.py"
+from deploys import library
+from deploys.compute_base.declared import REJOIN
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def start(state: Path, first: int = 6400, last: int = 6402) -> str:
-    command = [sys.executable, str(PROGRAM), str(first), str(last), str(state), "echo", "start", "--block"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    options = ("echo", "start", "--block")
+    command = [*library.start(sys.executable, REJOIN), str(first), str(last), str(state), *options]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]},
+    )
     return done.stdout.strip()
 
 

@@ -96,13 +96,17 @@ def test_it_starts_from_the_declared_files_alone(tmp_path: Path, composed: Any) 
         place.write_text(file.content)
         places[file.path] = place
     service = watch_service(control)
-    configuration = places[service.command[2]]
+    configuration = places[service.command[-1]]
     told = json.loads(configuration.read_text())
     told |= {"port": port, "page": f"{tmp_path}{told['page']}", "token_file": "", "verify_file": str(tmp_path / "none")}
     configuration.write_text(json.dumps(told))
     process = subprocess.Popen(
-        [sys.executable, str(places[service.command[1]]), str(configuration)],
-        env={**service.environment, "PATH": os.environ["PATH"]},
+        [sys.executable, *service.command[1:-1], str(configuration)],
+        env={
+            **service.environment,
+            "PYTHONPATH": f"{tmp_path}{service.environment['PYTHONPATH']}",
+            "PATH": os.environ["PATH"],
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -284,7 +284,7 @@ def test_processes_are_found_by_their_environment(repository: Path) -> None:
     outer = f"env -u CLUSTER_NODE_NAME {shlex.join([sys.executable, '-c', inner])}; true"
     with subprocess.Popen(["sh", "-c", outer], env=marks, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
-        script = repository / "facts" / "remote" / "processes.py"
+        script = repository / "facts" / "programs" / "processes.py"
         said = {}
         for node in ("node-of-a-test", "another-node"):
             done = subprocess.run(

@@ -1,4 +1,4 @@
-"""facts/remote/model_state.py, run for real on directories of the test's own."""
+"""facts/programs/model_state.py, run for real on directories of the test's own."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "facts" / "remote" / "model_state.py"
+from facts import sources
+
+SCRIPT = sources.text("facts.programs.model_state")
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}", "tokenizer/tokenizer.json": b"[]"}
 
 
 def state(directory: Path, *arguments: str) -> dict[str, Any]:
     # As the facts send it: text as an argument, so nothing has to be installed on the host.
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.read_text(), str(directory), *arguments],
+        [sys.executable, "-c", SCRIPT, str(directory), *arguments],
         capture_output=True,
         text=True,
         timeout=30,

@@ -1,7 +1,7 @@
 """Measured runs: reading them, fitting a calibration to them, explaining them, drawing them.
 
 The figures of SmolLM2-135M-Instruct on two processor cores (float32, vLLM on a CPU, eager) were measured on 2026-11-21:
-9.5 tokens a second alone, 37, 60 and 90 at 4, 8 and 16 users; the machine's rates by facts/remote/measure.py, on the
+9.5 tokens a second alone, 37, 60 and 90 at 4, 8 and 16 users; the machine's rates by facts/programs/measure.py, on the
 same machine when idle. Everything else is synthesised from known rates, so that what the fit should find is known.
 """
 

@@ -1,0 +1,108 @@
+"""Wait for a state of the cluster, with a deadline: DASHBOARD head|nodes|engines|gateway SECONDS ARGUMENT...
+
+Standard library only. Exits 1 with one line that says what is still missing when the time is up.
+"""
+
+import socket
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from facts.programs import ray_rest
+from facts.programs.engines import running
+
+PERIOD_SECONDS = 0.5
+# A failure from before this run is still told for a moment, until cluster_serve.py has taken the application down.
+FAILED_SECONDS = 20.0
+
+
+class FailedError(Exception):
+    """The application has failed; it will not come by waiting."""
+
+
+def head(_base: str, address: str) -> str:
+    """Empty when the head's control store accepts connections."""
+    name, _, port = address.rpartition(":")
+    socket.create_connection((name, int(port)), 3).close()
+    return ""
+
+
+def nodes(base: str, *declared: str) -> str:
+    """Empty when exactly the declared nodes are alive; else what is missing, extra or at another address."""
+    wanted = dict(pair.split("=", 1) for pair in declared)
+    rows = ray_rest.nodes(ray_rest.request(f"{base}{ray_rest.NODES}"))
+    alive = {row["node_name"]: row["node_ip"] for row in rows if row["state"] == "ALIVE"}
+    said = [f"{name} has not joined" for name in wanted if name not in alive]
+    said += [f"{name} is not declared" for name in alive if name not in wanted]
+    said += [
+        f"{name} joined as {alive[name]} instead of {address}"
+        for name, address in wanted.items()
+        if name in alive and alive[name] != address
+    ]
+    return ", ".join(said)
+
+
+def engines(base: str, *declared: str) -> str:
+    """Empty when every application (NAME=ENGINES) runs with all its engines; FailedError when one has failed."""
+    applications = ray_rest.request(f"{base}{ray_rest.APPLICATIONS}").get("applications", {})
+    wanted = [entry.rpartition("=") for entry in declared]
+    said = [_engines(name, applications.get(name), int(count)) for name, _, count in wanted]
+    return "; ".join(missing for missing in said if missing)
+
+
+def _engines(name: str, state: Any, wanted: int) -> str:
+    """What one application still lacks."""
+    if state is None:
+        return f"application {name} is not deployed yet"
+    if state["status"] == "DEPLOY_FAILED":
+        raise FailedError(f"application {name} failed: {' '.join(state.get('message', '').split())[-600:]}")
+    found = running(state)
+    if state["status"] == "RUNNING" and found == wanted:
+        return ""
+    return f"{found} of {wanted} engines of {name} have answered, application {state['status']}"
+
+
+def gateway(_base: str, url: str) -> str:
+    """Empty when the gateway has an engine that it would send a request to."""
+    context = ssl._create_unverified_context()  # noqa: S323 (asked whether it serves; nothing is sent or believed)
+    try:
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310
+            return "" if answer.status == 200 else f"the gateway says {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"the gateway says {error.code}: no engine serves yet"
+
+
+def main() -> None:
+    """Poll until the state holds or the time is up."""
+    base, what, seconds, *arguments = sys.argv[1:]
+    deadline = time.monotonic() + float(seconds)
+    checks: dict[str, Callable[..., str]] = {"head": head, "nodes": nodes, "engines": engines, "gateway": gateway}
+    check = checks[what]
+    said, failed_since = "", None
+    while True:
+        failed = False
+        try:
+            now = check(base, *arguments)
+        except FailedError as error:
+            now, failed = str(error), True
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            now = f"{base} does not answer: {error}"
+        if not now:
+            return
+        if now != said:
+            print(now, flush=True)
+            said = now
+        failed_since = (failed_since or time.monotonic()) if failed else None
+        if failed_since and time.monotonic() - failed_since > FAILED_SECONDS:
+            raise SystemExit(now)
+        if time.monotonic() > deadline:
+            raise SystemExit(f"gave up after {seconds} s: {now}")
+        time.sleep(PERIOD_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What programs of several roles share on the hosts."""

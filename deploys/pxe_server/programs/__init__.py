@@ -1,0 +1,1 @@
+"""Programs of the boot server: which node boots which image, and whether the image is whole."""

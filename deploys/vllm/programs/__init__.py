@@ -1,0 +1,1 @@
+"""Programs of the engines: the replicas that prove themselves, what keeps them deployed, what fetches weights."""

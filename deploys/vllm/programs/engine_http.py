@@ -1,0 +1,148 @@
+"""The HTTP side of one replica: its engine's own OpenAI application on the node's cluster address.
+
+Runs on the cluster's nodes inside the locked runtime. The gateway (HAProxy on the control node) sends requests here
+directly, so that no process of Ray Serve is on the way of a token. One small ASGI layer adds who answers.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvicorn
+
+from deploys.vllm.programs.engine_life import STATUS, Life
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# The gateway asks once a second: after this long it has seen that this replica drains.
+NOTICE_SECONDS = 3.0
+
+
+class Identity:
+    """ASGI layer around an engine's application: who answers, in headers; and the two pages about its life."""
+
+    def __init__(self, app: Any, life: Life) -> None:
+        self.app = app
+        self.life = life
+        self.open = 0
+        self.prompt_log = os.environ.get("CLUSTER_PROMPT_LOG", "")
+        self._headers = [
+            (f"x-cluster-{key}".encode(), str(life.about[key]).encode()) for key in ("node", "address", "replica")
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["path"] == "/cluster/ready":
+            await self._ready(scope, send)
+            return
+        if scope["path"] == "/cluster/proof":
+            await _json(send, 200, self.life.report())
+            return
+
+        async def signed(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        asked: list[bytes] = []
+
+        async def noted() -> dict[str, Any]:
+            message = await receive()
+            asked.append(message.get("body", b""))
+            return message
+
+        self.open += 1
+        try:
+            await self.app(scope, noted if self.prompt_log else receive, signed)
+        finally:
+            self.open -= 1
+            if self.prompt_log and any(asked):
+                self._note(scope["path"], b"".join(asked))
+
+    def _note(self, path: str, body: bytes) -> None:
+        """A request as it came, with who took it; only where the inventory asks for it. A full disk stops no answer."""
+        who = {key: self.life.about[key] for key in ("node", "address", "replica", "model")}
+        line = json.dumps({"at": round(time.time(), 3), **who, "path": path, "request": body.decode(errors="replace")})
+        with contextlib.suppress(OSError):
+            file = os.open(self.prompt_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(file, "a") as stream:
+                stream.write(line + "\n")
+
+    async def _ready(self, scope: Scope, send: Send) -> None:
+        state, reason = self.life.state()
+        status = STATUS[state]
+        asked = parse_qs(scope.get("query_string", b"").decode()).get("model")
+        if asked and asked[0] != self.life.about["model"]:
+            status, reason = 503, f"serves {self.life.about['model']}"
+        await _json(send, status, {"state": state, "reason": reason})
+
+
+async def _json(send: Send, status: int, body: dict[str, Any]) -> None:
+    text = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+def bind(address: str, first: int, last: int) -> socket.socket:
+    """A socket on the first free port of the range; OSError when none is free, naming the range."""
+    for port in range(first, last + 1):
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        # A replica that was killed leaves connections in TIME_WAIT; its port must not be lost for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise OSError(error.errno, f"{address}:{port}: {error.strerror}") from None
+        else:
+            return listener
+    raise OSError(errno.EADDRINUSE, f"{address}: every port from {first} to {last} is taken")
+
+
+class Listener:
+    """Serves one application until it is told to drain."""
+
+    def __init__(self, app: Identity, listener: socket.socket) -> None:
+        self.app = app
+        self.port: int = listener.getsockname()[1]
+        self._socket = listener
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_keep_alive=90)
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return once it accepts connections; RuntimeError when it ended instead."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started:
+            if self._task.done():
+                raise RuntimeError(f"port {self.port}: the HTTP server ended while it started")
+            await asyncio.sleep(0.02)
+
+    async def drain(self, seconds: float) -> None:
+        """Say that it drains, wait until the gateway knows and running requests have ended, then close."""
+        self.app.life.draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        await asyncio.sleep(min(NOTICE_SECONDS, seconds))
+        while self.app.open and loop.time() < deadline:
+            await asyncio.sleep(0.1)
+        self._server.should_exit = True
+        self._server.force_exit = bool(self.app.open)
+        if self._task is not None:
+            with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._task, 5)

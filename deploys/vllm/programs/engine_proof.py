@@ -1,0 +1,169 @@
+"""What makes a replica of any engine prove itself, watch its life and serve HTTP: the part that they share.
+
+Runs on the cluster's nodes inside the locked runtime. A replica is Ray Serve's; its requests come from the gateway.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Any
+
+import ray
+from ray import serve
+
+from deploys.vllm.programs.engine_http import Identity, Listener, bind
+from deploys.vllm.programs.engine_life import SERVING, WEDGED, WRONG, Life
+from facts.programs.golden import asked, complaint, declared
+
+# A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. On a
+# processor it costs more than that: after each step vLLM's worker spins for a second (shm_broadcast.SpinCondition).
+# Period, a second until it is seen to be over, and time limit are 15 seconds together: then a wedged engine is out.
+PROOF_PERIOD_SECONDS = 120.0
+PROOF_TIMEOUT_SECONDS = 60.0
+LIFE_PERIOD_SECONDS = 8.0
+LIFE_TIMEOUT_SECONDS = 6.0
+DRAIN_SECONDS = 30.0
+
+
+class GoldenAnswerError(RuntimeError):
+    """The engine is alive and does not answer correctly."""
+
+
+class WedgedError(RuntimeError):
+    """The engine has work and does not move."""
+
+
+def node_name() -> str:
+    """Name of this node as the inventory writes it; Ray's daemons carry it in their environment."""
+    return os.environ.get("CLUSTER_NODE_NAME", "unknown")
+
+
+def golden_answer(golden: dict[str, Any], directory: str) -> dict[str, Any]:
+    """What is asked and expected; GoldenAnswerError where the reference implementation's answer cannot be read."""
+    try:
+        return declared(golden, directory)
+    except (OSError, ValueError) as error:
+        raise GoldenAnswerError(f"{directory}/golden.json: {error}; fetch the model again") from None
+
+
+class Proving:
+    """Mixin of a replica. A subclass starts its engine, then calls `serve_when_proven`."""
+
+    life: Life
+
+    async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
+        """The golden question at temperature 0; raises what is wrong with the engine."""
+        raise NotImplementedError
+
+    def pending(self) -> int:
+        """Requests that the engine has not finished."""
+        raise NotImplementedError
+
+    def ended(self) -> bool:
+        """Whether the engine's own process is gone."""
+        return False
+
+    async def application(self) -> Any:
+        """The engine's ASGI application in OpenAI's shapes."""
+        raise NotImplementedError
+
+    def look(self) -> None:
+        """Tell `life` of steps, for engines that do not do it themselves; once a second."""
+
+    def begin(self, model: str, directory: str, engine: str, golden: dict[str, Any]) -> None:
+        """Before the engine starts."""
+        self._golden = golden_answer(golden, directory)
+        self._started = False
+        self._listener: Listener | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.life = Life(
+            {
+                "node": node_name(),
+                "address": os.environ["VLLM_HOST_IP"],
+                "replica": serve.get_replica_context().replica_id.unique_id,
+                "model": model,
+                "engine": engine,
+            },
+            pending=self.pending,
+            ended=self.ended,
+            record=os.environ.get("CLUSTER_PROOF_RECORD", ""),
+        )
+
+    async def serve_when_proven(self) -> None:
+        """The engine runs: golden answer, listener, watch. GoldenAnswerError makes Serve try anew."""
+        self._started = True
+        proof = await self.prove()
+        if not proof["correct"]:
+            raise GoldenAnswerError(f"{proof['node']}: {proof['detail']}")
+        first, _, last = os.environ["CLUSTER_ENGINE_PORTS"].partition("-")
+        socket = bind(os.environ["VLLM_HOST_IP"], int(first), int(last))
+        self._listener = Listener(Identity(await self.application(), self.life), socket)
+        await self._listener.start()
+        self._watch = asyncio.get_running_loop().create_task(self._watch_life())
+
+    async def _watch_life(self) -> None:
+        """Ask for signs of life while nothing else shows them, and for a whole proof now and then."""
+        proved = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            self.look()
+            self.life.state()
+            if time.monotonic() - proved > PROOF_PERIOD_SECONDS:
+                await self.prove()
+                proved = time.monotonic()
+            elif not self.pending() and self.life.idle_seconds() > LIFE_PERIOD_SECONDS:
+                try:
+                    await asyncio.wait_for(self.ask(self._golden, 1), LIFE_TIMEOUT_SECONDS)
+                    self.look()
+                except TimeoutError:
+                    self.life.silent(f"asked for one token, none came within {LIFE_TIMEOUT_SECONDS:.0f} s")
+                except Exception as error:
+                    self.life.silent(f"asked for one token: {type(error).__name__}: {error}")
+
+    def judge_life(self) -> None:
+        """For Serve's periodic question: raises when the engine is wedged or wrong, and Serve restarts the replica."""
+        state, reason = self.life.state()
+        if state == WEDGED:
+            raise WedgedError(f"{node_name()}: {reason}")
+        if state == WRONG:
+            raise GoldenAnswerError(f"{node_name()}: {reason}")
+
+    async def prove(self) -> dict[str, Any]:
+        """Ask this replica the golden question at temperature 0.
+
+        Returns node, address, replica, question, answer, correct, seconds and detail; never raises for a wrong or
+        missing answer, so that one bad replica does not hide the others.
+        """
+        golden, started = self._golden, time.monotonic()
+        answer, detail = "", ""
+        try:
+            if not self._started:
+                raise GoldenAnswerError("the engine is still starting")
+            answer = await asyncio.wait_for(self.ask(golden, golden["max_tokens"]), PROOF_TIMEOUT_SECONDS)
+        except TimeoutError:
+            detail = f"no answer within {PROOF_TIMEOUT_SECONDS:.0f} s"
+        except Exception as error:  # whatever the engine raises is the finding, not our failure
+            detail = f"{type(error).__name__}: {error}"
+        wrong = complaint(golden, answer)
+        correct, detail = not wrong, detail or wrong
+        seconds = round(time.monotonic() - started, 3)
+        self.life.proved({"correct": correct, "seconds": seconds, "answer": answer, "detail": detail})
+        return {
+            "node": node_name(),
+            "address": ray.util.get_node_ip_address(),
+            "replica": serve.get_replica_context().replica_id.unique_id,
+            "question": asked(golden),
+            "answer": answer,
+            "correct": correct,
+            "seconds": seconds,
+            "detail": detail,
+        }
+
+    async def leave(self) -> None:
+        """Before the engine ends: no new requests, and the running ones may end."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._listener is not None and self.life.state()[0] == SERVING:
+            with contextlib.suppress(Exception):
+                await self._listener.drain(DRAIN_SECONDS)

