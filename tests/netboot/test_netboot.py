@@ -2,6 +2,7 @@
 
 Nothing here is simulated but the machines: firmware, DHCP, TFTP, HTTP, kernel, initrd and root are the real ones. The
 order matters and is that of the file: a boot takes minutes on a busy machine, so what one boot can show, it shows.
+Ten boots in a row are `benchmarks/netboot.py boots`.
 """
 
 from __future__ import annotations
@@ -110,22 +111,6 @@ def test_base_is_applied_over_ssh_and_twice_changes_nothing(boot_lab: BootLab, b
     assert "rules_" in boot_lab.guest_ssh("compute-bios", "nft list table inet cluster").stdout
 
 
-def test_ten_boots_in_a_row_come_up(
-    boot_lab: BootLab, booted: dict[str, Guest], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Both guests as they are, and after four more power losses: ten boots, each up to a login with the pinned key."""
-    boots = {boot for boot, _ in _logins(boot_lab, booted).values()}
-    for turn in range(2, 6):
-        for guest in booted.values():
-            guest.power_on()
-        found = _logins(boot_lab, booted)
-        boots |= {boot for boot, _ in found.values()}
-        said = ", ".join(f"{name} {seconds:.0f} s" for name, (_, seconds) in sorted(found.items()))
-        with capsys.disabled():
-            print(f"\nboot {turn}, from power-on to a login: {said}", end=" ")
-    assert len(boots) == 10, "each was a boot of its own"
-
-
 def test_a_second_setup_of_the_boot_server_changes_nothing(boot_lab: BootLab, image: Path) -> None:
     again = boot_lab.netboot("serve")
     assert again.status == 0, again.stderr
@@ -196,25 +181,6 @@ def test_bad_machines_stop_before_anything_changes(boot_lab: BootLab, text: str,
         file.write_text(before)
     assert done.status == 2
     assert said in done.complaint
-
-
-def _logins(boot_lab: BootLab, guests: dict[str, Guest]) -> dict[str, tuple[str, float]]:
-    """Each guest's boot (the kernel's own id of it) and the seconds since its power-on, when it says its own name."""
-    found: dict[str, tuple[str, float]] = {}
-    while len(found) < len(guests):
-        for name in guests.keys() - found.keys():
-            guest = guests[name]
-            said = boot_lab.guest_ssh(name, "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname")
-            seconds = time.monotonic() - guest.started
-            if said.status == 0:
-                boot, host_name = said.stdout.split()
-                assert host_name == name
-                found[name] = (boot, seconds)
-            assert name in found or seconds < BOOT_SECONDS, (
-                f"{name}: no login in {seconds:.0f} s: {guest.said()[-800:]}"
-            )
-        time.sleep(0.5)
-    return found
 
 
 def _status(url: str) -> str:
