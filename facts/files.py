@@ -12,10 +12,13 @@ from facts.parse.cluster_state import FileState, parse_digests
 
 
 class Digests(FactBase[dict[str, FileState]]):
-    """Path -> FileState of those `paths` that are there and readable."""
+    """Path -> FileState of those `paths` that are there and readable, and of every file below `directory`."""
 
-    def command(self, paths: Sequence[str]) -> str:
+    def command(self, paths: Sequence[str], directory: str = "") -> str:
         quoted = " ".join(argument(path) for path in paths)
+        if directory:
+            # What a Python left beside programs is no file of anybody's.
+            quoted += f" $(find {argument(directory)} -type f -not -path '*/__pycache__/*' 2>/dev/null)"
         return (
             f"echo digests; stat -c 's %a %U %n' -- {quoted} 2>/dev/null; "
             f"sha256sum -- {quoted} 2>/dev/null | sed 's/^/h /'; true"

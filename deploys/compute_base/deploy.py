@@ -22,8 +22,13 @@ def compute_base() -> None:
             name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
         )
     directories.make(name=f"Make directories on {here.node}", settings=here)
+    programs = roles.programs(here)
     managed.write_files(
-        name=f"Write base configuration on {here.node}", files=(*roles.programs(here), *declared.files(here))
+        name=f"Write base configuration on {here.node}",
+        files=(*programs, *declared.files(here)),
+        # A program of an earlier version would still be found by its name.
+        directory=here.directories.library if programs else "",
+        declared=frozenset(file.path for file in roles.managed_files(here)),
     )
     if here.system.managed:
         service.load_firewall(

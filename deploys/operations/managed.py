@@ -29,16 +29,26 @@ def differs(found: FileState | None, wanted: ManagedFile, *, by: str = "") -> bo
 
 
 @operation()
-def write_files(files: tuple[ManagedFile, ...]) -> Commands:
-    """Bring `files` to their declared content, mode and owner.
+def write_files(
+    files: tuple[ManagedFile, ...], directory: str = "", declared: frozenset[str] = frozenset()
+) -> Commands:
+    """Bring `files` to their declared content, mode and owner; below `directory` only the paths in `declared` stay.
 
     The content goes to a temporary name beside the target and is renamed, so that no reader sees half a file. Nothing
     is printed by --diff: these files are compared by digest.
     """
-    found = host.get_fact(Digests, paths=tuple(file.path for file in files))
+    paths = tuple(file.path for file in files)
+    found = (
+        host.get_fact(Digests, paths=paths, directory=directory) if directory else host.get_fact(Digests, paths=paths)
+    )
     stale = [file for file in files if differs(found.get(file.path), file)]
-    if not stale:
+    left = sorted(set(found) - {*paths, *declared}) if directory else []
+    if not stale and not left:
         host.noop(f"{len(files)} managed files are as declared")
+        return
+    if left:
+        yield shell.command("rm", "-f", "--", values=tuple(left))
+    if not stale:
         return
     directories = sorted({posixpath.dirname(file.path) for file in stale})
     yield shell.command("mkdir", "-p", "--", values=tuple(directories))

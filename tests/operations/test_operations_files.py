@@ -72,6 +72,14 @@ def test_files_that_are_absent(given_host: Any) -> None:
     assert outcome.commands == ["mkdir -p -- /etc/cluster /etc/systemd/system", *settled(FILE), *settled(OTHER)]
 
 
+def test_what_is_not_declared_below_a_directory_goes(given_host: Any, unchanged: Any) -> None:
+    place = {"directory": "/etc/cluster", "declared": frozenset({FILE.path, OTHER.path})}
+    earlier = replace(FILE, path="/etc/cluster/of an earlier version.py")
+    outcome = given_host.run(managed.write_files, {Digests: digests(FILE, earlier)}, files=(FILE,), **place)
+    assert outcome.commands == ["rm -f -- '/etc/cluster/of an earlier version.py'"]
+    unchanged(given_host.run(managed.write_files, {Digests: digests(FILE, OTHER)}, files=(FILE,), **place))
+
+
 def test_awkward_paths_are_quoted(given_host: Any) -> None:
     file = ManagedFile("/etc/it's here/$x", "a\n")
     outcome = given_host.run(managed.write_files, {Digests: ["digests"]}, files=(file,))
