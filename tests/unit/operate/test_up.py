@@ -1,0 +1,63 @@
+"""`cluster up` and `cluster doctor` as they are typed, with hosts that are not there; the way on after a failure.
+
+`up` with hosts that are there is tested where there are some: tests/laptop, tests/integration.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Typed
+
+INVENTORY = """
+from hardware.laptop import CLUSTER
+from inventories.composition.compose import Serving, Site, compose
+
+_addresses = {"head": "127.0.0.77", "worker1": "127.0.0.78", "worker2": "127.0.0.79"}
+control, compute = compose(
+    CLUSTER,
+    addresses=_addresses,
+    serving=Serving(model="smollm2-135m-instruct"),
+    site=Site(login_user="nobody", connection={"ssh_user": "nobody", "ssh_port": 1, "ssh_config_file": "/dev/null"}),
+    connections={name: {"ssh_hostname": address} for name, address in _addresses.items()},
+)
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> str:
+    file = tmp_path / "mine.py"
+    file.write_text(INVENTORY)
+    return str(file)
+
+
+def test_doctor_names_every_host_that_is_away(typed: Typed, inventory: str) -> None:
+    status, out, _ = typed("-c", inventory, "doctor", "--json")
+    checks = json.loads(out)["checks"]
+    assert status == 1
+    assert [(check["name"], check["ok"]) for check in checks] == [("reach", False)] * 3
+    assert [check["detail"].split()[0] for check in checks] == ["head", "worker1", "worker2"]
+    status, out, _ = typed("-c", inventory, "doctor")
+    assert status == 1 and "worker2" in out and "switched on" in out
+
+
+@pytest.mark.parametrize("only", [(), ("--only", "compute_base")])
+def test_up_ends_before_it_changes_anything(typed: Typed, inventory: str, home: Path, only: tuple[str, ...]) -> None:
+    status, out, err = typed("-c", inventory, "up", *only)
+    assert (status, out) == (2, "")
+    assert "cluster: head (127.0.0.77) cannot be reached" in err
+    assert "goes on from there" not in err, "nothing was begun"
+    assert not list(home.rglob("ups.jsonl"))
+
+
+def test_a_part_that_there_is_not(typed: Typed, inventory: str) -> None:
+    status, out, err = typed("-c", inventory, "up", "--only", "nonsense")
+    assert (status, out) == (2, "") and "nonsense" in err
+
+
+def test_what_boots_nothing_has_no_boot_part(typed: Typed, inventory: str) -> None:
+    status, out, err = typed("-c", inventory, "up", "--only", "boot")
+    assert (status, out) == (2, "") and "boot" in err
