@@ -19,7 +19,7 @@ import pytest
 from deploys.gateway.configuration import Engine
 from tests.unit.deploys.test_deploys_gateway import ADDRESS, Gateway, wait_until
 
-CLIENTS, NEWCOMERS, KILLS = 8, 3, 3
+CLIENTS, NEWCOMERS, KILLS = 8, 3, 2  # each engine once
 
 # ADDRESS PORT. What is asked below /slow/ is answered after a while and not read before: 100 KB do not fit into
 # asyncio's buffer, so a kill resets the connection. What is asked below /part/ is answered by half, and then no more.

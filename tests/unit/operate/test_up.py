@@ -61,3 +61,38 @@ def test_a_part_that_there_is_not(typed: Typed, inventory: str) -> None:
 def test_what_boots_nothing_has_no_boot_part(typed: Typed, inventory: str) -> None:
     status, out, err = typed("-c", inventory, "up", "--only", "boot")
     assert (status, out) == (2, "") and "boot" in err
+
+
+def test_verify_of_hosts_that_are_away(typed: Typed, inventory: str) -> None:
+    status, out, _ = typed("-c", inventory, "verify", "--json")
+    checks = json.loads(out)["checks"]
+    assert status == 1
+    assert [(check["name"], check["ok"]) for check in checks] == [("reach", False)] * 3 + [("topology", None)]
+
+
+def test_powering_on_looks_at_the_control_node_first(typed: Typed, inventory: str, home: Path) -> None:
+    machines = home / "mine" / "machines.yaml"
+    machines.parent.mkdir(parents=True)
+    machines.write_text("worker1: 52:54:00:00:00:01\nworker2: 52:54:00:00:00:02\n")
+    place = Path(inventory)
+    text = place.read_text().replace("site=Site(", "name='mine', site=Site(netboot=Netboot(), ")
+    place.write_text(BOOTS + text.replace("    CLUSTER,\n", "    booting(CLUSTER),\n"))
+    status, out, err = typed("-c", inventory, "up", "--only", "boot")
+    assert (status, out) == (2, ""), err
+    assert "cluster: head (127.0.0.77) cannot be reached" in err
+    assert "worker1" not in err, "nodes that boot are not looked for before their boot server is there"
+
+
+BOOTS = """
+from dataclasses import replace
+
+from hardware.model import NetworkBoot
+from inventories.composition.netboot import Netboot
+
+
+def booting(cluster):
+    mac = "52:54:00:00:00:0%d"
+    return replace(cluster, compute=tuple(
+        replace(node, mac_address=mac % at, network_boot=NetworkBoot(network_drivers=("virtio_net",)))
+        for at, node in enumerate(cluster.compute)))
+"""
