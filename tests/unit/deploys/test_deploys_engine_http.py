@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from deploys.vllm.programs import engine_http, engine_life
 
-ADDRESS = "127.0.0.85"
+ADDRESS = f"127.85.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # ports here are fixed, and tests run side by side
 ABOUT = {"node": "worker1", "address": ADDRESS, "replica": "abc", "model": "m", "engine": "vllm"}
 RIGHT = {"correct": True, "seconds": 0.1, "answer": "Paris.", "detail": ""}
 
