@@ -124,7 +124,7 @@ class Engine:
         place = self.place(service)
         environment += [f"PATH={place}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/var/lib/cluster"]
         setup = [str(layer), str(self.context / "library"), str(self.runtime), place, service["shm_size"]]
-        inside = [*CLOSED, "env", "-i", *environment, "/usr/local/lib/cluster/entrypoint.sh"]
+        inside = [*CLOSED, "env", "-i", *environment, "/usr/local/lib/cluster/containers/programs/entrypoint.sh"]
         inside += [part.replace("$$", "$") for part in service["command"]]
         log = self.scratch / f"{name}.log"
         with log.open("wb") as stream:

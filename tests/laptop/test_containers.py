@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from containers.declared import load
+from deploys.compute_base.declared import BUILD_RUNTIME
 from inventories.composition.operator import cache_directory, package_sources
 from tests.deployed_lab import REPOSITORY
 from tests.laptop.boxes import Box, Engine
@@ -31,7 +32,7 @@ def runtime_of(context: Path, home: Path) -> Path:
     """The locked runtime, built as the image builds it; at once where this machine's cache has it."""
     declared = load("containers", 1)
     directory = cache_directory() / "runtime" / declared.runtime.name
-    script = ["sh", str(context / "library" / "build_runtime.sh"), str(directory)]
+    script = ["sh", str(context / "library" / BUILD_RUNTIME), str(directory)]
     subprocess.run(
         [*script, declared.control.runtime.python, str(context / "runtime.lock"), "0"],
         env={**os.environ, **package_sources(), "CLUSTER_UV": str(Path(sys.executable).parent / "uv"),
