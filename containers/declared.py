@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import runpy
 from dataclasses import dataclass
-from pathlib import Path
 
 from deploys import runtime_lock
 from deploys.settings import Settings, parse
+from facts.sources import REPOSITORY
 from hardware.model import Cluster, Node, ProfileError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 WORKERS_VARIABLE = "CLUSTER_CONTAINER_WORKERS"
 
 

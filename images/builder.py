@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from deploys.compute_base.accelerator import CUDA_KEYRING
+from facts.sources import REPOSITORY
 from images import contents
 from images.mounts import remove
-from images.request import REPOSITORY, Request, inputs
+from images.request import Request, inputs
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, problems, read
 from lab.apt import host_apt_options, host_mirrors
 from lab.plan import LOGIN_USER

@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facts.sources import REPOSITORY
 from images import contents
-from images.request import REPOSITORY, kernel_version, key
+from images.request import kernel_version, key
 from images.scrub import date_of, scrub, settle_times
 from images.store import FILES, file_entry
 from lab.system import write_whole

@@ -19,10 +19,10 @@ from typing import Any
 
 from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import limits_file
+from facts.sources import REPOSITORY
 from images import contents
 from images.roles import ROLES
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 # Programs that decide what is in the tree: a change in one of them is another image.
 _SOURCES = (
     "images/contents.py",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deploys.vllm.settings import Application
+from facts import sources
+from facts.programs import api_request
 from facts.programs.golden import asked, is_right
-from operate import request
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
 from operate.ssh import ssh_command
@@ -142,11 +143,11 @@ def _reply(cluster: ClusterInventory, order: dict[str, Any]) -> dict[str, Any]:
     """From here, or from the control node where the operator is not on the cluster's network."""
     settings = cluster.control.settings
     if reachable(settings.head_address, settings.gateway.port):
-        return request.send(order)
+        return api_request.send(order)
     if "ssh_user" not in cluster.control.data:
         return {"error": f"{order['url']}: nothing listens there"}
     # The program is an argument and the order its input.
-    program = shlex.join(["python3", "-c", Path(request.__file__).read_text()])
+    program = shlex.join(["python3", "-c", sources.text("facts.programs.api_request")])
     try:
         done = subprocess.run(
             [*ssh_command(cluster.control), program],

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deploys.settings import Settings, SettingsError, parse
+from facts.sources import REPOSITORY
 from hardware.model import ProfileError
 from inventories.composition.operator import cluster_directory
 from operate.errors import OperatorError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 _INVENTORIES = REPOSITORY / "inventories"
 # Rendered by `python -m containers`; their hosts are containers, which no deploy reaches.
 _NOT_INVENTORIES = {"__init__", "containers", "containers_amd", "containers_nvidia"}

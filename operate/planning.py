@@ -17,6 +17,7 @@ from typing import Any
 from deploys import runtime_lock
 from deploys.compute_base.settings import Runtime
 from deploys.settings import SettingsError
+from facts.sources import REPOSITORY
 from hardware.model import Cluster, ProfileError
 from hardware.planner import calibration as calibrations
 from hardware.planner import configuration, what_if
@@ -28,7 +29,7 @@ from inventories.composition.operator import home_directory
 from operate import clusters
 from operate.errors import OperatorError
 
-MODEL_CONFIGS = clusters.REPOSITORY / "inventories" / "models" / "configs"
+MODEL_CONFIGS = REPOSITORY / "inventories" / "models" / "configs"
 _LARGEST_CONFIG_BYTES = 10 * 1024**2
 
 
@@ -45,7 +46,7 @@ class Declared:
 
 def declared(name: str) -> Declared:
     """The profile and serving of an inventory by its name or path, or a hardware profile that has no inventory yet."""
-    path = Path(name).expanduser() if name.endswith(".py") else clusters.REPOSITORY / "inventories" / f"{name}.py"
+    path = Path(name).expanduser() if name.endswith(".py") else REPOSITORY / "inventories" / f"{name}.py"
     values: Mapping[str, Any] = {}
     if path.is_file() and (name.endswith(".py") or name in clusters.names()):
         try:

@@ -17,10 +17,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Literal
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from facts.sources import REPOSITORY
+
 WORD_BYTES = 8
 TAKE_BACK_SECONDS = 10.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import display
-from operate.clusters import REPOSITORY
+from facts.sources import REPOSITORY
 from operate.errors import OperatorError
 
 _DOCS = REPOSITORY / "docs"

@@ -38,9 +38,7 @@ def write_files(
     is printed by --diff: these files are compared by digest.
     """
     paths = tuple(file.path for file in files)
-    found = (
-        host.get_fact(Digests, paths=paths, directory=directory) if directory else host.get_fact(Digests, paths=paths)
-    )
+    found = host.get_fact(Digests, paths=paths, directory=directory)
     stale = [file for file in files if differs(found.get(file.path), file)]
     left = sorted(set(found) - {*paths, *declared}) if directory else []
     if not stale and not left:

@@ -1,4 +1,4 @@
-"""One HTTP request for JSON: from this machine or, this file sent over SSH, from the control node.
+"""One HTTP request of the API for JSON: from the operator's machine or, sent over SSH, from the control node.
 
 Standard library only. As a program it reads the order on standard input, so that no key is in a command line, and
 prints the reply.
@@ -8,9 +8,10 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 
-def send(order: dict) -> dict:  # type: ignore[type-arg]  # what is read from JSON and printed as JSON
+def send(order: dict[str, Any]) -> dict[str, Any]:
     """{answer, node} or {error} for {url, key, seconds, body}; without a body it is a GET.
 
     No proxy of the machine's environment is asked: the cluster is on a network of its own.
