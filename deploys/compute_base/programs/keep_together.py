@@ -72,7 +72,7 @@ def main() -> int:
     signal.signal(signal.SIGALRM, lose_patience)
     child = subprocess.Popen(command)
     for got in early:
-        child.send_signal(got)
+        pass_on(got, None)
     status = child.wait()
     end_all(signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

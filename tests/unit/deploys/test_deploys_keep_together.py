@@ -63,6 +63,30 @@ def test_a_stop_that_comes_while_the_command_starts(repository: Path) -> None:
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
 
 
+def test_a_stop_in_that_gap_does_not_wait_for_a_command_that_will_not(repository: Path) -> None:
+    """The command is up and deaf to the signal before the program knows it."""
+    code = (
+        "import os, runpy, signal, subprocess, sys\n"
+        "real = subprocess.Popen\n"
+        "def known_late(*arguments):\n"
+        "    child = real(*arguments, stdout=subprocess.PIPE)\n"
+        "    child.stdout.readline()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return child\n"
+        "subprocess.Popen = known_late\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, PROGRAM, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        cwd=repository,
+    )
+    assert done.returncode == 128 + signal.SIGKILL, done.stderr
+
+
 def test_a_command_that_will_not_stop_is_killed(start: Any) -> None:
     process = start(PROGRAM, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done")
     assert process.stdout.readline() == "up\n"
