@@ -22,9 +22,9 @@ from benchmarks.common import GIB, PROJECT, BenchmarkError
 from benchmarks.tools import Column, Run
 from lab.boot import ssh_command
 
-# Proportional set sizes of a serving cluster's processes, read from /proc and rounded up: head, two engines of 2.4 GiB
-# with their Ray workers and the ingress; and a host that only runs a Ray worker.
-BASE_BYTES = int(7.5 * GIB)
+# Proportional set sizes of a serving cluster, read from /proc and rounded up: head, three engines of 2.4 GiB with their
+# Ray workers, and the gateway; and a host that only runs a Ray worker.
+BASE_BYTES = int(9.9 * GIB)
 HOST_BYTES = int(0.4 * GIB)
 DEPLOYS_UNTIL_CONVERGED = 4
 EXTRA_ATTEMPTS = 2

@@ -32,7 +32,7 @@ def take_turns(
     No block but the first begins after `seconds`; `after_block` gets what is measured so far.
     """
     runs: dict[str, list[ToolRun]] = {kind: [] for kind in places}
-    order = (*places, *reversed(places))
+    order = (*places, *reversed(list(places)))
     processor = 0.0
     measured: dict[str, Any] = {}
     begun = time.monotonic()

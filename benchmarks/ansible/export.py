@@ -7,33 +7,48 @@ that the deploys use, so that both tools have the same bytes to write. Secrets a
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from deploys import library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
-from deploys.compute_base.deploy import PACKAGES
+from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import firewall_chain
-from deploys.depot.declared import depot_file, depot_service
+from deploys.depot import declared as depot
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
-from deploys.operations.ready import ENGINES_SECONDS, NODES_SECONDS
-from deploys.ray_head.declared import head_service
-from deploys.ray_worker.declared import worker_service
+from deploys.gateway import configuration as gateway_configuration
+from deploys.gateway import declared as gateway
+from deploys.operations.ready import ENGINES_SECONDS, GATEWAY_SECONDS, NODES_SECONDS, SECONDS_PER_NODE
+from deploys.ray_head import declared as ray_head
+from deploys.ray_worker import declared as ray_worker
 from deploys.services import service_file
-from deploys.settings import Settings, parse
-from deploys.vllm.declared import FETCH_MODEL, serve_file, serve_service
+from deploys.settings import Settings
+from deploys.vllm import declared as vllm
+from deploys.watch import declared as watch
+from facts import gateway as gateway_facts
 from facts import sources
-
-PROJECT = Path(__file__).resolve().parents[2]
+from operate import clusters
+from operate.errors import OperatorError
 
 Directory = dict[str, str]
+
+# The playbook's stages are the roles that it covers, by the names of their folders; deploys/all.py has their order.
+ROLES = {
+    "compute_base": compute_base.ROLE,
+    "depot": depot.ROLE,
+    "watch": watch.ROLE,
+    "ray_head": ray_head.ROLE,
+    "ray_worker": ray_worker.ROLE,
+    "gateway": gateway.ROLE,
+    "vllm": vllm.ROLE,
+}
 
 
 class ExportError(Exception):
@@ -47,7 +62,7 @@ def main() -> int:
         return 2
     try:
         export(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) == 3 else "lab")
-    except ExportError as error:
+    except (ExportError, OperatorError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -55,22 +70,18 @@ def main() -> int:
 
 def export(directory: Path, inventory: str) -> None:
     """Replace what `directory` holds of an earlier export by that of `inventory`."""
-    module = importlib.import_module(f"inventories.{inventory}")
+    cluster = clusters.load(inventory)
     content, variables = directory / "content", directory / "host_vars"
     for folder in (content, variables):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    groups: dict[str, Any] = {}
-    for group in ("control", "compute"):
-        # Not `control` alone: a group may not have a host's name.
-        hosts: dict[str, Any] = {}
-        groups[f"{group}_nodes"] = {"hosts": hosts}
-        for name, data in getattr(module, group):
-            settings = parse(name, data["settings"])
-            check_covered(settings)
-            hosts[name] = connection(name, data)
-            values = {**host_variables(settings, content), "content_directory": str(content.resolve())}
-            (variables / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
+    # Not `control` alone: a group may not have a host's name.
+    groups: dict[str, dict[str, dict[str, Any]]] = {name: {"hosts": {}} for name in ("control_nodes", "compute_nodes")}
+    for host in cluster.hosts:
+        check_covered(host.settings)
+        groups[f"{host.settings.role}_nodes"]["hosts"][host.name] = connection(host.name, host.data)
+        values = {**host_variables(host.settings, content), "content_directory": str(content.resolve())}
+        (variables / f"{host.name}.json").write_text(json.dumps(values, indent=1) + "\n")
     (directory / "inventory.json").write_text(json.dumps({"all": {"children": groups}}, indent=1) + "\n")
 
 
@@ -80,9 +91,13 @@ def check_covered(settings: Settings) -> None:
         raise ExportError(f"{settings.node}: the playbook covers hosts with systemd that are managed whole")
     if settings.accelerators.names or settings.accelerators.kernel_arguments:
         raise ExportError(f"{settings.node}: the playbook installs no drivers and sets no kernel arguments")
+    if len(settings.applications) != 1 or "reference" in settings.model.golden:
+        raise ExportError(f"{settings.node}: the playbook brings one model, whose golden answer is published")
+    if uncovered := [role for role in roles.roles(settings) if role not in ROLES.values()]:
+        raise ExportError(f"{settings.node}: {len(uncovered)} roles are in no stage of the playbook")
 
 
-def connection(name: str, data: dict[str, Any]) -> dict[str, str]:
+def connection(name: str, data: Mapping[str, Any]) -> dict[str, str]:
     """How Ansible reaches a host: the same user, key and known hosts as pyinfra, and nobody's own ssh settings."""
     options = {
         "UserKnownHostsFile": data["ssh_known_hosts_file"],
@@ -122,14 +137,28 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "head_port": settings.ray.ports.gcs,
         "ray_environment": ray_client(settings),
         "shared_memory_bytes": 2 * settings.ray.object_store_bytes,
-        "nodes_command": [*wait, "nodes", str(NODES_SECONDS), *peers],
+        "nodes_command": [*wait, "nodes", str(NODES_SECONDS + SECONDS_PER_NODE * len(peers)), *peers],
         "engines_command": [
             *wait,
             "engines",
             str(ENGINES_SECONDS),
             *(f"{application.name}={application.serving.replicas}" for application in settings.applications),
         ],
+        "gateway_commands": [
+            [*wait, "gateway", str(GATEWAY_SECONDS), url] for url in gateway_configuration.health_of(settings)
+        ],
+        **(loaded_gateway(settings) if settings.is_control else {}),
         **bringing_commands(settings),
+    }
+
+
+def loaded_gateway(settings: Settings) -> dict[str, Any]:
+    """How the gateway is asked for the mark of its configuration, which one it should have, and how it is checked."""
+    written = gateway.gateway_file(settings)
+    return {
+        "gateway_mark_command": gateway_facts.Loaded().command(gateway_configuration.gateway_socket(settings)),
+        "gateway_mark": gateway_configuration.digest(written.content),
+        "gateway_check_command": [gateway.haproxy(settings), "-c", "-q", "-f", written.path],
     }
 
 
@@ -162,7 +191,7 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
         ],
         "runtime_environment": environment,
         "model_command": [
-            *library.start(f"{runtime}/bin/python", FETCH_MODEL),
+            *library.start(f"{runtime}/bin/python", vllm.FETCH_MODEL),
             settings.model.directory,
             source,
         ],
@@ -176,17 +205,20 @@ def bringing_commands(settings: Settings) -> dict[str, Any]:
 
 def stages(settings: Settings, content: Path) -> dict[str, Any]:
     """Stage -> its directories, files, service and batched check; together exactly the declared managed files."""
-    found: dict[str, tuple[list[Directory], tuple[ManagedFile, ...], str]] = {
-        "base": (base_directories(settings), (*roles.programs(settings), *compute_base.files(settings)), "")
-    }
-    if settings.is_control:
-        depot, head, serve = (build(settings) for build in (depot_service, head_service, serve_service))
-        found["depot"] = ([], (depot_file(settings), service_file(settings, depot)), depot.name)
-        found["head"] = ([], (service_file(settings, head),), head.name)
-        found["serve"] = ([], (serve_file(settings), service_file(settings, serve)), serve.name)
-    else:
-        worker = worker_service(settings)
-        found["worker"] = ([], (service_file(settings, worker),), worker.name)
+    of_host = roles.roles(settings)
+    found: dict[str, tuple[list[Directory], tuple[ManagedFile, ...], str]] = {}
+    for name, role in ROLES.items():
+        if role not in of_host:
+            continue
+        services = role.services(settings)
+        if len(services) > 1:
+            raise ExportError(f"{settings.node}: {name} has {len(services)} services; a stage of the playbook has one")
+        files = (*role.files(settings), *(service_file(settings, service) for service in services))
+        if role is compute_base.ROLE:
+            # It brings the programs of all roles.
+            found[name] = (base_directories(settings), (*roles.programs(settings), *files), "")
+        elif files:
+            found[name] = ([], files, "".join(service.name for service in services))
     exported = {file.path for _, files, _ in found.values() for file in files}
     declared = {file.path for file in roles.managed_files(settings)}
     if exported != declared:
