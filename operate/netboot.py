@@ -15,7 +15,7 @@ from deploys.pxe_server.programs.netboot_image import ImageError, verify
 from deploys.pxe_server.settings import Machine
 from images.clean import note_use
 from inventories.composition.machines import path as machines_path
-from inventories.composition.operator import cache_directory
+from inventories.composition.operator import cache_directory, write_whole
 from operate import runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import DOES_NOT_HOLD, OperatorError
@@ -172,11 +172,7 @@ def _pin(file: Path, names: list[str], key: str) -> bool:
     if wanted in lines:
         return False
     kept = [line for line in lines if not set(line.split(" ", 1)[0].split(",")) & set(names)]
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text("\n".join([*kept, wanted]) + "\n")
-    fresh.chmod(0o600)
-    fresh.replace(file)
+    write_whole(file, "\n".join([*kept, wanted]) + "\n")
     return True
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploys.stages import LAST_STAGE, STAGES
+from inventories.composition.operator import write_whole
 from operate.clusters import ClusterInventory
 from operate.progress import Progress
 
@@ -110,10 +111,8 @@ def keep(cluster: ClusterInventory, record: dict[str, Any]) -> str:
     """Add a run to the cluster's record; the oldest go. Returns why it could not be kept, which is no failure."""
     path = cluster.directory / FILE
     lines = [*_lines(path), json.dumps(record)][-KEPT:]
-    staged = path.with_suffix(".new")
     try:
-        staged.write_text("".join(f"{line}\n" for line in lines))
-        staged.replace(path)
+        write_whole(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         return f"this run was not kept for comparison: {path}: {error.strerror}"
     return ""

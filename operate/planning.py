@@ -25,7 +25,7 @@ from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
 from hardware.planner.options import Options
-from inventories.composition.operator import home_directory
+from inventories.composition.operator import home_directory, write_whole
 from operate import clusters
 from operate.errors import OperatorError
 
@@ -203,10 +203,7 @@ def load_calibration(given: Path | None, hardware: str, engine: str) -> Calibrat
 
 def keep_calibration(made: Calibration, path: Path) -> None:
     """Write a calibration; a reader sees the old one or the new one, never half of it."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(calibrations.to_json(made))
-        partial.replace(path)
+        write_whole(path, calibrations.to_json(made), mode=0o644)
     except OSError as error:
         raise OperatorError(f"{path}: {error.strerror}; give another place with --to") from None

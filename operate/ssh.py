@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from inventories.composition import ssh_files
 from operate.clusters import Host
+from operate.errors import OperatorError
 
 
 def ssh_command(host: Host) -> list[str]:
-    """The command line up to the host: same user, key, configuration and known hosts as in the inventory."""
+    """The command line up to the host: same user, key, configuration and known hosts as in the inventory.
+
+    OperatorError where the configuration cannot be written.
+    """
     data = host.data
+    try:
+        ssh_files.make(data)
+    except OSError as error:
+        raise OperatorError(
+            f"{error.filename}: {error.strerror}; set CLUSTER_HOME to a directory that you can write to"
+        ) from None
     line = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8"]
     if data.get("ssh_config_file"):
         line += ["-F", str(data["ssh_config_file"])]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
-from inventories.composition import machines, members
+from inventories.composition import machines, members, ssh_files
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
 from inventories.composition.operator import cache_directory, cluster_directory, package_sources, secret_path
@@ -193,7 +193,9 @@ def compose(
                 "ports": _ports(index_of[node.name] if site.service_manager == "supervisor" else 0),
             },
         }
-        target = f"@{site.connector}/{node.name}" if site.connector else node.name
+        # Hosts that are reached by an SSH configuration of ours have the connector that writes it.
+        connector = site.connector or ("jump" if ssh_files.CONFIGURATION in site.connection else "")
+        target = f"@{connector}/{node.name}" if connector else node.name
         extra = dict((connections or {}).get(node.name, {}))
         return target, {**site.connection, **extra, "settings": settings}
 

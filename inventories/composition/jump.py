@@ -1,17 +1,17 @@
-"""SSH to compute nodes through the control node, as an OpenSSH configuration that pyinfra and ssh both read.
+"""SSH to compute nodes through the control node, as an OpenSSH configuration that pyinfra and ssh both read. Pure.
 
-pyinfra knows ProxyJump only from such a file. It is written into the cluster's state on the operator's machine whenever
-its content changes; the addresses in it come from the inventory, which stays their one owner.
+The text is part of the host data; it is written into the cluster's state on the operator's machine when somebody
+connects (ssh_files.py). The addresses in it come from the inventory, which stays their one owner.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hardware.model import Cluster, ProfileError
+from inventories.composition import ssh_files
 from inventories.composition.compose import Site
 from inventories.composition.netboot import Netboot
 from inventories.composition.operator import cluster_directory
@@ -57,12 +57,10 @@ def connections(
         "  ConnectTimeout 8",
         *([f"  IdentityFile {ssh_key}"] if ssh_key else []),
     ]
-    path = directory / "ssh_config"
-    _write(path, "\n".join(lines) + "\n")
-    Path(known_hosts).touch(mode=0o600)
     everyone: dict[str, Any] = {
         "ssh_user": login_user,
-        "ssh_config_file": str(path),
+        "ssh_config_file": str(directory / "ssh_config"),
+        ssh_files.CONFIGURATION: "\n".join(lines) + "\n",
         "ssh_known_hosts_file": known_hosts,
         "ssh_strict_host_key_checking": strict,
         "ssh_paramiko_connect_kwargs": {"banner_timeout": 10, "auth_timeout": 10},
@@ -89,15 +87,3 @@ def site(cluster: Cluster, addresses: Mapping[str, str], netboot: Netboot | None
         ),
         netboot=netboot,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        if path.is_file() and path.read_text() == text:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.write_text(text)
-        fresh.replace(path)
-    except OSError as error:
-        raise ProfileError(f"{path}: {error.strerror}; set CLUSTER_HOME to a directory that you can write to") from None

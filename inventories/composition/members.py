@@ -7,12 +7,11 @@ cluster's secrets, so that an inventory file stays as its author wrote it.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hardware.model import ProfileError
-from inventories.composition.operator import cluster_directory
+from inventories.composition.operator import cluster_directory, write_whole
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,4 @@ def read(cluster: str) -> Members:
 
 def write(cluster: str, members: Members) -> None:
     """Replace the record, whole or not at all."""
-    file = path(cluster)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    whole = file.with_name(f".{file.name}.{os.getpid()}")
-    whole.write_text(json.dumps(asdict(members)) + "\n")
-    whole.replace(file)
+    write_whole(path(cluster), json.dumps(asdict(members)) + "\n")

@@ -44,6 +44,22 @@ def secret_path(cluster: str, secret: str) -> Path:
     return cluster_directory(cluster) / "secrets" / secret
 
 
+def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file of the operator's, whole or not at all, in a directory that is made where it is missing. OSError.
+
+    A reader, or a run that is stopped, finds the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.touch(mode=mode)
+        fresh.write_text(text)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def package_sources() -> dict[str, str]:
     """Environment that makes uv take packages where pip on this machine would; empty on the open internet.
 

@@ -87,8 +87,10 @@ def test_inventory_loads(tmp_path: Path, inventory: Path) -> None:
     secrets.mkdir(parents=True)
     for secret in ("ray-token", "api-key"):
         (secrets / secret).write_text(SECRET)
+    before = sorted(home.rglob("*"))
     done = load(home, inventory)
     hosts = hosts_of(done)
+    assert sorted(home.rglob("*")) == before, "files are made by the deploys, and by who connects"
 
     groups = {group for host in hosts for group in host["groups"]}
     assert {group for group in groups if not group.startswith("@")} == {"control", "compute", inventory.stem}
@@ -109,12 +111,6 @@ def test_lab_without_a_lab_says_how_to_get_one(tmp_path: Path) -> None:
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "cluster lab up" in said and "lab.json" in said
-
-
-def test_reading_an_inventory_makes_no_file(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    hosts_of(load(home, REPOSITORY / "inventories" / "laptop.py"))
-    assert not home.exists(), "secrets and directories are made by the deploys"
 
 
 def test_package_sources_of_uv_win_and_local_indexes_are_skipped(
