@@ -24,13 +24,18 @@ from typing import IO, Any
 
 import httpx
 
-from benchmarks import common, laptop, startup
-from benchmarks.answers import Question
-from benchmarks.common import PROJECT, BenchmarkError
-from benchmarks.load import Endpoint, ask, client, clock
-from benchmarks.start_figures import ANSWER, READY, Event, judge_start, report, total
+from benchmarks import common, startup
 from deploys import runtime_lock
 from deploys.settings import Settings
+from experiments import local_cluster, machine
+from experiments.answers import Question
+from experiments.errors import ExperimentError
+from experiments.load.client import Endpoint, ask, client, clock
+from experiments.report import results
+from experiments.report.progress import show
+from experiments.report.starts import report
+from experiments.telemetry.starts import ANSWER, READY, Event, judge_start, total
+from facts.sources import REPOSITORY
 
 POLL_SECONDS = 0.25
 READY_TIMEOUT_SECONDS = 2.0
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_measure(options))
-    except BenchmarkError as error:
+    except ExperimentError as error:
         print(f"cold_starts: {error}", file=sys.stderr)
         return 2
 
@@ -60,16 +65,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _measure(options: argparse.Namespace) -> int:
-    nodes = laptop.nodes()
+    nodes = local_cluster.nodes()
     head, serving = nodes[0], [node for node in nodes if node.runs_engine]
-    if laptop.answers_at_all(head) and not options.replace:
-        raise BenchmarkError("a laptop cluster is up; take it down, or give --replace")
-    if not laptop.runtime_is_there():
-        raise BenchmarkError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
-    fresh = common.begun(
+    if local_cluster.answers_at_all(head) and not options.replace:
+        raise ExperimentError("a laptop cluster is up; take it down, or give --replace")
+    if not local_cluster.runtime_is_there(head):
+        raise ExperimentError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
+    fresh = results.begun(
         "cold_starts",
         versions={
-            "python": common.machine()["python"],
+            "python": machine.describe()["python"],
             "runtime": runtime_lock.load(head.runtime).name,
             "model": head.model.name,
             "httpx": version("httpx"),
@@ -84,36 +89,36 @@ async def _measure(options: argparse.Namespace) -> int:
         startup.take_down(options.down, head)
         left = engines_left()
         if left:
-            raise BenchmarkError(f"`{options.down}` left {', '.join(left)}; end them, then measure")
+            raise ExperimentError(f"`{options.down}` left {', '.join(left)}; end them, then measure")
         with tempfile.TemporaryFile() as complaint:
             start = await one_start(options, head, serving, complaint)
         result["starts"].append(start)
         result["misses"] += [f"start {number}: {miss}" for miss in start["misses"]]
-        _show("start", f"{number}: first right answer {start['first_answer_seconds']} s, {len(start['misses'])} misses")
+        show("start", f"{number}: first right answer {start['first_answer_seconds']} s, {len(start['misses'])} misses")
         result["total"] = total(result["starts"])
         # After each start: a benchmark that is stopped has its results so far.
-        common.write_results(path, result, report(result))
+        results.write(path, result, report(result))
     print(report(result))
-    print(f"written: {os.path.relpath(path, PROJECT)}")
+    print(f"written: {os.path.relpath(path, REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
 def resumed(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
-    """The result so far; BenchmarkError when what is measured now is something else."""
+    """The result so far; ExperimentError when what is measured now is something else."""
     try:
         result: dict[str, Any] = json.loads(path.read_text())
         unlike = [name for name in ("benchmark", "versions", "nodes") if result[name] != fresh[name]]
     except (OSError, ValueError, KeyError) as error:
-        raise BenchmarkError(f"--resume {path}: not a result of cold starts ({error}); start afresh") from None
+        raise ExperimentError(f"--resume {path}: not a result of cold starts ({error}); start afresh") from None
     if unlike:
-        raise BenchmarkError(f"--resume {path}: other {' and '.join(unlike)} than now; start afresh")
+        raise ExperimentError(f"--resume {path}: other {' and '.join(unlike)} than now; start afresh")
     result.setdefault("resumed", []).append({"at": fresh["started"], "after": len(result["starts"])})
     return result
 
 
 def engines_left() -> list[str]:
     """Nodes that still have processes."""
-    found = {node.node: laptop.processes_of(node).names for node in laptop.nodes()}
+    found = {node.node: local_cluster.processes_of(node).names for node in local_cluster.nodes()}
     return [f"{len(names)} processes of {node}" for node, names in found.items() if names]
 
 
@@ -128,7 +133,7 @@ async def one_start(
     listener = Listener(Endpoint(head.endpoint, head.model.name), golden, begun, options.deadline)
     process = await asyncio.create_subprocess_exec(
         *shlex.split(options.up),
-        cwd=PROJECT,
+        cwd=REPOSITORY,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=complaint,  # a file: a daemon that keeps its end of a pipe open would keep this waiting
@@ -196,7 +201,7 @@ class Listener:
     async def _ready(self, session: httpx.AsyncClient, node: Settings) -> tuple[str, int, str]:
         """Base address, status and words of the node's replica: of the port that is ready, else of any that answers."""
         found = ("", 0, "")
-        for port in laptop.engine_ports(node):
+        for port in local_cluster.engine_ports(node):
             url = f"http://{node.network.address}:{port}"
             try:
                 response = await session.get(f"{url}/cluster/ready", timeout=READY_TIMEOUT_SECONDS)
@@ -221,10 +226,6 @@ class Listener:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), POLL_SECONDS)
-
-
-def _show(phase: str, detail: str) -> None:
-    print(f"{phase:8} {detail}", flush=True)
 
 
 if __name__ == "__main__":

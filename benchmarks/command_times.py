@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.common import PROJECT, BenchmarkError
+from experiments import machine, measures
+from experiments.errors import ExperimentError
+from experiments.report import markdown, results
+from facts.sources import REPOSITORY
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "--help": ("--help",),
@@ -45,24 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), help="these commands")
     options = parser.parse_args(arguments)
     other, this = options.names
-    checkouts = {this: PROJECT}
+    checkouts = {this: REPOSITORY}
     if options.against:
-        checkouts = {other: options.against.resolve(), this: PROJECT}
+        checkouts = {other: options.against.resolve(), this: REPOSITORY}
     try:
         result = measure(checkouts, options.only, options.rounds, options.runs)
-    except BenchmarkError as error:
+    except ExperimentError as error:
         print(f"command_times: {error}", file=sys.stderr)
         return 2
     path = common.result_path("command_times")
-    common.write_results(path, result, report(result))
+    results.write(path, result, report(result))
     print(report(result))
-    print(f"written: {os.path.relpath(path, PROJECT)}")
+    print(f"written: {os.path.relpath(path, REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
 def measure(checkouts: dict[str, Path], only: Sequence[str], rounds: int, runs: int) -> dict[str, Any]:
     """All figures: checkout -> command -> list of {processor_seconds, wall_seconds}."""
-    result = common.begun("command_times", rounds=rounds, runs=runs, versions={"python": common.machine()["python"]})
+    result = results.begun("command_times", rounds=rounds, runs=runs, versions={"python": machine.describe()["python"]})
     taken: dict[str, dict[str, list[dict[str, float]]]] = {
         name: {command: [] for command in only} for name in checkouts
     }
@@ -79,15 +82,15 @@ def measure(checkouts: dict[str, Path], only: Sequence[str], rounds: int, runs: 
                     if command.startswith("up") and json.loads(said)["changed"]:
                         changed = json.loads(said)["changed"]
                         result["misses"].append(f"round {number}, {name}: `up` made {changed} changes")
-                median = common.spread([entry["processor_seconds"] for entry in taken[name][command]])["median"]
+                median = measures.spread([entry["processor_seconds"] for entry in taken[name][command]])["median"]
                 _say(f"{number}/{rounds} {name}: {command}: {median} s of processor")
     result["commits"] = {name: _commit(directory) for name, directory in checkouts.items()}
-    result["load_after"] = common.load_average()
+    result["load_after"] = machine.load_average()
     result["checkouts"] = {
         name: {
             command: {
-                "processor": common.spread([entry["processor_seconds"] for entry in entries]),
-                "wall": common.spread([entry["wall_seconds"] for entry in entries]),
+                "processor": measures.spread([entry["processor_seconds"] for entry in entries]),
+                "wall": measures.spread([entry["wall_seconds"] for entry in entries]),
                 "runs": entries,
             }
             for command, entries in commands.items()
@@ -98,10 +101,10 @@ def measure(checkouts: dict[str, Path], only: Sequence[str], rounds: int, runs: 
 
 
 def run(directory: Path, arguments: Sequence[str], **environment: str) -> tuple[dict[str, float], str]:
-    """Run a checkout's command; its figures and what it said. BenchmarkError when it fails."""
+    """Run a checkout's command; its figures and what it said. ExperimentError when it fails."""
     program = directory / ".venv" / "bin" / "cluster"
     if not program.is_file():
-        raise BenchmarkError(f"{program} is missing; run {directory / 'cluster'} --help once, which makes it")
+        raise ExperimentError(f"{program} is missing; run {directory / 'cluster'} --help once, which makes it")
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
         [str(program), *arguments],
@@ -116,7 +119,7 @@ def run(directory: Path, arguments: Sequence[str], **environment: str) -> tuple[
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise BenchmarkError(f"`{directory.name}: cluster {' '.join(arguments)}` exits {done.returncode}: {last}")
+        raise ExperimentError(f"`{directory.name}: cluster {' '.join(arguments)}` exits {done.returncode}: {last}")
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"processor_seconds": round(processor, 3), "wall_seconds": round(wall, 3)}, done.stdout
 
@@ -133,25 +136,25 @@ def report(result: dict[str, Any]) -> str:
         row = [f"`{command}`" if command.startswith("-") else command]
         row += [_figure(entry["processor"]) for entry in found] + [_figure(entry["wall"]) for entry in found]
         if len(names) == 2:
-            row.append(common.shown(common.ratio(*(entry["processor"]["median"] for entry in found)), 1))
+            row.append(markdown.shown(measures.ratio(*(entry["processor"]["median"] for entry in found)), 1))
         rows.append(row)
     commits = ", ".join(f"{name} {commit}" for name, commit in result["commits"].items())
     load = f"Load of the machine: {result['load_before']} at the beginning, {result['load_after']} at the end."
     count = result["rounds"] * result["runs"]
     parts = [
         "# What the command costs",
-        common.about(result["machine"], result["versions"], result["started"]),
+        markdown.about(result["machine"], result["versions"], result["started"]),
         f"Commits: {commits}. {load}",
         f"Medians of {count} runs (least to most), in {result['rounds']} turns of each checkout.",
-        common.markdown_table(head, rows),
-        common.listed_misses(result["misses"]),
+        markdown.table(head, rows),
+        markdown.listed_misses(result["misses"]),
     ]
     return "\n\n".join(parts)
 
 
 def _figure(spread: dict[str, Any]) -> str:
-    least, most = common.shown(spread["least"], 2), common.shown(spread["most"], 2)
-    return f"{common.shown(spread['median'], 2)} ({least} to {most})"
+    least, most = markdown.shown(spread["least"], 2), markdown.shown(spread["most"], 2)
+    return f"{markdown.shown(spread['median'], 2)} ({least} to {most})"
 
 
 def _commit(directory: Path) -> str:

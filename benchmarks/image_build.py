@@ -17,7 +17,9 @@ from typing import Any
 
 import images
 from benchmarks import common
-from benchmarks.common import PROJECT
+from experiments import machine
+from experiments.report import markdown, results
+from facts.sources import REPOSITORY
 from images import contents
 from images.request import Request
 from images.store import FILES, MANIFEST, PACKAGE_CACHE, Image
@@ -33,17 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--levels", type=int, nargs="*", default=DEFAULT_LEVELS, help="levels of zstd to pack at")
     options = parser.parse_args(arguments)
     path = common.result_path("image_build")
-    result = common.begun("image_build")
+    result = results.begun("image_build")
     try:
         with tempfile.TemporaryDirectory(prefix="image-build-", dir=_parent()) as place:
             _measure(request_of(options.cluster, None), Path(place), options.levels, result)
     except (images.ImageError, subprocess.CalledProcessError) as error:
         print(f"image_build: {error}", file=sys.stderr)
         return 2
-    result["load_after"] = common.load_average()
-    common.write_results(path, result, report(result))
+    result["load_after"] = machine.load_average()
+    results.write(path, result, report(result))
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 0 if result["same_manifest"] else 1
 
 
@@ -112,27 +114,27 @@ def report(result: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            *(common.shown(result[name]["phases"].get(phase)) for phase in phases),
-            common.shown(result[name]["seconds"]),
+            *(markdown.shown(result[name]["phases"].get(phase)) for phase in phases),
+            markdown.shown(result[name]["seconds"]),
         ]
         for name in ("cold", "warm", "found")
     ]
     sizes = [[name, f"{size / 1e6:.1f}"] for name, size in image["bytes"].items()]
     levels = [
-        [str(entry["level"]), common.shown(entry["seconds"]), f"{entry['bytes'] / 1e6:.1f}"]
+        [str(entry["level"]), markdown.shown(entry["seconds"]), f"{entry['bytes'] / 1e6:.1f}"]
         for entry in result["levels"]
     ]
     same = "the same manifest" if result["same_manifest"] else "**another manifest**"
     return "\n\n".join(
         [
             "# Building an image",
-            common.about(result["machine"], {"Linux in the image": image["kernel"]}, result["started"]),
+            markdown.about(result["machine"], {"Linux in the image": image["kernel"]}, result["started"]),
             f"Load average before {result['load_before']}, after {result['load_after']} (a build alone makes about 1).",
             f"{image['name']}, {image['packages']} packages. Seconds; the second build gave {same} as the first.",
-            common.markdown_table(["build", *phases, "all"], rows),
-            common.markdown_table(["file", "MB"], sizes),
+            markdown.table(["build", *phases, "all"], rows),
+            markdown.table(["file", "MB"], sizes),
             "The root packed at other levels of zstd:",
-            common.markdown_table(["level", "seconds", "MB"], levels),
+            markdown.table(["level", "seconds", "MB"], levels),
         ]
     )
 

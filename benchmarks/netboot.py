@@ -18,9 +18,13 @@ from typing import Any
 
 import lab
 from benchmarks import common
-from benchmarks.common import MIB, PROJECT, BenchmarkError
 from benchmarks.netboot_boot import PHASES, boot_server, measured_boot
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
+from experiments import measures
+from experiments.errors import ExperimentError
+from experiments.measures import MIB
+from experiments.report import markdown, results
+from facts.sources import REPOSITORY
 from tests.netboot.conftest import BootLab, choose_image, serve
 from tests.netboot.guests import MACS, Guest, in_switch
 
@@ -30,7 +34,7 @@ CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result = common.begun("netboot")
+    result = results.begun("netboot")
     guests: dict[str, Guest] = {}
     try:
         path = common.result_path("netboot")
@@ -46,24 +50,24 @@ def main(arguments: list[str] | None = None) -> int:
                 result["boots"] = [
                     measured_boot(server, guests[firmware], result["misses"]) for firmware in order[: options.boots]
                 ]
-                common.write_results(path, result, report(result))
+                results.write(path, result, report(result))
             if "clients" in options.parts:
                 result["clients"] = [_clients(image, number) for number in CLIENTS]
-                common.write_results(path, result, report(result))
+                results.write(path, result, report(result))
             if "secure" in options.parts:
                 result["secure"] = _secure(server, place, options.boots, result["misses"])
-                common.write_results(path, result, report(result))
+                results.write(path, result, report(result))
             if "live" in options.parts:
                 result["live"] = _live(server, guests["bios"], image, options, result["misses"])
-                common.write_results(path, result, report(result))
-    except (BenchmarkError, lab.LabError) as error:
+                results.write(path, result, report(result))
+    except (ExperimentError, lab.LabError) as error:
         print(f"netboot: {error}", file=sys.stderr)
         return 2
     finally:
         for guest in guests.values():
             guest.power_off()
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
@@ -82,7 +86,7 @@ def _chosen(server: BootLab) -> str:
         serve(server)
         return choose_image(server).name
     except AssertionError as error:
-        raise BenchmarkError(f"the lab's control host cannot boot the guests: {error}") from None
+        raise ExperimentError(f"the lab's control host cannot boot the guests: {error}") from None
 
 
 def _sizes(server: BootLab, image: str) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def _clients(image: str, number: int) -> dict[str, Any]:
     command = (sys.executable, "-m", "benchmarks.netboot_clients", url, str(number))
     done = in_switch(*command, seconds=1800, check=False)
     if done.returncode:
-        raise BenchmarkError(f"{number} clients: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise ExperimentError(f"{number} clients: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -113,7 +117,7 @@ def _secure(server: BootLab, place: Path, boots: int, misses: list[str]) -> list
     try:
         served = server.netboot("serve")
         if served.status:
-            raise BenchmarkError(f"the signed loaders cannot be served: {served.stderr[-300:]}")
+            raise ExperimentError(f"the signed loaders cannot be served: {served.stderr[-300:]}")
         return [measured_boot(server, guest, misses) for _ in range(min(boots, 3))]
     finally:
         guest.power_off()
@@ -129,7 +133,7 @@ def _live(
         built = build_live_image(server, image, Path(directory))
         sent = server.netboot("push", str(built))
         if sent.status:
-            raise BenchmarkError(f"the live image cannot be sent: {sent.stderr[-300:]}")
+            raise ExperimentError(f"the live image cannot be sent: {sent.stderr[-300:]}")
     runs = []
     try:
         for _ in range(min(options.boots, 5)):
@@ -149,46 +153,46 @@ def report(result: dict[str, Any]) -> str:
     lines = [
         "# Network boot",
         "",
-        common.about(result["machine"], {"image": result["image"]["name"]}, result["started"]),
+        markdown.about(result["machine"], {"image": result["image"]["name"]}, result["started"]),
         f"Image: {', '.join(f'{name} {size / 1e6:.1f} MB' for name, size in files.items())}. Emulated guests (TCG).",
         "",
     ]
     rows, phases = [], []
     for name, runs in _groups(result):
         up = [run for run in runs if run["seconds"] is not None]
-        taken = common.spread([run["seconds"] for run in up])
-        used = common.spread([run["memory_used_bytes"] / MIB for run in up])
-        sent = common.spread([run["bytes"] / 1e6 for run in up])
+        taken = measures.spread([run["seconds"] for run in up])
+        used = measures.spread([run["memory_used_bytes"] / MIB for run in up])
+        sent = measures.spread([run["bytes"] / 1e6 for run in up])
         rows.append(
             (
                 name,
                 f"{len(up)} of {len(runs)}",
-                *(common.shown(taken[which]) for which in ("median", "least", "most")),
-                common.shown(sent["median"]),
-                common.shown(used["median"], 0),
+                *(markdown.shown(taken[which]) for which in ("median", "least", "most")),
+                markdown.shown(sent["median"]),
+                markdown.shown(used["median"], 0),
             )
         )
         told = [run["phases"] for run in up if run.get("phases")]
-        medians = (common.spread([each[phase] for each in told])["median"] for phase in PHASES)
-        phases.append((name, *(common.shown(median) for median in medians)))
+        medians = (measures.spread([each[phase] for each in told])["median"] for phase in PHASES)
+        phases.append((name, *(markdown.shown(median) for median in medians)))
     if rows:
         head = ("boot", "came up", "median s", "least s", "most s", "MB over HTTP", "memory used MiB")
-        lines += [common.markdown_table(head, rows), "", "Where the seconds went, medians:", ""]
-        lines += [common.markdown_table(("boot", *PHASES), phases), ""]
+        lines += [markdown.table(head, rows), "", "Where the seconds went, medians:", ""]
+        lines += [markdown.table(("boot", *PHASES), phases), ""]
     if "live" in result:
         lines += [_compared(result["live"]), ""]
     if "clients" in result:
         fetched = [
             (
                 str(run["clients"]),
-                common.shown(run["first_seconds"], 2),
-                common.shown(run["last_seconds"], 2),
-                common.shown(run["bytes_per_second"] / 1e6, 0),
+                markdown.shown(run["first_seconds"], 2),
+                markdown.shown(run["last_seconds"], 2),
+                markdown.shown(run["bytes_per_second"] / 1e6, 0),
             )
             for run in result["clients"]
         ]
-        lines += [common.markdown_table(("clients", "first has it s", "last has it s", "MB/s together"), fetched), ""]
-    lines.append(common.listed_misses(result["misses"]))
+        lines += [markdown.table(("clients", "first has it s", "last has it s", "MB/s together"), fetched), ""]
+    lines.append(markdown.listed_misses(result["misses"]))
     return "\n".join(lines)
 
 
@@ -206,10 +210,11 @@ def _groups(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
 def _compared(runs: list[dict[str, Any]]) -> str:
     """One line: our median over live-boot's, of the boots that took turns."""
     medians = [
-        common.spread([run["seconds"] for run in runs if run["image"] == image and run["seconds"]])["median"]
+        measures.spread([run["seconds"] for run in runs if run["image"] == image and run["seconds"]])["median"]
         for image in ("ours", "live-boot")
     ]
-    return f"Ours over live-boot, medians of the boots in turns: {common.shown(common.ratio(*medians), 2)} (aim: 0.50)."
+    ratio = markdown.shown(measures.ratio(*medians), 2)
+    return f"Ours over live-boot, medians of the boots in turns: {ratio} (aim: 0.50)."
 
 
 if __name__ == "__main__":

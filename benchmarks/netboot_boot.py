@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import lab
-from benchmarks import common
-from benchmarks.common import BenchmarkError
+from experiments import machine
+from experiments.errors import ExperimentError
 from tests.netboot.conftest import BootLab
 from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, Guest, missing_programs
 
@@ -20,16 +20,16 @@ _RUN_INIT = re.compile(r"\[ *(\d+\.\d+)\] Run /init as init process")
 def boot_server() -> BootLab:
     """The lab that is up, as its operator sees it."""
     if missing := missing_programs():
-        raise BenchmarkError(f"not on this machine: {', '.join(missing)}; apt-get install them")
+        raise ExperimentError(f"not on this machine: {', '.join(missing)}; apt-get install them")
     if lab.state() is None:
-        raise BenchmarkError("no lab is up; run `cluster lab up --nodes 1`")
+        raise ExperimentError("no lab is up; run `cluster lab up --nodes 1`")
     return BootLab(lab.LabPaths().home.parent, None)
 
 
 def measured_boot(server: BootLab, guest: Guest, misses: list[str]) -> dict[str, Any]:
     """Seconds, bytes and memory of one boot; the guest is off afterwards. A boot that does not come up is a miss."""
     mark = server.ssh("control", "date +%s.%N").stdout.strip()
-    load = common.load_average()
+    load = machine.load_average()
     guest.power_on()
     uptime, seconds = "", 0.0
     while not uptime and time.monotonic() < guest.started + BOOT_SECONDS:

@@ -18,8 +18,13 @@ from typing import Any
 
 import lab
 from benchmarks import common
-from benchmarks.common import GIB, MIB, PROJECT, BenchmarkError
 from benchmarks.netboot_boot import boot_server, memory
+from experiments import machine
+from experiments.errors import ExperimentError
+from experiments.measures import MIB
+from experiments.report import markdown, results
+from facts.sources import REPOSITORY
+from hardware.model import GIB
 from operate.phases import SAYS
 from tests.netboot.conftest import BootLab
 from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, write_machines
@@ -42,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory-mib", type=int, default=3072, help="memory of each machine")
     parser.add_argument("--limit-seconds", type=int, default=3600, help="give one `up` up after")
     options = parser.parse_args(arguments)
-    result = common.begun("netboot_join", guest_memory_bytes=options.memory_mib * MIB, ups=[])
+    result = results.begun("netboot_join", guest_memory_bytes=options.memory_mib * MIB, ups=[])
     path = common.result_path("netboot_join")
     guests: list[Guest] = []
     try:
@@ -56,23 +61,23 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 for which in UPS[: options.ups]:
                     _up(server, guests, which, options.limit_seconds, result)
-                    common.write_results(path, result, report(result))
+                    results.write(path, result, report(result))
             finally:
                 server.run("-c", INVENTORY, "down", seconds=600)
-    except (BenchmarkError, lab.LabError) as error:
+    except (ExperimentError, lab.LabError) as error:
         print(f"netboot_join: {error}", file=sys.stderr)
         return 2
     finally:
         for guest in guests:
             guest.power_off()
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
 def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, result: dict[str, Any]) -> None:
     """One `cluster up`, the machines switched on when it asks for them; what it and `verify` said into the result."""
-    load = common.load_average()
+    load = machine.load_average()
     if which == "after a power loss":
         for guest in guests:
             guest.power_off()
@@ -89,7 +94,7 @@ def _up(server: BootLab, guests: list[Guest], which: str, limit_seconds: int, re
         try:
             stdout, rest = up.communicate(timeout=limit_seconds)
         except subprocess.TimeoutExpired:
-            raise BenchmarkError(f"up, {which}: no end after {limit_seconds} s; last: {''.join(said[-3:])}") from None
+            raise ExperimentError(f"up, {which}: no end after {limit_seconds} s; last: {''.join(said[-3:])}") from None
     run: dict[str, Any] = {"which": which, "status": up.returncode, "load_before": load}
     if up.returncode:
         last = " ".join("".join([*said, rest]).split())[-600:]
@@ -123,25 +128,25 @@ def report(result: dict[str, Any]) -> str:
     rows = []
     for phase in order:
         taken = [{entry["phase"]: entry["seconds"] for entry in run["phases"]}.get(phase) for run in done]
-        rows.append([f"{phase}: {SAYS[phase]}", *(common.shown(seconds) for seconds in taken)])
-    rows.append(["all", *(common.shown(run["seconds"]) for run in done)])
+        rows.append([f"{phase}: {SAYS[phase]}", *(markdown.shown(seconds) for seconds in taken)])
+    rows.append(["all", *(markdown.shown(run["seconds"]) for run in done)])
     rows.append(["changes", *(str(run["changed"]) for run in done)])
     rows.append(["machines in Ray by `verify`", *(f"{sum(run['topology'].values())} of 2" for run in done)])
     for name in ADDRESSES:
         used = [run["memory_used_bytes"][name] for run in done]
-        rows.append([f"{name}: memory used MiB", *(common.shown(size / MIB if size else None, 0) for size in used)])
+        rows.append([f"{name}: memory used MiB", *(markdown.shown(size / MIB if size else None, 0) for size in used)])
     loads = ", ".join(str(run["load_before"]) for run in result["ups"])
     return "\n".join(
         [
             "# From power-on to the first token, two machines booted over the network",
             "",
-            common.about(result["machine"], {"guests": "QEMU, TCG, Nehalem"}, result["started"]),
+            markdown.about(result["machine"], {"guests": "QEMU, TCG, Nehalem"}, result["started"]),
             f"Each guest has {result['guest_memory_bytes'] / GIB:.1f} GiB and a disk for the runtime. Seconds; load "
             f"average before each: {loads}.",
             "",
-            common.markdown_table(["`cluster up`", *(run["which"] for run in done)], rows),
+            markdown.table(["`cluster up`", *(run["which"] for run in done)], rows),
             "",
-            common.listed_misses(result["misses"]),
+            markdown.listed_misses(result["misses"]),
         ]
     )
 

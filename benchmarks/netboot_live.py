@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import BenchmarkError
+from experiments.errors import ExperimentError
 from images.construct import MERGED_USR
 from lab.apt import host_apt_options, host_mirrors
 from tests.netboot.conftest import BootLab
@@ -82,4 +82,4 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BenchmarkError(f"{command[0]} ended with {done.returncode}: {last}")
+        raise ExperimentError(f"{command[0]} ended with {done.returncode}: {last}")

@@ -18,8 +18,13 @@ from typing import Any
 import images
 import lab
 from benchmarks import common, tools
-from benchmarks.common import GIB, PROJECT, BenchmarkError
 from benchmarks.tools import Column, Run
+from experiments import machine, measures
+from experiments.errors import ExperimentError
+from experiments.report import markdown, results
+from experiments.report.progress import show
+from facts.sources import REPOSITORY
+from hardware.model import GIB
 from lab.boot import ssh_command
 
 # Proportional set sizes of a serving cluster, read from /proc and rounded up: head, three engines of 2.4 GiB with their
@@ -35,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _measure(options)
-    except (BenchmarkError, lab.LabError) as error:
+    except (ExperimentError, lab.LabError) as error:
         print(f"noop_rerun: {error}", file=sys.stderr)
         return 2
 
@@ -55,13 +60,13 @@ def _measure(options: argparse.Namespace) -> int:
     playbook = "" if options.alone else tools.program("ansible-playbook", options.ansible_playbook)
     found = lab.state()
     if found and not options.replace and {len(found.hosts) - 1} != set(options.sizes):
-        raise BenchmarkError(f"a lab of {len(found.hosts)} hosts is up; give --replace to let it be given other sizes")
+        raise ExperimentError(f"a lab of {len(found.hosts)} hosts is up; give --replace to let it be given other sizes")
     check_memory(max(options.sizes))
     path = common.result_path("noop_rerun")
     result: dict[str, Any] = {
         "benchmark": "noop_rerun",
-        "started": common.now(),
-        "machine": common.machine(),
+        "started": results.now(),
+        "machine": machine.describe(),
         "versions": versions(playbook),
         "runs_wanted": options.runs,
         "sizes": [],
@@ -69,15 +74,15 @@ def _measure(options: argparse.Namespace) -> int:
     whole = True
     for nodes in sorted(set(options.sizes)):
         check_memory(nodes)
-        state = lab.up(nodes, _show, images.lab_image(_show))
+        state = lab.up(nodes, show, images.lab_image(show))
         result["versions"].update(lab_versions(state))
         size = measure_size(state, playbook, options.runs, options.leave_out)
         result["sizes"].append(size)
         whole = whole and all(column["seconds"]["runs"] >= options.runs for column in size["columns"].values())
         # After each size: a benchmark that is stopped has its results so far.
-        common.write_results(path, result, report(result))
+        results.write(path, result, report(result))
         print(report(result), flush=True)
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 0 if whole else 1
 
 
@@ -90,9 +95,9 @@ def check_memory(nodes: int) -> None:
     """BenchmarkError when the machine has not enough for that many compute hosts, less what a lab now holds."""
     found = lab.state()
     held = needed_bytes(len(found.hosts) - 1) if found else 0
-    needed, free = max(needed_bytes(nodes) - held, 0), common.available_memory_bytes()
+    needed, free = max(needed_bytes(nodes) - held, 0), machine.available_memory_bytes()
     if needed > free:
-        raise BenchmarkError(
+        raise ExperimentError(
             f"{nodes} compute hosts take about {needed / GIB:.1f} GiB more memory and {free / GIB:.1f} GiB are "
             "available; end other programs or leave this size out with --sizes"
         )
@@ -115,13 +120,13 @@ def measure_size(state: lab.LabState, playbook: str, runs: int, leave_out: list[
         ]
         prepared = tools.run(ansible[0])
         if prepared.verdict.failed:
-            raise BenchmarkError(f"{ansible[0].name}: {prepared.verdict.complaint(hosts)}")
+            raise ExperimentError(f"{ansible[0].name}: {prepared.verdict.complaint(hosts)}")
         columns = [pyinfra, *ansible]
         # Once each without a watch: connections that are kept are there, caches are warm, and the state is one for all.
         for column in columns:
             complaint = tools.run(column).verdict.complaint(hosts)
             if complaint:
-                raise BenchmarkError(f"{column.name} is no no-op after {pyinfra.name} converged: {complaint}")
+                raise ExperimentError(f"{column.name} is no no-op after {pyinfra.name} converged: {complaint}")
         valid, misses = take_turns(columns, hosts, runs)
     return measured(hosts, valid, columns, misses, prepared=sorted(set(prepared.verdict.changed)))
 
@@ -147,18 +152,18 @@ def converge(column: Column, hosts: list[str]) -> None:
     for attempt in range(1, DEPLOYS_UNTIL_CONVERGED + 1):
         verdict = tools.run(column).verdict
         complaint = verdict.complaint(hosts)
-        _show("deploy", f"run {attempt}: {complaint or 'nothing changed'}")
+        show("deploy", f"run {attempt}: {complaint or 'nothing changed'}")
         if not complaint:
             return
-    raise BenchmarkError(f"not converged after {DEPLOYS_UNTIL_CONVERGED} deploys: {complaint}")
+    raise ExperimentError(f"not converged after {DEPLOYS_UNTIL_CONVERGED} deploys: {complaint}")
 
 
 def export(place: Path) -> None:
     """Write the playbook's input, in a process of its own: an inventory is read once in a process."""
     command = [sys.executable, "-m", "benchmarks.ansible.export", str(place)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        raise BenchmarkError(f"export for the playbook: {done.stderr.strip()[-400:]}")
+        raise ExperimentError(f"export for the playbook: {done.stderr.strip()[-400:]}")
 
 
 def take_turns(columns: list[Column], hosts: list[str], runs: int) -> tuple[dict[str, list[Run]], list[str]]:
@@ -172,11 +177,11 @@ def take_turns(columns: list[Column], hosts: list[str], runs: int) -> tuple[dict
                 continue
             try:
                 done = tools.run(column)
-            except BenchmarkError as error:
+            except ExperimentError as error:
                 misses.append(f"{len(hosts) - 1} compute hosts, {error}")
                 continue
             complaint = done.verdict.complaint(hosts)
-            _show("run", f"{column.name}: {done.seconds:.2f} s {complaint}")
+            show("run", f"{column.name}: {done.seconds:.2f} s {complaint}")
             if complaint:
                 misses.append(f"{len(hosts) - 1} compute hosts, {column.name}: {complaint}")
             else:
@@ -186,19 +191,20 @@ def take_turns(columns: list[Column], hosts: list[str], runs: int) -> tuple[dict
 
 def summary(runs: list[Run], hosts: int) -> dict[str, Any]:
     """Figures of one column. Pure."""
-    seconds = common.spread([run.seconds for run in runs])
+    seconds = measures.spread([run.seconds for run in runs])
     return {
         "seconds": seconds,
         "seconds_per_host": round(seconds["median"] / hosts, 3) if seconds["median"] is not None else None,
-        "processor_seconds": common.spread([run.processor_seconds for run in runs]),
+        "processor_seconds": measures.spread([run.processor_seconds for run in runs]),
         "each": [{"seconds": r.seconds, "processor_seconds": r.processor_seconds, "load": r.load_before} for r in runs],
     }
 
 
 def ratios(valid: dict[str, list[Run]], columns: list[Column]) -> dict[str, float | None]:
     """Each column's median time as a multiple of the first column's. Pure."""
-    medians = {column.name: common.spread([run.seconds for run in valid[column.name]])["median"] for column in columns}
-    return {name: common.ratio(median, medians[columns[0].name]) for name, median in medians.items()}
+    seconds = {column.name: measures.spread([run.seconds for run in valid[column.name]]) for column in columns}
+    base = seconds[columns[0].name]["median"]
+    return {name: measures.ratio(spread["median"], base) for name, spread in seconds.items()}
 
 
 def report(result: dict[str, Any]) -> str:
@@ -215,22 +221,22 @@ def report(result: dict[str, Any]) -> str:
                     name,
                     str(size["compute_hosts"]),
                     str(seconds["runs"]),
-                    common.shown(seconds["median"], 2),
-                    common.shown(seconds["least"], 2),
-                    common.shown(seconds["most"], 2),
-                    common.shown(column["seconds_per_host"], 2),
-                    common.shown(column["processor_seconds"]["median"], 2),
-                    common.shown(size["ratios"][name], 2),
+                    markdown.shown(seconds["median"], 2),
+                    markdown.shown(seconds["least"], 2),
+                    markdown.shown(seconds["most"], 2),
+                    markdown.shown(column["seconds_per_host"], 2),
+                    markdown.shown(column["processor_seconds"]["median"], 2),
+                    markdown.shown(size["ratios"][name], 2),
                 ]
             )
     return "\n".join(
         [
             "# A run that has nothing to do\n",
-            common.about(result["machine"], result["versions"], result["started"]),
-            common.markdown_table(head, rows),
+            markdown.about(result["machine"], result["versions"], result["started"]),
+            markdown.table(head, rows),
             "",
             "Hosts and operator share this machine. Rules, and what was not compared: benchmarks/README.md.\n",
-            common.listed_misses(misses),
+            markdown.listed_misses(misses),
         ]
     )
 
@@ -239,7 +245,7 @@ def versions(playbook: str) -> dict[str, str]:
     """Versions of what runs on the operator's side."""
     from importlib.metadata import version
 
-    tool = {"python": common.machine()["python"], "pyinfra": version("pyinfra")}
+    tool = {"python": machine.describe()["python"], "pyinfra": version("pyinfra")}
     if not playbook:
         return tool
     said = subprocess.run([playbook, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
@@ -260,10 +266,6 @@ def lab_versions(state: lab.LabState) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = [*done.stdout.split("\n"), "", ""]
     return {"Debian on the hosts": lines[0], "python on the hosts": lines[1].removeprefix("Python ")}
-
-
-def _show(phase: str, detail: str) -> None:
-    print(f"{phase:8} {detail}", flush=True)
 
 
 if __name__ == "__main__":

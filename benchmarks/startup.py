@@ -19,9 +19,14 @@ from typing import Any
 
 import images
 import lab
-from benchmarks import common, laptop
-from benchmarks.common import MIB, PROJECT, BenchmarkError
+from benchmarks import common
 from deploys.settings import Settings
+from experiments import local_cluster, machine, measures
+from experiments.errors import ExperimentError
+from experiments.measures import MIB
+from experiments.report import markdown, results
+from experiments.report.progress import show
+from facts.sources import REPOSITORY
 
 LAB_COMPUTE_HOSTS = 2
 UP_SECONDS = 1800.0
@@ -32,25 +37,25 @@ POLL_SECONDS = 0.25
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
-    result = common.begun("startup", versions={"python": common.machine()["python"], "pyinfra": version("pyinfra")})
+    result = results.begun("startup", versions={"python": machine.describe()["python"], "pyinfra": version("pyinfra")})
     try:
         path = common.result_path("startup")
         refuse_what_is_in_use(options)
         if "lab" in options.parts:
             result["lab"] = measure_lab(options.lab_runs)
-            common.write_results(path, result, report(result))
+            results.write(path, result, report(result))
         if "laptop" in options.parts:
             measure_laptop(options, result)
-            common.write_results(path, result, report(result))
+            results.write(path, result, report(result))
         if "memory" in options.parts:
-            answers(laptop.nodes()[0], options.answers, result["misses"])
+            answers(local_cluster.nodes()[0], options.answers, result["misses"])
             result["memory"] = [memory_now()]
-            common.write_results(path, result, report(result))
-    except (BenchmarkError, lab.LabError) as error:
+            results.write(path, result, report(result))
+    except (ExperimentError, lab.LabError) as error:
         print(f"startup: {error}", file=sys.stderr)
         return 2
     print(report(result))
-    print(f"written: {path.relative_to(PROJECT)}")
+    print(f"written: {path.relative_to(REPOSITORY)}")
     return 1 if result["misses"] else 0
 
 
@@ -69,35 +74,36 @@ def _parser() -> argparse.ArgumentParser:
 def refuse_what_is_in_use(options: argparse.Namespace) -> None:
     """BenchmarkError before anything that runs is taken down without being told to, or the runtime would be built."""
     if "lab" in options.parts and lab.state() and not options.replace:
-        raise BenchmarkError("a lab is up; take it down, or give --replace")
+        raise ExperimentError("a lab is up; take it down, or give --replace")
     if "laptop" in options.parts:
-        if laptop.answers_at_all(laptop.nodes()[0]) and not options.replace:
-            raise BenchmarkError("a laptop cluster is up; take it down, or give --replace")
-        if not laptop.runtime_is_there():
-            raise BenchmarkError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
+        head = local_cluster.nodes()[0]
+        if local_cluster.answers_at_all(head) and not options.replace:
+            raise ExperimentError("a laptop cluster is up; take it down, or give --replace")
+        if not local_cluster.runtime_is_there(head):
+            raise ExperimentError(f"the locked runtime is not built yet; run `{options.up}` once, then measure")
 
 
 def measure_lab(runs: int) -> dict[str, Any]:
     """Seconds of `up` and of `down`, alternating; the first `up` is not counted, because it may build the image."""
-    lab.up(LAB_COMPUTE_HOSTS, _show, images.lab_image(_show))
+    lab.up(LAB_COMPUTE_HOSTS, show, images.lab_image(show))
     up: list[float] = []
     down: list[float] = []
     for _ in range(runs):
         started = time.monotonic()
-        lab.down(_show)
+        lab.down(show)
         down.append(time.monotonic() - started)
         started = time.monotonic()
-        lab.up(LAB_COMPUTE_HOSTS, _show, images.lab_image(_show))
+        lab.up(LAB_COMPUTE_HOSTS, show, images.lab_image(show))
         up.append(time.monotonic() - started)
         states = lab.host_states()
-        _show("lab", f"up in {up[-1]:.2f} s: {', '.join(f'{name} {state}' for name, state in states.items())}")
-    lab.down(_show)
+        show("lab", f"up in {up[-1]:.2f} s: {', '.join(f'{name} {state}' for name, state in states.items())}")
+    lab.down(show)
     return {"hosts": LAB_COMPUTE_HOSTS + 1, "up": _timed(up), "down": _timed(down)}
 
 
 def measure_laptop(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Start, serve and measure `laptop_runs` times; the cluster is left up."""
-    head = laptop.nodes()[0]
+    head = local_cluster.nodes()[0]
     result["laptop_command"] = options.up
     first: list[float] = []
     whole: list[float] = []
@@ -106,14 +112,12 @@ def measure_laptop(options: argparse.Namespace, result: dict[str, Any]) -> None:
         take_down(options.down, head)
         try:
             seconds_to_answer, seconds_to_end = bring_up(options.up, head)
-        except BenchmarkError as error:
+        except ExperimentError as error:
             result["misses"].append(f"laptop, run {run}: {error}")
             continue
         first.append(seconds_to_answer)
         whole.append(seconds_to_end)
-        _show(
-            "laptop", f"run {run}: answer after {seconds_to_answer:.1f} s, command ended after {seconds_to_end:.1f} s"
-        )
+        show("laptop", f"run {run}: answer after {seconds_to_answer:.1f} s, command ended after {seconds_to_end:.1f} s")
         answers(head, options.answers, result["misses"])
         memories.append(memory_now())
     result["laptop"] = {"first_answer": _timed(first), "command": _timed(whole)}
@@ -121,17 +125,17 @@ def measure_laptop(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def take_down(command: str, head: Settings) -> None:
-    """Run the command; BenchmarkError when something still answers after it."""
+    """Run the command; ExperimentError when something still answers after it."""
     try:
         done = subprocess.run(
-            shlex.split(command), cwd=PROJECT, capture_output=True, text=True, timeout=DOWN_SECONDS, check=False
+            shlex.split(command), cwd=REPOSITORY, capture_output=True, text=True, timeout=DOWN_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BenchmarkError(f"{command}: {error}") from None
+        raise ExperimentError(f"{command}: {error}") from None
     if done.returncode:
-        raise BenchmarkError(f"{command}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
-    if laptop.answers_at_all(head):
-        raise BenchmarkError(f"{command}: the API still answers at {head.endpoint}")
+        raise ExperimentError(f"{command}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
+    if local_cluster.answers_at_all(head):
+        raise ExperimentError(f"{command}: the API still answers at {head.endpoint}")
 
 
 def bring_up(command: str, head: Settings) -> tuple[float, float]:
@@ -143,10 +147,10 @@ def bring_up(command: str, head: Settings) -> tuple[float, float]:
         started = time.monotonic()
         try:
             process = subprocess.Popen(
-                shlex.split(command), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+                shlex.split(command), cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
             )
         except OSError as error:
-            raise BenchmarkError(f"{command}: {error}") from None
+            raise ExperimentError(f"{command}: {error}") from None
         # Noted by a thread of its own: an answer that is long in coming must not delay it.
         ended: list[float] = []
 
@@ -159,13 +163,13 @@ def bring_up(command: str, head: Settings) -> tuple[float, float]:
         answered = 0.0
         try:
             while not (answered and ended):
-                if not answered and laptop.ask(head):
+                if not answered and local_cluster.ask(head):
                     answered = time.monotonic() - started
                 if ended and process.returncode:
                     errors.seek(0)
-                    raise BenchmarkError(f"{command}: exit {process.returncode}: {errors.read().strip()[-300:]}")
+                    raise ExperimentError(f"{command}: exit {process.returncode}: {errors.read().strip()[-300:]}")
                 if time.monotonic() - started > UP_SECONDS:
-                    raise BenchmarkError(f"{command}: no right answer and end after {UP_SECONDS:g} s")
+                    raise ExperimentError(f"{command}: no right answer and end after {UP_SECONDS:g} s")
                 watch.join(POLL_SECONDS)
                 if ended and not answered:
                     time.sleep(POLL_SECONDS)
@@ -178,7 +182,7 @@ def bring_up(command: str, head: Settings) -> tuple[float, float]:
 
 def answers(head: Settings, number: int, misses: list[str]) -> None:
     """Ask `number` times, one after the other; a wrong answer is a miss."""
-    wrong = sum(not laptop.ask(head) for _ in range(number))
+    wrong = sum(not local_cluster.ask(head) for _ in range(number))
     if wrong:
         misses.append(f"laptop: {wrong} of {number} answers were wrong or did not come")
 
@@ -192,7 +196,7 @@ def memory_now() -> dict[str, Any]:
             "processes": part.processes,
             "engines": part.engines,
         }
-        for part in laptop.memory()
+        for part in map(local_cluster.memory_of, local_cluster.nodes())
     }
 
 
@@ -209,40 +213,36 @@ def report(result: dict[str, Any]) -> str:
         rows += [_row(f"laptop: `{command}` to its end", result["laptop"]["command"])]
     parts = [
         "# Time to start, memory at rest\n",
-        common.about(result["machine"], result["versions"], result["started"]),
+        markdown.about(result["machine"], result["versions"], result["started"]),
     ]
     if rows:
-        parts += [common.markdown_table(["what", "runs", "median s", "least s", "most s"], rows), ""]
+        parts += [markdown.table(["what", "runs", "median s", "least s", "most s"], rows), ""]
     if result.get("memory"):
         parts += [memory_table(result["memory"]), "", "Memory is the proportional set size, read after some answers.\n"]
-    return "\n".join([*parts, common.listed_misses(result["misses"])])
+    return "\n".join([*parts, markdown.listed_misses(result["misses"])])
 
 
 def memory_table(memories: list[dict[str, Any]]) -> str:
     """Memory of each node over the runs as Markdown. Pure."""
     rows = []
     for node, last in memories[-1].items():
-        sizes = common.spread([memory[node]["bytes"] / MIB for memory in memories if node in memory])
-        figures = [common.shown(sizes[key], 0) for key in ("median", "least", "most")]
+        sizes = measures.spread([memory[node]["bytes"] / MIB for memory in memories if node in memory])
+        figures = [markdown.shown(sizes[key], 0) for key in ("median", "least", "most")]
         rows.append(
             [f"{node} ({last['role']})", str(sizes["runs"]), *figures, str(last["processes"]), str(last["engines"])]
         )
-    return common.markdown_table(
+    return markdown.table(
         ["node", "runs", "median MiB", "least MiB", "most MiB", "processes", "engine processes"], rows
     )
 
 
 def _timed(seconds: list[float]) -> dict[str, Any]:
-    return {"seconds": common.spread(seconds), "each": [round(value, 3) for value in seconds]}
+    return {"seconds": measures.spread(seconds), "each": [round(value, 3) for value in seconds]}
 
 
 def _row(what: str, timed: dict[str, Any]) -> list[str]:
     seconds = timed["seconds"]
-    return [what, str(seconds["runs"]), *(common.shown(seconds[key], 1) for key in ("median", "least", "most"))]
-
-
-def _show(phase: str, detail: str) -> None:
-    print(f"{phase:8} {detail}", flush=True)
+    return [what, str(seconds["runs"]), *(markdown.shown(seconds[key], 1) for key in ("median", "least", "most"))]
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import PROJECT, BenchmarkError, load_average
+from experiments.errors import ExperimentError
+from experiments.machine import load_average
+from facts.sources import REPOSITORY
 
 RUN_SECONDS = 3600
-ANSIBLE = PROJECT / "benchmarks" / "ansible"
+ANSIBLE = REPOSITORY / "benchmarks" / "ansible"
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,16 @@ def ansible_columns(playbook: str, export: Path, forks: int) -> list[Column]:
 
 
 def program(name: str, given: str = "") -> str:
-    """Path of a program: the given one, the one beside this Python, or the one on PATH; BenchmarkError else."""
+    """Path of a program: the given one, the one beside this Python, or the one on PATH; ExperimentError else."""
     beside = Path(sys.executable).parent / name
     found = shutil.which(given) if given else str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise BenchmarkError(f"{given or name}: not found; run `uv sync --group benchmark`, or give its path")
+        raise ExperimentError(f"{given or name}: not found; run `uv sync --group benchmark`, or give its path")
     return found
 
 
 def run(column: Column) -> Run:
-    """Run one column in the project's directory and judge what it printed; BenchmarkError when that cannot be read."""
+    """Run one column in the project's directory and judge what it printed; ExperimentError when that cannot be read."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     load = load_average()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -104,7 +106,7 @@ def run(column: Column) -> Run:
     try:
         done = subprocess.run(
             column.command,
-            cwd=PROJECT,
+            cwd=REPOSITORY,
             env={**environment, **column.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -113,7 +115,7 @@ def run(column: Column) -> Run:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"{column.name}: no end after {RUN_SECONDS} s") from None
+        raise ExperimentError(f"{column.name}: no end after {RUN_SECONDS} s") from None
     seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
@@ -121,7 +123,7 @@ def run(column: Column) -> Run:
         verdict = column.judge(done.stdout)
     except (ValueError, KeyError, TypeError) as error:
         said = (done.stderr or done.stdout).strip()[-600:]
-        raise BenchmarkError(f"{column.name}: exit {done.returncode}, no usable JSON ({error}): {said}") from None
+        raise ExperimentError(f"{column.name}: exit {done.returncode}, no usable JSON ({error}): {said}") from None
     if done.returncode and not verdict.failed:
         reason = f"exit {done.returncode}: {done.stderr.strip()[-300:]}"
         verdict = Verdict(verdict.hosts, verdict.changed, (reason,))

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import RESULTS, markdown_table
+from benchmarks.common import RESULTS
 from benchmarks.h200 import shapes
+from experiments.report import markdown
 from hardware.catalog.h200 import H200
 from hardware.model import Node
 from hardware.planner import fitting, memory, microbenchmarks, points, rates
@@ -130,12 +131,12 @@ def groups_table(rows: Sequence[Row]) -> str:
                     percent(abs(worst.error)),
                 ]
             )
-    return markdown_table(("shape and placement", "points", "median error", "largest"), lines)
+    return markdown.table(("shape and placement", "points", "median error", "largest"), lines)
 
 
 def points_table(rows: Iterable[Row], unit: str, scale: float) -> str:
     """Every row: measured, predicted, error."""
-    return markdown_table(
+    return markdown.table(
         ("what", f"measured, {unit}", f"predicted, {unit}", "error"),
         [[row.what, f"{row.measured * scale:.3f}", f"{row.predicted * scale:.3f}", signed(row.error)] for row in rows],
     )
@@ -179,7 +180,7 @@ def report(
         "## By shape and placement",
         groups_table(times),
         "## What was fitted",
-        markdown_table(("rate", "value"), achieved),
+        markdown.table(("rate", "value"), achieved),
     ]
     if sizes:
         named = [Row(row.group, f"{row.group}: {row.what}", row.measured, row.predicted) for row in sizes]

@@ -20,15 +20,18 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from benchmarks import common, load_tool, servers
-from benchmarks.common import BenchmarkError
 from benchmarks.gateway import bare_environment, declared_engine
-from benchmarks.gateway_report import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
 from benchmarks.h200 import one_machine, shapes
-from benchmarks.load_tool import Work
-from benchmarks.turns import take_turns
 from deploys import runtime_lock
 from deploys.settings import Settings
+from experiments import servers
+from experiments.errors import ExperimentError
+from experiments.load import tool as load_tool
+from experiments.load.tool import Work
+from experiments.load.turns import take_turns
+from experiments.report import results
+from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
+from hardware.model import GIB
 from inventories.composition.compose import Serving
 from inventories.composition.operator import cache_directory
 
@@ -40,17 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure one model; returns the exit status."""
     options = _parser().parse_args(arguments)
     said = {key: value for key, value in vars(options).items() if key != "results"}
-    result = common.begun("gateway", options={**said, "configuration": "deploy"})
+    result = results.begun("gateway", options={**said, "configuration": "deploy"})
     try:
         head, worker = one_machine.settings_of(card(), _serving(options), options.runtime_kind)
         result["versions"] = _versions(head)
         result["engine"] = {}
         measure(options, head, worker, result)
-    except BenchmarkError as error:
+    except ExperimentError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
     result["misses"] += targets_missed(result)
-    common.write_results(options.results, result, report(result))
+    results.write(options.results, result, report(result))
     print(report(result))
     return 1 if result["misses"] else 0
 
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serving(options: argparse.Namespace) -> Serving:
     """The model of the catalogue, or the shape with that model's tokenizer and random weights."""
     engine: dict[str, Any] = {
-        "kv_cache_memory_bytes": int(options.kv_gib * common.GIB),
+        "kv_cache_memory_bytes": int(options.kv_gib * GIB),
         "max_num_seqs": 64,
         # What an engine wants to find free when it starts; how much it takes is said above.
         "gpu_memory_utilization": 0.45,
@@ -147,7 +150,7 @@ def measure(options: argparse.Namespace, head: Settings, worker: Settings, resul
                 def written(measured: dict[str, Any], at_once: str = str(concurrent)) -> None:
                     found["concurrent"][at_once] = measured
                     so_far = {**result, "misses": [*misses, *targets_missed(result)]}
-                    common.write_results(options.results, so_far, report(so_far))
+                    results.write(options.results, so_far, report(so_far))
 
                 seconds = options.seconds[min(number, len(options.seconds) - 1)]
                 take_turns(tool, work, places, gateway, options.blocks, misses, seconds, written)
@@ -167,9 +170,9 @@ def record_golden(url: str, name: str, directory: Path) -> dict[str, Any]:
         with opener.open(call, timeout=60) as stream:
             text = str(json.load(stream)["choices"][0]["text"]).rstrip("\ufffd").strip()
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise BenchmarkError(f"{url}: no golden answer: {type(error).__name__}: {error}") from None
+        raise ExperimentError(f"{url}: no golden answer: {type(error).__name__}: {error}") from None
     if not text:
-        raise BenchmarkError(f"{url}: the golden answer is empty; give another prompt")
+        raise ExperimentError(f"{url}: the golden answer is empty; give another prompt")
     golden = {"prompt": PROMPT, "expected": text, "max_tokens": GOLDEN_TOKENS}
     (directory / "golden.json").write_text(json.dumps(golden) + "\n")
     return golden
@@ -191,7 +194,7 @@ def _versions(head: Settings) -> dict[str, str]:
     try:
         asked = subprocess.run([python, "-c", _ASKED], capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise BenchmarkError(f"{python}: {error}; build the locked runtime there") from None
+        raise ExperimentError(f"{python}: {error}; build the locked runtime there") from None
     return {"card": card(), "runtime": runtime_lock.load(head.runtime).name, **json.loads(asked.stdout)}
 
 

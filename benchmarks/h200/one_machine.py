@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import servers
-from benchmarks.common import BenchmarkError
 from deploys import roles, runtime_lock, secrets
 from deploys.compute_base.declared import secret_files
 from deploys.gateway.declared import GATEWAY
 from deploys.services import supervisor_directory
 from deploys.settings import Settings, parse
+from experiments import servers
+from experiments.errors import ExperimentError
 from hardware.catalog.h200 import H200
 from hardware.laptop import laptop
 from hardware.model import Cluster
@@ -60,7 +60,7 @@ def running(nodes: tuple[Settings, ...]) -> Iterator[str]:
         yield _ready(nodes[-1])
     finally:
         for node in reversed(nodes):
-            with contextlib.suppress(BenchmarkError):
+            with contextlib.suppress(ExperimentError):
                 _program(node, "supervisorctl", "shutdown")
         _gone(nodes)
 
@@ -69,7 +69,7 @@ def gateway(head: Settings) -> servers.Server:
     """The declared gateway that runs, with its process."""
     said = _program(head, "supervisorctl", "pid", GATEWAY).strip()
     if not said.isdigit() or said == "0":
-        raise BenchmarkError(f"{GATEWAY} does not run: {said or 'supervisor says nothing'}")
+        raise ExperimentError(f"{GATEWAY} does not run: {said or 'supervisor says nothing'}")
     return servers.Server(head.endpoint.removesuffix("/v1"), int(said))
 
 
@@ -90,7 +90,7 @@ def _write(node: Settings) -> None:
 
 
 def _program(node: Settings, name: str, *arguments: str) -> str:
-    """One of supervisor's programs on this node's configuration; its output, BenchmarkError when it failed."""
+    """One of supervisor's programs on this node's configuration; its output, ExperimentError when it failed."""
     python = f"{runtime_lock.directory(node)}/bin/python"
     configuration = f"{supervisor_directory(node)}/supervisord.conf"
     try:
@@ -103,7 +103,7 @@ def _program(node: Settings, name: str, *arguments: str) -> str:
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or getattr(error, "stdout", "") or error
-        raise BenchmarkError(f"{node.node}: {name}: {' '.join(str(said).split())[-300:]}") from None
+        raise ExperimentError(f"{node.node}: {name}: {' '.join(str(said).split())[-300:]}") from None
 
 
 def _ready(worker: Settings) -> str:
@@ -112,11 +112,11 @@ def _ready(worker: Settings) -> str:
     while time.monotonic() < deadline:
         for port in ports:
             url = f"http://{worker.network.address}:{port}"
-            with contextlib.suppress(BenchmarkError):
+            with contextlib.suppress(ExperimentError):
                 servers.get_json(f"{url}/cluster/ready")
                 return url
         time.sleep(0.5)
-    raise BenchmarkError(f"{worker.node}: no engine on ports {ports} ready after {READY_SECONDS:g} s; see Ray's logs")
+    raise ExperimentError(f"{worker.node}: no engine on ports {ports} ready after {READY_SECONDS:g} s; see Ray's logs")
 
 
 def _gone(nodes: tuple[Settings, ...]) -> None:
@@ -132,4 +132,4 @@ def _gone(nodes: tuple[Settings, ...]) -> None:
         if not [pid for pid in alive if pid != os.getpid()]:
             return
         time.sleep(0.5)
-    raise BenchmarkError(f"processes of the cluster are still there after 60 s: {alive}")
+    raise ExperimentError(f"processes of the cluster are still there after 60 s: {alive}")

@@ -23,6 +23,7 @@ _NAMES = {
     "ray._private.services": ("get_node",),
     "ray._private.node": ("Node.start_raylet", "Node.get_session_dir_path"),
     "ray.scripts.scripts": ("main",),
+    "ray.serve._private.common": ("RequestMetadata",),
     "ray.serve.llm.deployment": (
         "LLMServer.start",
         "LLMServer.check_health",
@@ -63,6 +64,11 @@ def _has(thing: Any, name: str) -> bool:
             return False
         thing = getattr(thing, part)
     return True
+
+
+# How their processes call themselves: Serve's replica, in which an engine's API is served, and vLLM's engine core.
+REPLICA_PROCESS = "ray::ServeReplica"
+ENGINE_PROCESS = "VLLM::EngineCore"
 
 
 # Ray: how `ray start` waits.
@@ -155,6 +161,20 @@ def direct_engine() -> type:
             return arguments, frontend, arguments.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
 
     return DirectEngine
+
+
+def call_replica(actor: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
+    """What a replica of Serve answers to a call of a method of its own, by the name of its actor."""
+    import pickle
+    import uuid
+
+    import ray
+    from ray.serve._private.common import RequestMetadata
+
+    request = f"call-{uuid.uuid4()}"
+    metadata = RequestMetadata(request_id=request, internal_request_id=request, call_method=method)
+    handle = ray.get_actor(actor, namespace="serve")
+    return ray.get(handle.handle_request.remote(pickle.dumps(metadata), *arguments), timeout=seconds)
 
 
 def configuration(server: Any) -> Any:

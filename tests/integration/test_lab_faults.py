@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.deployed_lab import REPOSITORY, Lab
+from deploys.faults import commands
+from operate import clusters
+from tests.deployed_lab import Lab
 
 pytestmark = pytest.mark.lab
 
@@ -89,23 +91,19 @@ def test_another_ray_version_on_one_node_is_named(lab: Lab, healthy: Repair) -> 
     assert any("Ray 2.59.1 instead of 2.60.0" in failure for failure in _named(lab, "compute0"))
 
 
-def test_an_engine_that_talks_garbage_is_named_while_its_health_says_200(lab: Lab, healthy: Repair) -> None:
+def test_an_engine_that_talks_garbage_is_named_while_its_health_says_200(
+    lab: Lab, healthy: Repair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Shuffled weights in a running engine: the API goes on answering, and one node answers nonsense."""
     healthy(lambda: lab.ssh("compute1", "systemctl restart cluster-ray-worker"))
-    python = lab.ssh("control", "ls -d /opt/cluster/runtime/cpu-*/bin/python").stdout.split()[0]
-    _send(lab, "compute1", "garbage_weights.py")
-    made = lab.ssh(
-        "compute1",
-        f"{python} /var/tmp/garbage_weights.py /var/lib/cluster/models/smollm2-135m-instruct /var/tmp/garbage",
-    )
-    assert made.status == 0, made.stderr
-    _send(lab, "control", "scramble.py")
-    done = lab.ssh(
-        "control",
-        "runuser -u cluster -- env RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/cluster/ray-token "
-        f"PYTHONPATH=/usr/local/lib/cluster {python} /var/tmp/scramble.py 10.77.0.1:6379 compute1 /var/tmp/garbage",
-    )
-    assert done.status == 0, done.stderr[-2000:]
+    monkeypatch.setenv("CLUSTER_HOME", str(lab.home))
+    control = clusters.load("lab").control.settings
+    for host, command in (
+        ("compute1", commands.make_garbage(control)),
+        ("control", commands.scramble(control, "compute1")),
+    ):
+        done = lab.ssh(host, command.line, stdin=command.stdin)
+        assert done.status == 0, done.stderr[-2000:]
     # Whoever only asks whether it is alive is told that all is well.
     assert lab.cluster("status", "--json").json["application"] == "RUNNING"
     alive = lab.ssh(
@@ -123,12 +121,6 @@ def test_a_configuration_file_edited_by_hand_is_named(lab: Lab, healthy: Repair)
     healthy(lambda: lab.cluster("up"))
     lab.ssh("control", 'sed -i \'s/"max_model_len": 2048/"max_model_len": 1024/\' /etc/cluster/serve.json')
     assert any("/etc/cluster/serve.json differs" in failure for failure in _named(lab, "control"))
-
-
-def _send(lab: Lab, host: str, name: str) -> None:
-    text = (REPOSITORY / "tests" / "integration" / name).read_text()
-    sent = lab.ssh(host, f"cat > /var/tmp/{name}", stdin=text)
-    assert sent.status == 0, sent.stderr
 
 
 def _wait_for_node(name: str) -> str:

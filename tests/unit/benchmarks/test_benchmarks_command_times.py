@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import command_times
-from benchmarks.common import PROJECT, BenchmarkError
+from experiments.errors import ExperimentError
+from facts.sources import REPOSITORY
 
 
 def test_help_and_completion_are_measured_without_a_cluster() -> None:
-    if not (PROJECT / ".venv" / "bin" / "cluster").is_file():
+    if not (REPOSITORY / ".venv" / "bin" / "cluster").is_file():
         pytest.skip("this checkout has no environment of its own")
-    checkouts = {"before": PROJECT, "after": PROJECT}
+    checkouts = {"before": REPOSITORY, "after": REPOSITORY}
     result = command_times.measure(checkouts, ["--help", "completion"], rounds=2, runs=1)
     assert set(result["checkouts"]) == set(checkouts)
     for command in ("--help", "completion"):
@@ -23,5 +24,5 @@ def test_help_and_completion_are_measured_without_a_cluster() -> None:
 
 
 def test_a_checkout_without_an_environment_is_named() -> None:
-    with pytest.raises(BenchmarkError, match=r"is missing; run .*cluster --help once"):
-        command_times.measure({"other": PROJECT / "docs"}, ["--help"], rounds=1, runs=1)
+    with pytest.raises(ExperimentError, match=r"is missing; run .*cluster --help once"):
+        command_times.measure({"other": REPOSITORY / "docs"}, ["--help"], rounds=1, runs=1)

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cold_starts, gateway_report, load_tool, servers, start_figures
-from benchmarks.common import BenchmarkError
-from benchmarks.load_tool import ToolRun, Work
-from benchmarks.start_figures import ANSWER, READY, Event
+from benchmarks import cold_starts
+from experiments import servers
+from experiments.errors import ExperimentError
+from experiments.load import tool as load_tool
+from experiments.load.tool import ToolRun, Work
+from experiments.report import gateway as gateway_report
+from experiments.telemetry import starts as start_figures
+from experiments.telemetry.starts import ANSWER, READY, Event
 
 
 def tool_result(**changed: Any) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def test_first_tokens_of_the_requests_that_all_began_at_once_do_not_count() -> N
 
 @pytest.mark.parametrize("changed", [{"error": "refused"}, {"ttfts": [0.1]}, {"duration": None}])
 def test_a_run_that_failed_is_said(changed: dict[str, Any]) -> None:
-    with pytest.raises(BenchmarkError, match="vllm bench serve"):
+    with pytest.raises(ExperimentError, match="vllm bench serve"):
         ToolRun.parse(tool_result(**changed), concurrent=1)
 
 
@@ -133,8 +137,8 @@ def test_stopped_cold_starts_go_on_only_where_the_same_is_measured(tmp_path: Pat
     fresh = {**stopped, "started": "now", "starts": []}
     found = cold_starts.resumed(file, fresh)
     assert (len(found["starts"]), found["resumed"]) == (2, [{"at": "now", "after": 2}])
-    with pytest.raises(BenchmarkError, match="other versions than now"):
+    with pytest.raises(ExperimentError, match="other versions than now"):
         cold_starts.resumed(file, {**fresh, "versions": {"runtime": "cpu-2"}})
     file.write_text("{")
-    with pytest.raises(BenchmarkError, match="not a result of cold starts"):
+    with pytest.raises(ExperimentError, match="not a result of cold starts"):
         cold_starts.resumed(file, fresh)

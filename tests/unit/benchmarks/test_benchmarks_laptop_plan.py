@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import common, laptop_plan
+from benchmarks import laptop_plan
+from experiments import machine
 
 
 def result() -> dict[str, Any]:
     speed, itl, ttft = {"low": 15.0, "likely": 20.0, "high": 25.0}, {"low": 0.04, "likely": 0.05, "high": 0.06}, 0.2
     return {
-        "machine": common.machine(),
+        "machine": machine.describe(),
         "versions": {"vllm": "1"},
         "started": "now",
         "predicted_at": "before",

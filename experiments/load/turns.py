@@ -1,0 +1,72 @@
+"""Lanes that take turns at one load, so that what slows the machine down slows all of them: the runs of `gateway`.
+
+Bare is vLLM's own server, replica the cluster's engine asked directly, gateway the same engine through the gateway.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.errors import ExperimentError
+from experiments.load import tool as load_tool
+from experiments.load.tool import LoadTool, ToolRun, Work
+from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, compared
+from experiments.servers import Server
+
+
+def take_turns(
+    tool: LoadTool,
+    work: Work,
+    places: Mapping[str, str],
+    gateway: Server,
+    blocks: int,
+    misses: list[str],
+    seconds: float = math.inf,
+    after_block: Callable[[dict[str, Any]], None] = lambda measured: None,
+) -> dict[str, Any]:
+    """Blocks of every lane of `places` in its order and back again; a run that failed is a miss.
+
+    No block but the first begins after `seconds`; `after_block` gets what is measured so far.
+    """
+    runs: dict[str, list[ToolRun]] = {kind: [] for kind in places}
+    order = (*places, *reversed(list(places)))
+    processor = 0.0
+    measured: dict[str, Any] = {}
+    begun = time.monotonic()
+    for block in range(blocks):
+        if block and time.monotonic() - begun > seconds:
+            break
+        for turn, kind in enumerate(order):
+            # Prompts of its own for each run: replica and gateway are one engine, and the second of them to ask the
+            # same would find it in the engine's prefix cache, which bare vLLM never does.
+            asked = Work(**{**vars(work), "seed": len(order) * block + turn + 1})
+            before = gateway.processor_seconds()
+            try:
+                done = tool.run(asked, places[kind])
+            except ExperimentError as error:
+                misses.append(f"{work.concurrent} at once, {kind}: {error}")
+                continue
+            said = f"{work.concurrent} at once, {kind}: {done.completed} requests in {done.seconds:.2f} s"
+            print(f"{'run':8} {said}", flush=True)
+            if done.failed:
+                misses.append(f"{work.concurrent} at once, {kind}: {done.failed} of {work.requests} requests failed")
+            if kind == GATEWAY:
+                processor += gateway.processor_seconds() - before
+            runs[kind].append(done)
+        measured = _figures(runs, processor, work.concurrent)
+        after_block(measured)
+    return measured
+
+
+def _figures(runs: Mapping[str, list[ToolRun]], processor: float, concurrent: int) -> dict[str, Any]:
+    measured: dict[str, Any] = {kind: load_tool.figures(done) for kind, done in runs.items()}
+    # The warm-ups of each run passed the gateway too.
+    passed = sum(run.completed + concurrent for run in runs[GATEWAY])
+    measured["gateway_processor_ms_a_request"] = round(processor / passed * 1000, 3) if passed else None
+    if REPLICA in measured:
+        measured["gateway_over_replica"] = compared(measured[REPLICA], measured[GATEWAY])
+        measured["replica_over_direct"] = compared(measured[DIRECT], measured[REPLICA])
+    return {**measured, **compared(measured[DIRECT], measured[GATEWAY])}

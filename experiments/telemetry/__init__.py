@@ -1,0 +1,1 @@
+"""What is seen while the load runs: whether replicas are ready, when a start was, what a fault cost, memory."""
