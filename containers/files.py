@@ -11,7 +11,6 @@ from pathlib import Path
 from containers.declared import Declared
 from deploys import library, roles
 from deploys.files import ManagedFile
-from deploys.services import service_path
 from deploys.settings import Settings
 
 HERE = Path(__file__).parent
@@ -23,11 +22,8 @@ PREPARED = "prepared"
 
 def configuration_files(here: Settings) -> tuple[ManagedFile, ...]:
     """Files that a node's services read, but for secrets and this project's programs: mounted, so not in the image."""
-    units = {service_path(here, service) for service in roles.services(here)}
     directory = f"{here.directories.library}/"
-    return tuple(
-        file for file in roles.managed_files(here) if file.path not in units and not file.path.startswith(directory)
-    )
+    return tuple(file for file in roles.managed_files(here) if not file.path.startswith(directory))
 
 
 def source_of(here: Settings, file: ManagedFile) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploys.files import ManagedFile
-from deploys.services import Service
+from deploys.services.description import Service
 from deploys.settings import Settings
 
 

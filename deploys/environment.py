@@ -5,6 +5,7 @@ Pure. One address plan: Ray's node address, vLLM's host address and the interfac
 
 from __future__ import annotations
 
+from deploys import hosts
 from deploys.library import search_path
 from deploys.settings import Settings
 
@@ -53,12 +54,8 @@ def ray_node(settings: Settings) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
         "MALLOC_TRIM_THRESHOLD_": str(16 * 1024**2),
         **settings.accelerators.environment,
+        **hosts.of(settings).network_environment(),
     }
-    if settings.system.service_manager == "systemd":
-        variables |= {
-            "NCCL_SOCKET_IFNAME": f"={settings.network.interface}",  # without `=` it is a list of prefixes
-            "GLOO_SOCKET_IFNAME": settings.network.interface,
-        }
     if settings.runs_engine:
         ports = settings.ray.ports
         # vLLM compiles a sampler even for an eager engine: on a host without a compiler the first request with log

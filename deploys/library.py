@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from deploys import hosts
 from deploys.files import ManagedFile
 from deploys.settings import Settings
 from facts.sources import REPOSITORY, modules
@@ -39,5 +40,5 @@ def search_path(settings: Settings) -> dict[str, str]:
 
 
 def _file(settings: Settings, path: str, mode: str) -> ManagedFile:
-    owner = "root" if settings.system.managed else ""
-    return ManagedFile(script_path(settings, path), (REPOSITORY / path).read_text(), mode=mode, owner=owner)
+    text = (REPOSITORY / path).read_text()
+    return ManagedFile(script_path(settings, path), text, mode=mode, owner=hosts.of(settings).owner)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from deploys import runtime_lock
+from deploys import hosts, runtime_lock
 from deploys.compute_base.declared import KEEP_TOGETHER, PATIENT_RAY
 from deploys.library import start
+from deploys.services.description import Limits, Readiness
 from deploys.settings import Settings
 
 # A raylet is known to the head within two seconds; on an emulated processor within a minute.
@@ -14,8 +15,8 @@ RAYLET_SECONDS = 180
 
 
 def kept_together(settings: Settings) -> tuple[str, ...]:
-    """Without systemd's control groups: a program around Ray's that leaves no process behind."""
-    if settings.system.service_manager == "systemd":
+    """Where stopping a service may leave processes of it: a program around Ray's that leaves no process behind."""
+    if hosts.of(settings).ends_every_process:
         return ()
     return start(f"{runtime_lock.directory(settings)}/bin/python", KEEP_TOGETHER)
 
@@ -48,3 +49,25 @@ def node_arguments(settings: Settings) -> tuple[str, ...]:
         "--include-log-monitor=false",  # it copies worker logs to drivers; nobody drives here
         "--disable-usage-stats",
     )
+
+
+def node_limits(settings: Settings) -> Limits:
+    """All of the node; the shared memory that a host reserves for Ray's object store as well."""
+    return Limits(None, None, processes=4096, shared_memory_bytes=shared_memory_bytes(settings))
+
+
+def shared_memory_bytes(settings: Settings) -> int:
+    """Twice the object store: an engine's processes use /dev/shm too."""
+    return 2 * settings.ray.object_store_bytes
+
+
+def node_ports(settings: Settings) -> dict[int, str]:
+    """Ports of any Ray node that have to be free before it starts."""
+    ports = settings.ray.ports
+    return {ports.node_manager_first: "Ray's node manager", ports.object_manager: "Ray's object manager"}
+
+
+def node_readiness(settings: Settings, start_seconds: int) -> Readiness:
+    """Ray lists this node as alive, under its own name and address."""
+    dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
+    return Readiness("node", (dashboard, settings.node, settings.network.address), start_seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deploys import hosts
 from deploys.compute_base import declared as compute_base
 from deploys.declaration import Role
 from deploys.depot import declared as depot
@@ -16,7 +17,7 @@ from deploys.gateway import declared as gateway
 from deploys.pxe_server import declared as pxe_server
 from deploys.ray_head import declared as ray_head
 from deploys.ray_worker import declared as ray_worker
-from deploys.services import Service, service_file
+from deploys.services.description import Service
 from deploys.settings import Settings
 from deploys.vllm import declared as vllm
 from deploys.watch import declared as watch
@@ -45,7 +46,7 @@ def programs(settings: Settings) -> tuple[ManagedFile, ...]:
 
 def managed_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Every file that this project declares on a host, but for secrets."""
-    descriptions = (service_file(settings, service) for service in services(settings))
+    descriptions = hosts.of(settings).service_files(*services(settings))
     others = (file for role in roles(settings) for file in role.files(settings))
     return once((*programs(settings), *descriptions, *others))
 

@@ -6,9 +6,10 @@ Pure. A value that starts with `-` would be read as an option by the program tha
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
-from pyinfra.api import StringCommand
-from pyinfra.api.command import QuoteString
+if TYPE_CHECKING:
+    from pyinfra.api import StringCommand
 
 
 class UnsafeValueError(ValueError):
@@ -17,12 +18,15 @@ class UnsafeValueError(ValueError):
 
 def command(program: str, *arguments: str, values: tuple[str, ...] = ()) -> StringCommand:
     """`program` with fixed `arguments`, then `values`, which come from data and may not start with `-`."""
+    # Whoever only writes lines down need not wait for pyinfra.
+    from pyinfra.api import StringCommand
+
+    return StringCommand(line(program, *arguments, values=values))
+
+
+def line(program: str, *arguments: str, values: tuple[str, ...] = ()) -> str:
+    """The same as text, for unit files and scripts."""
     for value in values:
         if value.startswith("-"):
             raise UnsafeValueError(f"{program}: value {value!r} starts with '-' and would be read as an option")
-    return StringCommand(QuoteString(program), *(QuoteString(part) for part in (*arguments, *values)))
-
-
-def line(program: str, *arguments: str) -> str:
-    """The same as text, for unit files and scripts."""
-    return shlex.join([program, *arguments])
+    return shlex.join([program, *arguments, *values])

@@ -26,5 +26,5 @@ control, compute = compose(
     ),
     # The paths and ports of a host each, without what belongs to a host: users, time, firewall. The engine restarts the
     # services, and all containers have the image and the volume with the weights, so nothing is copied between them.
-    site=Site(login_user="cluster", manage_system=False, shared_files=True),
+    site=Site(login_user="cluster", service_manager="compose", shared_files=True),
 )

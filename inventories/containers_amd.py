@@ -21,5 +21,5 @@ control, compute = compose(
         dtype="float16",
         enforce_eager=True,  # AWQ on ROCm runs on the Triton path, without compilation
     ),
-    site=Site(login_user="cluster", manage_system=False, shared_files=True),
+    site=Site(login_user="cluster", service_manager="compose", shared_files=True),
 )

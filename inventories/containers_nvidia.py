@@ -20,5 +20,5 @@ control, compute = compose(
         model="qwen2.5-7b-instruct-awq",
         dtype="float16",
     ),
-    site=Site(login_user="cluster", manage_system=False, shared_files=True),
+    site=Site(login_user="cluster", service_manager="compose", shared_files=True),
 )

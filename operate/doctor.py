@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deploys import hosts
 from facts.health.clock import skew_check
 from facts.health.memory import memory_check, shared_memory_check
 from facts.health.network import resolution_check
@@ -25,15 +26,16 @@ def examine(cluster: ClusterInventory) -> list[CheckResult]:
 def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
     """All checks: those that stop a deploy first, then what only makes it worse."""
     checks = preflight.blocking_checks(cluster, found)
-    seen_machine = False
+    machines: set[str] = set()
     for host in cluster.hosts:
         seen, settings = found[host.name], host.settings
         if not seen.connected:
             continue
         checks += [CheckResult(key, None, f"{host.name}: {why}") for key, why in seen.errors.items()]
-        if not settings.system.managed and seen_machine:
-            continue  # several nodes on one machine: its memory and clock are judged once
-        seen_machine = True
+        machine = hosts.of(settings).machine
+        if machine in machines:
+            continue  # several nodes on one machine: its memory is judged once
+        machines.add(machine)
         serving = any(state["active"] for state in (seen.facts.get("services") or {}).values())
         if "memory" in seen.facts and not serving:
             report = MemoryReport(**seen.facts["memory"])
@@ -41,7 +43,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         if "shared_memory" in seen.facts:
             report_shm = FilesystemReport(**seen.facts["shared_memory"])
             checks.append(shared_memory_check(host.name, report_shm, settings.ray.object_store_bytes))
-        if "clock" in seen.facts and settings.system.managed:
+        if "clock" in seen.facts:
             asked, answered = seen.times["clock"]
             checks.append(skew_check(host.name, ClockReport(**seen.facts["clock"]), asked, answered, 2.0))
         if "resolution" in seen.facts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from deploys import hosts
 from hardware.planner.catalogue import ACCELERATORS
 from images.contents import VARIANT_OF_RUNTIME, Variant
 from images.request import Request, newest
@@ -22,7 +23,7 @@ def request_of(name: str, variant: str | None) -> Request:
         return plain if variant in (None, "none") else Request(cast(Variant, variant))
     inventory = clusters.load(name)
     first = inventory.compute[0].settings
-    if not first.system.managed:
+    if not hosts.of(first).has_own_system:
         return plain if variant in (None, "none") else Request(cast(Variant, variant))
     kind = VARIANT_OF_RUNTIME[first.runtime.kind]
     if variant not in (None, kind):

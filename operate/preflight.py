@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploys import runtime_lock
-from deploys.depot.declared import DEPOT
+from deploys import hosts, runtime_lock
 from deploys.fit import fit_check
-from deploys.ray_head.declared import HEAD
-from deploys.ray_worker.declared import WORKER
 from deploys.roles import services
-from deploys.services import states
 from facts.health.result import CheckResult
 from operate import runner
 from operate.clusters import ClusterInventory, Host
@@ -29,24 +25,17 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     """Facts that the ground is judged by, for every host."""
     asked = {}
     for host in cluster.hosts:
-        settings = host.settings
+        settings, kind = host.settings, hosts.of(host.settings)
         facts = [
-            FactRequest("services", "facts.services.Services", states(settings, services(settings))),
+            FactRequest("services", "facts.services.Services", kind.states(services(settings))),
             FactRequest("listening", "facts.network.Listening"),
             FactRequest("disk", "facts.memory.Disk", {"path": settings.directories.runtime}),
             FactRequest("memory", "facts.memory.Memory"),
             FactRequest("shared_memory", "facts.memory.SharedMemory"),
             FactRequest("host", "facts.host.Host"),
-            FactRequest("clock", "facts.clock.Clock"),
             FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         ]
-        if not settings.is_control and settings.system.managed:
-            head = {"address": settings.head_address, "port": settings.ray.ports.gcs}
-            facts.append(FactRequest("reach", "facts.reach.Reach", head))
-        if settings.system.managed:
-            facts.append(FactRequest("resolution", "facts.network.Resolution", {"host_name": settings.node}))
-        else:
-            facts.append(FactRequest("numa", "facts.libraries.Library", {"library": "libnuma.so.1"}))
+        facts += [FactRequest(key, fact, dict(arguments)) for key, (fact, arguments) in kind.ground_facts().items()]
         for directory in _model_directories(host):
             facts.append(FactRequest(f"model {directory}", "facts.vllm.ModelDirectory", {"directory": directory}))
         asked[host.name] = facts
@@ -113,17 +102,9 @@ def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     """Ports of services that are not running must be free on this node's address."""
     settings = host.settings
     running = {name for name, state in (seen.facts.get("services") or {}).items() if state["active"]}
-    ports = settings.ray.ports
     wanted: dict[int, str] = {}
-    if settings.is_control:
-        if HEAD not in running:
-            wanted |= {ports.gcs: "the Ray head", ports.dashboard: "the dashboard", ports.client: "Ray's client server"}
-            wanted |= {ports.dashboard_metrics: "the dashboard's metrics"}
-            wanted |= {settings.gateway.port: "the API", ports.watch: "the web page"}
-        if not settings.system.shared_files and DEPOT not in running:
-            wanted |= {settings.depot.port: "the depot"}
-    if not running & {HEAD, WORKER}:
-        wanted |= {ports.node_manager_first: "Ray's node manager", ports.object_manager: "Ray's object manager"}
+    for service in services(settings):
+        wanted |= {} if service.name in running else service.ports
     checks = []
     sockets = (seen.facts.get("listening") or {}).get("sockets", [])
     for port, purpose in wanted.items():
@@ -180,12 +161,7 @@ def disk_checks(host: Host, seen: Observation) -> list[CheckResult]:
     ok = free >= _RUNTIME_BYTES
     wanted = _RUNTIME_BYTES // GIB
     detail = f"{host.name}: {disk['mount_point']} has {free / GIB:.1f} GiB free, the engine's runtime wants {wanted}"
-    if host.settings.is_booted:
-        remedy = "give it a partition labelled cluster-local (docs/netboot.md, local storage), or more memory"
-    elif host.settings.system.managed:
-        remedy = f"free some on {host.name}"
-    else:
-        remedy = "free some, or move it with CLUSTER_CACHE"
+    remedy = hosts.of(host.settings).more_space_remedy()
     return [CheckResult("disk", ok, detail, "" if ok else remedy)]
 
 
@@ -199,7 +175,8 @@ def library_checks(host: Host, seen: Observation) -> list[CheckResult]:
 
 
 def engine_memory_bytes(cluster: ClusterInventory, host: Host) -> int:
-    """Memory that this host's engines will want; on a shared machine, those of all its nodes."""
-    if not cluster.control.settings.system.managed:
-        return _ENGINE_BYTES * sum(1 for entry in cluster.hosts if entry.settings.runs_engine) + GIB
-    return _ENGINE_BYTES if host.settings.runs_engine else GIB
+    """Memory that the engines of this host's machine will want, and whatever else of the cluster is on it."""
+    machine = hosts.of(host.settings).machine
+    here = [entry.settings for entry in cluster.hosts if hosts.of(entry.settings).machine == machine]
+    engines = sum(settings.runs_engine for settings in here)
+    return _ENGINE_BYTES * engines + (GIB if engines < len(here) else 0)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deploys import hosts
 from deploys.roles import services
-from deploys.services import states
 from facts.programs.engines import is_engine
 from operate import api, runner
 from operate.clusters import ClusterInventory, Host
@@ -52,7 +52,7 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     for host in cluster.hosts:
         settings = host.settings
         asked[host.name] = [
-            FactRequest("services", "facts.services.Services", states(settings, services(settings))),
+            FactRequest("services", "facts.services.Services", hosts.of(settings).states(services(settings))),
             FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
         ]
     asked[cluster.control.name] += [

@@ -28,7 +28,6 @@ SUPERVISOR = Site(
     login_user="admin",
     service_user="admin",
     service_manager="supervisor",
-    manage_system=False,
     shared_files=True,
     connector="loopback",
 )

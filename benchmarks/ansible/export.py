@@ -16,19 +16,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deploys import library, roles, runtime_lock, secrets
+from deploys import hosts, library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
 from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import firewall_chain
+from deploys.deadlines import ENGINES_SECONDS, GATEWAY_SECONDS, nodes_seconds
 from deploys.depot import declared as depot
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
 from deploys.gateway import configuration as gateway_configuration
 from deploys.gateway import declared as gateway
-from deploys.operations.ready import ENGINES_SECONDS, GATEWAY_SECONDS, NODES_SECONDS, SECONDS_PER_NODE
 from deploys.ray_head import declared as ray_head
 from deploys.ray_worker import declared as ray_worker
-from deploys.services import service_file
 from deploys.settings import Settings
 from deploys.vllm import declared as vllm
 from deploys.watch import declared as watch
@@ -87,7 +86,7 @@ def export(directory: Path, inventory: str) -> None:
 
 def check_covered(settings: Settings) -> None:
     """ExportError for what deploys/all.py would do and the playbook would not."""
-    if settings.system.service_manager != "systemd" or not settings.system.managed or settings.system.shared_files:
+    if not hosts.of(settings).has_own_system or settings.system.shared_files:
         raise ExportError(f"{settings.node}: the playbook covers hosts with systemd that are managed whole")
     if settings.accelerators.names or settings.accelerators.kernel_arguments:
         raise ExportError(f"{settings.node}: the playbook installs no drivers and sets no kernel arguments")
@@ -137,7 +136,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "head_port": settings.ray.ports.gcs,
         "ray_environment": ray_client(settings),
         "shared_memory_bytes": 2 * settings.ray.object_store_bytes,
-        "nodes_command": [*wait, "nodes", str(NODES_SECONDS + SECONDS_PER_NODE * len(peers)), *peers],
+        "nodes_command": [*wait, "nodes", str(nodes_seconds(len(peers))), *peers],
         "engines_command": [
             *wait,
             "engines",
@@ -213,7 +212,7 @@ def stages(settings: Settings, content: Path) -> dict[str, Any]:
         services = role.services(settings)
         if len(services) > 1:
             raise ExportError(f"{settings.node}: {name} has {len(services)} services; a stage of the playbook has one")
-        files = (*role.files(settings), *(service_file(settings, service) for service in services))
+        files = (*role.files(settings), *hosts.of(settings).service_files(*services))
         if role is compute_base.ROLE:
             # It brings the programs of all roles.
             found[name] = (base_directories(settings), (*roles.programs(settings), *files), "")

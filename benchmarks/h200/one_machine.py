@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from deploys import roles, runtime_lock, secrets
+from deploys import hosts, roles, runtime_lock, secrets
 from deploys.compute_base.declared import secret_files
 from deploys.gateway.declared import GATEWAY
-from deploys.services import supervisor_directory
 from deploys.settings import Settings, parse
 from experiments import servers
 from experiments.errors import ExperimentError
@@ -41,7 +40,6 @@ def settings_of(card: str, serving: Serving, runtime_kind: str = "cuda") -> tupl
         login_user="root",
         service_user="root",
         service_manager="supervisor",
-        manage_system=False,
         shared_files=True,
         shared_processors=True,
     )
@@ -75,7 +73,7 @@ def gateway(head: Settings) -> servers.Server:
 
 def _write(node: Settings) -> None:
     places = node.directories
-    for directory in (places.state, places.ray, supervisor_directory(node)):
+    for directory in (places.state, places.ray, hosts.of(node).manager.state_directory):
         Path(directory).mkdir(parents=True, exist_ok=True, mode=0o700)
     for file in roles.managed_files(node):
         path = Path(file.path)
@@ -92,7 +90,7 @@ def _write(node: Settings) -> None:
 def _program(node: Settings, name: str, *arguments: str) -> str:
     """One of supervisor's programs on this node's configuration; its output, ExperimentError when it failed."""
     python = f"{runtime_lock.directory(node)}/bin/python"
-    configuration = f"{supervisor_directory(node)}/supervisord.conf"
+    configuration = f"{hosts.of(node).manager.state_directory}/supervisord.conf"
     try:
         return subprocess.run(
             [python, "-m", f"supervisor.{name}", "-c", configuration, *arguments],

@@ -9,8 +9,8 @@ from typing import Any
 
 from cli import display
 from cli.chat.screen import Screen
+from deploys import hosts
 from deploys.roles import services
-from deploys.services import supervisor_directory
 from operate import runner
 from operate.chat.failures import ChatError
 from operate.chat.nodes import labels, title
@@ -131,7 +131,7 @@ def log_request(host: Host, lines: int) -> FactRequest:
     arguments = {
         "services": [service.name for service in services(settings)],
         "lines": lines,
-        "supervisor": supervisor_directory(settings) if settings.system.service_manager == "supervisor" else "",
+        "supervisor": hosts.of(settings).manager.state_directory,
         "ray": "" if shared and not settings.is_control else settings.directories.ray,
         "replicas": sum(one.serving.replicas for one in settings.applications) + 1 if shared else 2,
     }

@@ -5,13 +5,11 @@ Pure, but for the project's own files that are copied to the hosts.
 
 from __future__ import annotations
 
-from deploys import library, runtime_lock
-from deploys.compute_base.system import system_files
+from deploys import hosts, library, runtime_lock
 from deploys.declaration import Role
 from deploys.environment import api_key_path, token_path
 from deploys.files import ManagedFile
 from deploys.library import script
-from deploys.services import supervisor_file
 from deploys.settings import Settings
 
 _PROGRAMS = "deploys.compute_base.programs"
@@ -23,8 +21,7 @@ FETCH_FROM_DEPOT = "deploys/compute_base/programs/fetch_from_depot.sh"
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """What builds, copies, waits and starts, and the runtime's lock."""
-    lock = runtime_lock.load(settings.runtime)
-    owner = "root" if settings.system.managed else ""
+    lock, owner = runtime_lock.load(settings.runtime), hosts.of(settings).owner
     return (
         script(settings, BUILD_RUNTIME),
         script(settings, FETCH_FROM_DEPOT),
@@ -34,10 +31,8 @@ def programs(settings: Settings) -> tuple[ManagedFile, ...]:
 
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
-    """The system's files where the system is ours, and the supervisor's where there is one."""
-    system = system_files(settings) if settings.system.managed else ()
-    supervisor = (supervisor_file(settings),) if settings.system.service_manager == "supervisor" else ()
-    return (*system, *supervisor)
+    """What a host has because of how it is kept: the system's files, or its supervisor's."""
+    return hosts.of(settings).files()
 
 
 def secret_files(settings: Settings) -> dict[str, str]:

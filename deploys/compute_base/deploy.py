@@ -5,21 +5,22 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys import roles, secrets, settings
+from deploys import hosts, roles, secrets, settings
 from deploys.compute_base import accelerator, declared
 from deploys.compute_base.shared import Shared, shared_base
-from deploys.compute_base.system import firewall_chain
 from deploys.operations import directories, managed, runtime, service, shared_memory
+from deploys.ray_node import shared_memory_bytes
 
 
 @deploy("Base of every node")
 def compute_base() -> None:
     """Packages, user, time, driver, directories, managed files, firewall, boot menu, secrets, in this order."""
     here = settings.of(host)
-    if here.system.managed:
+    kind = hosts.of(here)
+    if kind.has_own_system:
         shared_base(Shared.of(here))
         shared_memory.ensure(
-            name=f"Give {here.node} shared memory for Ray's object store", size_bytes=2 * here.ray.object_store_bytes
+            name=f"Give {here.node} shared memory for Ray's object store", size_bytes=shared_memory_bytes(here)
         )
     directories.make(name=f"Make directories on {here.node}", settings=here)
     programs = roles.programs(here)
@@ -30,15 +31,15 @@ def compute_base() -> None:
         directory=here.directories.library if programs else "",
         declared=frozenset(file.path for file in roles.managed_files(here)),
     )
-    if here.system.managed:
+    if kind.has_own_system:
         service.load_firewall(
-            name=f"Load firewall on {here.node}", chain=firewall_chain(here), unit="cluster-firewall.service"
+            name=f"Load firewall on {here.node}", chain=kind.firewall, unit="cluster-firewall.service"
         )
         accelerator.boot_menu(here)
     managed.write_secrets(
         name=f"Place secrets on {here.node}",
         secrets={secrets.ensure(here.secrets[secret]): path for secret, path in declared.secret_files(here).items()},
-        owner=here.system.service_user if here.system.managed else "",
+        owner=kind.secrets_owner,
     )
 
 

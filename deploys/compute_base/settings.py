@@ -18,29 +18,18 @@ class Network(Part, frozen=True):
 
 
 class System(Part, frozen=True):
-    """How the host is kept.
+    """How the host is kept: by which service manager, and what follows from that, is in deploys/hosts.
 
-    `managed` False leaves users, time, limits, name resolution and firewall alone. `shared_files`: the nodes see one
-    file system with runtime and model on it. `shared_machine`: they share one machine's processors and memory.
+    `shared_files`: the nodes see one file system with runtime and model on it. `shared_machine`: they share one
+    machine's processors and memory.
     """
 
     login_user: str
     service_user: str
-    service_manager: Literal["systemd", "supervisor"]
-    managed: bool
+    service_manager: Literal["systemd", "supervisor", "compose"]
     shared_files: bool
     shared_machine: bool
     package_sources: Mapping[str, str]
-
-    @property
-    def owner(self) -> str:
-        """Owner of managed files; empty: the user who runs the deploy."""
-        return "root" if self.managed else ""
-
-    @property
-    def runs_as(self) -> str:
-        """User that the services run as, and that owns what they write."""
-        return self.service_user if self.managed else self.login_user
 
 
 class Accelerators(Part, frozen=True):

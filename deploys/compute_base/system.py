@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from deploys.files import ManagedFile
-from deploys.services import OPEN_FILES
+from deploys.services.description import OPEN_FILES
 from deploys.settings import Settings
 
 HOSTS_PATH = "/etc/hosts"

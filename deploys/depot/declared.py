@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploys.declaration import Role
 from deploys.files import ManagedFile
-from deploys.services import Service
+from deploys.services.description import Service
 from deploys.settings import Settings
 
 DEPOT = "cluster-depot"
@@ -18,6 +18,7 @@ def depot_service(settings: Settings) -> Service:
         description=f"Runtimes and weights of cluster {settings.cluster}, read-only",
         command=("/usr/bin/rsync", "--daemon", "--no-detach", f"--config={wanted.path}"),
         inputs=(wanted.sha256,),
+        ports={settings.depot.port: "the depot"},
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys import settings
+from deploys import hosts, settings
 from deploys.depot.declared import depot_file, depot_service
 from deploys.operations import managed, service
-from deploys.services import service_file
 
 
 @deploy("Depot")
@@ -18,7 +17,9 @@ def depot() -> None:
     if here.system.shared_files:
         return
     daemon = depot_service(here)
+    unit = hosts.of(here).service_files(daemon)
     managed.write_files(
-        name=f"Write depot configuration on {here.node}", files=(depot_file(here), service_file(here, daemon))
+        name=f"Write depot configuration on {here.node}",
+        files=(depot_file(here), *unit),
     )
     service.ensure_running(name=f"Start depot on {here.node}", settings=here, services=(daemon,))

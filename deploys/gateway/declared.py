@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from deploys import runtime_lock
+from deploys import hosts, runtime_lock
+from deploys.deadlines import ENGINES_SECONDS
 from deploys.declaration import Role
 from deploys.files import ManagedFile
 from deploys.gateway.configuration import haproxy_text
-from deploys.services import Service
+from deploys.services.description import Readiness, Service
 from deploys.settings import Settings
 
 GATEWAY = "cluster-gateway"
@@ -18,6 +19,8 @@ def gateway_service(settings: Settings) -> Service:
         name=GATEWAY,
         description=f"Public API of cluster {settings.cluster}",
         command=(haproxy(settings), "-W", "-db", "-f", gateway_file(settings).path),
+        ports={settings.gateway.port: "the API"},
+        readiness=Readiness("http", (f"{settings.endpoint}/models",), ENGINES_SECONDS),
         reload_signal="USR2",
     )
 
@@ -33,7 +36,7 @@ def gateway_file(settings: Settings) -> ManagedFile:
     return ManagedFile(
         f"{settings.directories.configuration}/haproxy.cfg",
         haproxy_text(settings),
-        owner="root" if settings.system.managed else "",
+        owner=hosts.of(settings).owner,
     )
 
 

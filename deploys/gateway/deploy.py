@@ -8,11 +8,10 @@ from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import StringCommand
 
-from deploys import settings, shell
+from deploys import hosts, settings, shell
 from deploys.gateway.configuration import digest, gateway_socket
-from deploys.gateway.declared import GATEWAY, gateway_file, gateway_service, haproxy
+from deploys.gateway.declared import gateway_file, gateway_service, haproxy
 from deploys.operations import managed, service
-from deploys.services import service_file, supervisor_directory, supervisorctl
 from deploys.settings import Settings
 from facts.gateway import Loaded
 
@@ -25,11 +24,8 @@ def load(settings: Settings) -> Generator[StringCommand, None, None]:
         host.noop("the gateway has the declared configuration")
         return
     yield StringCommand(shell.line(haproxy(settings), "-c", "-q", "-f", wanted.path))
-    if settings.system.service_manager == "systemd":
-        yield shell.command("systemctl", "reload-or-restart", "--", values=(GATEWAY,))
-    else:
-        control = shell.line(supervisorctl(), "-c", f"{supervisor_directory(settings)}/supervisord.conf")
-        yield StringCommand(f"{control} signal USR2 {GATEWAY} >/dev/null || {control} start {GATEWAY}")
+    for command in hosts.of(settings).manager.reload(gateway_service(settings)):
+        yield StringCommand(command)
 
 
 @deploy("Gateway")
@@ -37,6 +33,7 @@ def gateway() -> None:
     """Configuration, service, reload; for the control node."""
     here = settings.of(host)
     proxy = gateway_service(here)
-    managed.write_files(name=f"Write gateway on {here.node}", files=(gateway_file(here), service_file(here, proxy)))
+    unit = hosts.of(here).service_files(proxy)
+    managed.write_files(name=f"Write gateway on {here.node}", files=(gateway_file(here), *unit))
     service.ensure_running(name=f"Start gateway on {here.node}", settings=here, services=(proxy,))
     load(name=f"Load the gateway's configuration on {here.node}", settings=here)

@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from deploys import shell
+from deploys import hosts, shell
 from deploys.settings import Settings
 from facts.directories import Directories
 
@@ -19,15 +19,15 @@ Commands = Generator[StringCommand, None, None]
 @operation()
 def make(settings: Settings) -> Commands:
     """Bring the declared directories to their owner and mode; what is in them is left alone."""
-    user = settings.system.service_user if settings.system.managed else settings.system.login_user
-    root = "root" if settings.system.managed else settings.system.login_user
+    kind = hosts.of(settings)
+    user, root = kind.service_user, kind.administrator
     places = settings.directories
     wanted = {
         places.library: (root, "0755"),
         places.configuration: (root, "0755"),
-        places.state: (user, "0750" if settings.system.managed else "0700"),
+        places.state: (user, kind.private_mode),
         # Ray opens its own directory to everyone, so its parent is what keeps others out.
-        posixpath.dirname(places.ray): (user, "0750" if settings.system.managed else "0700"),
+        posixpath.dirname(places.ray): (user, kind.private_mode),
     }
     if settings.is_control:
         wanted[places.models] = (root, "0755")
@@ -39,6 +39,6 @@ def make(settings: Settings) -> Commands:
         return
     for path, (owner, mode) in stale.items():
         yield shell.command("mkdir", "-p", "--", values=(path,))
-        if settings.system.managed:
+        if kind.owner:
             yield shell.command("chown", "--", values=(owner, path))
         yield shell.command("chmod", mode, "--", values=(path,))

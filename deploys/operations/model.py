@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 from pyinfra import host
@@ -13,7 +11,7 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from deploys import runtime_lock, shell
+from deploys import hosts, runtime_lock, shell
 from deploys.compute_base.declared import FETCH_FROM_DEPOT
 from deploys.library import script_path, search_path, start
 from deploys.settings import Settings
@@ -47,9 +45,8 @@ def fetch(settings: Settings, model: Model) -> Commands:
         "UV_CACHE_DIR": settings.directories.package_cache,
         **settings.system.package_sources,
     }
-    find_uv = f"CLUSTER_UV=$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
-    if settings.system.service_manager == "supervisor":
-        find_uv = f"CLUSTER_UV={shell.line(str(Path(sys.executable).parent / 'uv'))}"
+    uv = hosts.of(settings).tool_uv()
+    found = shell.line(uv) if uv else f"$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
     # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
     options = {"golden": dict(model.golden)} if "reference" in model.golden else {}
@@ -61,7 +58,7 @@ def fetch(settings: Settings, model: Model) -> Commands:
         json.dumps(dict(model.source), sort_keys=True),
         *([json.dumps(options, sort_keys=True)] if options else []),
     )
-    yield StringCommand(f"{find_uv}; export CLUSTER_UV; env {environment} {arguments}")
+    yield StringCommand(f"CLUSTER_UV={found}; export CLUSTER_UV; env {environment} {arguments}")
 
 
 def _limits(settings: Settings, model: Model) -> dict[str, Any]:

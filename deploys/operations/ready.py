@@ -11,6 +11,7 @@ from pyinfra.api.command import StringCommand
 
 from deploys import shell
 from deploys.compute_base.declared import CLUSTER_WAIT
+from deploys.deadlines import ENGINES_SECONDS, GATEWAY_SECONDS, HEAD_SECONDS, nodes_seconds
 from deploys.environment import ray_client
 from deploys.gateway.configuration import health_of
 from deploys.library import start
@@ -22,13 +23,6 @@ from facts.ray import Nodes, Serve
 from facts.reach import Answers, Reach
 
 Commands = Generator[StringCommand, None, None]
-
-HEAD_SECONDS = 120
-NODES_SECONDS = 180
-# Hosts that share few processors start their workers slowly: 24 on two cores had not all joined after three minutes.
-SECONDS_PER_NODE = 15
-ENGINES_SECONDS = 1800
-GATEWAY_SECONDS = 60
 
 
 def _wait(settings: Settings, *arguments: str) -> StringCommand:
@@ -56,7 +50,7 @@ def wait_for_nodes(settings: Settings) -> Commands:
         host.noop("Ray has exactly the declared nodes")
         return
     pairs = [f"{name}={address}" for name, address in settings.network.peers.items()]
-    seconds = NODES_SECONDS + SECONDS_PER_NODE * len(pairs)
+    seconds = nodes_seconds(len(pairs))
     yield _wait(settings, "nodes", str(seconds), *pairs)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from importlib.metadata import version
-from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from deploys import runtime_lock, shell
+from deploys import hosts, runtime_lock, shell
 from deploys.compute_base.declared import BUILD_RUNTIME, FETCH_FROM_DEPOT
 from deploys.library import script_path
 from deploys.settings import Settings
@@ -22,9 +20,8 @@ Commands = Generator[StringCommand, None, None]
 
 def _sources(settings: Settings) -> str:
     variables = {"UV_CACHE_DIR": settings.directories.package_cache, **settings.system.package_sources}
-    if settings.system.service_manager == "supervisor":
-        # The tool's own environment has uv, and the runtime is for the Python that the tool runs on.
-        variables["CLUSTER_UV"] = str(Path(sys.executable).parent / "uv")
+    if uv := hosts.of(settings).tool_uv():
+        variables["CLUSTER_UV"] = uv
     return "env " + " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
 
 

@@ -9,7 +9,7 @@ from deploys import library
 from deploys.declaration import Role
 from deploys.files import ManagedFile
 from deploys.pxe_server.configuration import HTTP_USER, PLACE, boot_files, images_directory
-from deploys.services import Service
+from deploys.services.description import ROOT, Service
 from deploys.settings import Settings
 
 PROGRAM = "deploys.pxe_server.programs.cluster_netboot"
@@ -69,7 +69,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
                 "--log-facility=-",
             ),
             inputs=(files["dnsmasq.conf"].sha256,),
-            as_root=True,  # it binds ports 67 and 69 and goes on as the user dnsmasq
+            user=ROOT,  # it binds ports 67 and 69 and goes on as the user dnsmasq
             confinement=(
                 f"BindReadOnlyPaths={images}:{PLACE}/tftp/images",
                 "StateDirectory=cluster-netboot-dhcp",

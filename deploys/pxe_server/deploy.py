@@ -7,11 +7,10 @@ from pyinfra.api import deploy
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, files, server
 
-from deploys import settings
+from deploys import hosts, settings
 from deploys.operations import account, managed, netboot, service, stage
 from deploys.pxe_server import declared
 from deploys.pxe_server.configuration import HTTP_USER, LOADERS, PLACE, images_directory, netboot_of
-from deploys.services import service_file
 from deploys.settings import Settings
 
 # dnsmasq-base is the daemon without Debian's service, which would answer DNS on every interface.
@@ -43,7 +42,7 @@ def pxe_server() -> None:
     services = declared.services(here)
     managed.write_files(
         name=f"Write boot server on {here.node}",
-        files=(*declared.files(here), *(service_file(here, entry) for entry in services)),
+        files=(*declared.files(here), *hosts.of(here).service_files(*services)),
     )
     netboot.apply(name=f"Write scripts and identities of the nodes on {here.node}", settings=here)
     service.ensure_running(name=f"Start boot server on {here.node}", settings=here, services=services)

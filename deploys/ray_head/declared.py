@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from deploys.deadlines import HEAD_SECONDS
 from deploys.declaration import Role
 from deploys.environment import ray_node
-from deploys.ray_node import kept_together, node_arguments, ray
-from deploys.services import Service
+from deploys.ray_node import kept_together, node_arguments, node_limits, node_ports, node_readiness, ray
+from deploys.services.description import Service
 from deploys.settings import Settings
 
 HEAD = "cluster-ray-head"
@@ -34,6 +35,15 @@ def head_service(settings: Settings) -> Service:
             *node_arguments(settings),
         ),
         environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
+        ports={
+            ports.gcs: "the Ray head",
+            ports.dashboard: "the dashboard",
+            ports.client: "Ray's client server",
+            ports.dashboard_metrics: "the dashboard's metrics",
+            **node_ports(settings),
+        },
+        limits=node_limits(settings),
+        readiness=node_readiness(settings, HEAD_SECONDS),
     )
 
 

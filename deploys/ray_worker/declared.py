@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from deploys import library, runtime_lock
 from deploys.compute_base.declared import REJOIN
+from deploys.deadlines import nodes_seconds
 from deploys.declaration import Role
 from deploys.environment import ray_node
-from deploys.ray_node import kept_together, node_arguments, ray
-from deploys.services import Service
+from deploys.ray_node import kept_together, node_arguments, node_limits, node_ports, node_readiness, ray
+from deploys.services.description import Service
 from deploys.settings import Settings
 
 WORKER = "cluster-ray-worker"
@@ -28,6 +29,9 @@ def worker_service(settings: Settings) -> Service:
             *node_arguments(settings),
         ),
         environment=ray_node(settings),
+        ports=node_ports(settings),
+        limits=node_limits(settings),
+        readiness=node_readiness(settings, nodes_seconds(len(settings.network.peers))),
     )
 
 

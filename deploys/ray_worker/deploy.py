@@ -5,10 +5,9 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys import settings
+from deploys import hosts, settings
 from deploys.operations import managed, service
 from deploys.ray_worker.declared import worker_service
-from deploys.services import service_file
 
 
 @deploy("Ray worker")
@@ -16,5 +15,5 @@ def ray_worker() -> None:
     """Unit and service; for compute nodes."""
     here = settings.of(host)
     worker = worker_service(here)
-    managed.write_files(name=f"Write Ray worker unit on {here.node}", files=(service_file(here, worker),))
+    managed.write_files(name=f"Write Ray worker unit on {here.node}", files=hosts.of(here).service_files(worker))
     service.ensure_running(name=f"Start Ray worker on {here.node}", settings=here, services=(worker,))

@@ -9,13 +9,14 @@ import hashlib
 import json
 from typing import Any
 
-from deploys import library, runtime_lock
+from deploys import hosts, library, runtime_lock
+from deploys.deadlines import ENGINES_SECONDS
 from deploys.declaration import Role
 from deploys.engines import refuse_missing
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
 from deploys.ray_head.declared import HEAD
-from deploys.services import Service
+from deploys.services.description import Readiness, Service
 from deploys.settings import Settings
 from deploys.vllm.settings import Application
 from facts.programs.engines import deployment
@@ -111,26 +112,26 @@ def _engine_revision(settings: Settings) -> str:
 def serve_service(settings: Settings) -> Service:
     """Keeps the declared application deployed: applies it, and again when the head was restarted."""
     wanted = serve_file(settings)
+    dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
     return Service(
         name=SERVE,
         description=f"Declared applications of cluster {settings.cluster}",
         command=(
             *library.start(f"{runtime_lock.directory(settings)}/bin/python", SERVE_PROGRAM),
-            f"http://{settings.head_address}:{settings.ray.ports.dashboard}",
+            dashboard,
             wanted.path,
         ),
         environment=ray_client(settings),
         inputs=(wanted.sha256, *(file.sha256 for file in library.programs(settings, SERVE_PROGRAM))),
-        after=(f"{HEAD}.service",),
+        after=(HEAD,),
+        readiness=Readiness("application", (dashboard, str(settings.serving.replicas)), ENGINES_SECONDS),
     )
 
 
 def serve_file(settings: Settings) -> ManagedFile:
     """The declared Serve applications as the file that cluster_serve.py applies."""
     text = json.dumps(serve_configuration(settings), indent=1, sort_keys=True) + "\n"
-    return ManagedFile(
-        f"{settings.directories.configuration}/serve.json", text, owner="root" if settings.system.managed else ""
-    )
+    return ManagedFile(f"{settings.directories.configuration}/serve.json", text, owner=hosts.of(settings).owner)
 
 
 def services(settings: Settings) -> tuple[Service, ...]:

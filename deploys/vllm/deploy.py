@@ -6,10 +6,9 @@ from pyinfra import host, logger
 from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
-from deploys import settings
+from deploys import hosts, settings
 from deploys.fit import fit_check
 from deploys.operations import managed, model, ready, service
-from deploys.services import service_file
 from deploys.vllm.declared import serve_file, serve_service
 from facts.memory import Memory
 
@@ -47,7 +46,7 @@ def vllm() -> None:
     ready.wait_for_nodes(name="Wait until Ray has exactly the declared nodes", settings=here)
     serve = serve_service(here)
     managed.write_files(
-        name=f"Write Serve application on {here.node}", files=(serve_file(here), service_file(here, serve))
+        name=f"Write Serve application on {here.node}", files=(serve_file(here), *hosts.of(here).service_files(serve))
     )
     service.ensure_running(name=f"Start Serve application on {here.node}", settings=here, services=(serve,))
     ready.wait_for_engines(name="Wait until every engine gave the golden answer", settings=here)

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deploys import library, runtime_lock
+from deploys import hosts, library, runtime_lock
 from deploys.declaration import Role
 from deploys.environment import api_key_path, token_path
 from deploys.files import ManagedFile
-from deploys.services import Service
+from deploys.services.description import Service
 from deploys.settings import Settings
 
 WATCH = "cluster-watch"
@@ -79,7 +79,7 @@ def _model_of(settings: Settings, node: str) -> str:
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Configuration, programs and page of the control node."""
-    owner = "root" if settings.system.managed else ""
+    owner = hosts.of(settings).owner
     text = json.dumps(watch_configuration(settings), indent=1, sort_keys=True) + "\n"
     return (
         ManagedFile(f"{settings.directories.configuration}/watch.json", text, owner=owner),
@@ -103,6 +103,7 @@ def watch_service(settings: Settings) -> Service:
             configuration.path,
         ),
         environment=library.search_path(settings),
+        ports={settings.ray.ports.watch: "the web page"},
         inputs=tuple(file.sha256 for file in declared),
     )
 

@@ -6,16 +6,16 @@ ProfileError says what does not fit together before anything connects.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import machines, members, ssh_files
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
-from inventories.composition.operator import cache_directory, cluster_directory, package_sources, secret_path
+from inventories.composition.operator import package_sources, secret_path
+from inventories.composition.places import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager
 from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
 from inventories.models import entry
 from inventories.models import model as known_model
@@ -23,27 +23,6 @@ from inventories.models import model as known_model
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
 Group = list[tuple[str, dict[str, Any]]]
-
-# Pinned, below the range that Linux hands out to clients (32768 and up), so that a firewall can name them.
-RAY_PORTS = {
-    "gcs": 6379,
-    "node_manager_first": 6500,
-    "node_manager_last": 6599,
-    "object_manager": 6381,
-    "runtime_env_agent": 6382,
-    "agent_grpc": 6383,
-    "metrics": 6384,
-    "agent_http": 6385,
-    "dashboard": 8265,
-    "dashboard_metrics": 8266,
-    "client": 10001,
-    "worker_first": 20000,
-    "worker_last": 20199,
-    "engine_first": 8100,
-    "engine_last": 8101,
-    "watch": 8090,
-}
-DEPOT_PORT = 8730
 
 # vLLM binds an engine's threads to the machine's first processors, and several engines on one machine to the same ones:
 # a start then got one percent of a processor while another was idle.
@@ -56,15 +35,15 @@ _RUNTIME_PYTHON = {"cpu": "3.11", "cuda": "3.12", "rocm": "3.12"}
 class Site:
     """How the hosts are reached and kept, apart from what they are.
 
-    `service_manager` is systemd, or supervisor where there is none. `manage_system` False leaves users, time, limits,
-    name resolution and firewall alone. `shared_files`: the nodes see one file system with runtime and model on it.
+    `service_manager`: systemd on hosts whose whole system is the cluster's; supervisor for nodes that are processes in
+    the operator's own account; compose for containers. Only the first changes users, time, limits, name resolution and
+    firewall. `shared_files`: the nodes see one file system with runtime and model on it.
     `shared_processors`: the nodes are one machine's, whose scheduler has to place their engines' threads.
     `netboot`: the control node boots the compute nodes; None where each starts from its own disk.
     """
 
     login_user: str
-    service_manager: Literal["systemd", "supervisor"] = "systemd"
-    manage_system: bool = True
+    service_manager: ServiceManager = "systemd"
     service_user: str = "cluster"
     shared_files: bool = False
     connection: Mapping[str, Any] = field(default_factory=dict)
@@ -112,7 +91,8 @@ def compose(
     index_of = {node.name: index for index, node in enumerate((cluster.control, *everyone))}
     served = applications(name, servings, everyone, present.out)
     application_of = {node.name: application for application in served for node in application.nodes}
-    directories = _directories(name, site)
+    places = PLACES[site.service_manager]
+    models = places.directories(name, cluster.control.name)["models"]
     peers = {node.name: addresses[node.name] for node in cluster.nodes}
     links = [
         {
@@ -131,14 +111,13 @@ def compose(
             "login_user": site.login_user,
             "service_user": site.service_user,
             "service_manager": site.service_manager,
-            "managed": site.manage_system,
             "shared_files": site.shared_files,
             "shared_machine": site.shared_processors,
             "package_sources": package_sources() if site.use_operator_package_sources else {},
         },
         "depot": {"port": DEPOT_PORT},
         "runtime": {"kind": cluster.runtime_kind, "python": _RUNTIME_PYTHON[cluster.runtime_kind]},
-        "applications": [_application(application, cluster, directories["models"]) for application in served],
+        "applications": [_application(application, cluster, models) for application in served],
         "gateway": {
             **asdict(servings[0].gateway),
             "port": servings[0].api_port,
@@ -146,7 +125,7 @@ def compose(
                 node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))
                 for node in cluster.compute
                 if node.name in application_of and node.name not in present.draining
-                for ports in [_ports(index_of[node.name] if site.service_manager == "supervisor" else 0)]
+                for ports in [places.ports(index_of[node.name])]
             },
         },
         "watch": {
@@ -157,10 +136,6 @@ def compose(
     }
 
     def host(node: Node) -> tuple[str, dict[str, Any]]:
-        node_directories = dict(directories)
-        if site.service_manager == "supervisor":
-            node_directories["state"] = f"{directories['state']}/{node.name}"
-            node_directories["configuration"] = f"{directories['state']}/{node.name}/etc"
         mine = application_of.get(node.name)
         settings = {
             **shared,
@@ -172,7 +147,7 @@ def compose(
                 "peers": peers,
                 "links": links,
             },
-            "directories": node_directories,
+            "directories": places.directories(name, node.name),
             "accelerators": {
                 "names": [part.name for part in node.engine_accelerators],
                 "kernel_arguments": [
@@ -190,7 +165,7 @@ def compose(
                 "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
                 "engine_slots": 1 if mine else 0,
                 "object_store_bytes": 100_000_000,
-                "ports": _ports(index_of[node.name] if site.service_manager == "supervisor" else 0),
+                "ports": places.ports(index_of[node.name]),
             },
         }
         # Hosts that are reached by an SSH configuration of ours have the connector that writes it.
@@ -234,36 +209,3 @@ def _present(name: str, cluster: Cluster, present: Members) -> Cluster:
         replace(link, members=tuple(member for member in link.members if member in names)) for link in cluster.links
     )
     return replace(cluster, compute=left, links=tuple(link for link in links if len(link.members) > 1))
-
-
-def _ports(index: int) -> dict[str, int]:
-    """Nodes that share one machine share its ports: each gets its own block."""
-    once = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
-    block = {"worker": 200, "node": 100, "engine": 10}
-    return {
-        port: number if port in once else number + block.get(port.split("_")[0], 10) * index
-        for port, number in RAY_PORTS.items()
-    }
-
-
-def _directories(name: str, site: Site) -> dict[str, str]:
-    if site.service_manager == "systemd":
-        return {
-            "runtime": "/opt/cluster/runtime",
-            "package_cache": "/opt/cluster/uv-cache",
-            "models": "/var/lib/cluster/models",
-            "library": "/usr/local/lib/cluster",
-            "configuration": "/etc/cluster",
-            "state": "/var/lib/cluster",
-            "ray": "/var/lib/cluster/ray",
-        }
-    return {
-        "runtime": str(cache_directory() / "runtime"),
-        "package_cache": str(cache_directory() / "uv"),
-        "models": str(cache_directory() / "models"),
-        "library": str(cluster_directory(name) / "lib"),
-        "configuration": "",  # one for each node, set beside its state
-        "state": str(cluster_directory(name) / "nodes"),
-        # Ray puts Unix sockets below it, and a socket's path may not be longer than 107 characters.
-        "ray": f"/tmp/cluster-{os.getuid()}/{name}",  # noqa: S108 (made with mode 0700 by compute_base)
-    }

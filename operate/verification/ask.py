@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from deploys import runtime_lock
+from deploys import hosts, runtime_lock
 from deploys.compute_base.declared import secret_files
 from deploys.gateway.configuration import gateway_socket
 from deploys.roles import managed_files, services
-from deploys.services import states
 from operate.clusters import ClusterInventory
 from operate.runner import FactRequest
 
@@ -20,14 +19,15 @@ def requests(cluster: ClusterInventory, *, full: bool) -> dict[str, list[FactReq
 
 def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[FactRequest]:
     settings = next(host.settings for host in cluster.hosts if host.name == name)
+    kind = hosts.of(settings)
     paths = [file.path for file in managed_files(settings)] + list(secret_files(settings).values())
     asked = [
-        FactRequest("services", "facts.services.Services", states(settings, services(settings))),
+        FactRequest("services", "facts.services.Services", kind.states(services(settings))),
         FactRequest("files", "facts.files.Digests", {"paths": paths}),
         FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
     ]
-    if settings.system.managed:
+    if kind.firewall:
         asked.append(FactRequest("firewall", "facts.services.FirewallRules"))
     if settings.mine:
         directory = settings.mine.model.directory

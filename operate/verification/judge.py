@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploys import runtime_lock
+from deploys import hosts, runtime_lock
 from deploys.compute_base.declared import secret_files
-from deploys.compute_base.system import firewall_chain
 from deploys.gateway.configuration import digest
 from deploys.gateway.declared import gateway_file
+from deploys.ray_worker.declared import WORKER
 from deploys.roles import managed_files, services
 from facts.health.result import CheckResult
 from operate.clusters import ClusterInventory, Host
@@ -95,7 +95,7 @@ def file_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
             wrong.append(f"secret {path} is {'missing' if state is None else 'readable by others'}")
         elif not _same_secret(host.settings.secrets[secret], state["sha256"]):
             wrong.append(f"secret {path} is not this machine's copy")
-    if host.settings.system.managed and seen.facts.get("firewall") != firewall_chain(host.settings):
+    if (firewall := hosts.of(host.settings).firewall) and seen.facts.get("firewall") != firewall:
         wrong.append("the loaded firewall rules are not the declared ones")
     if not wrong:
         return [CheckResult("configuration", True, f"{host.name}: {len(files)} files are as declared")]
@@ -221,9 +221,8 @@ def application_checks(cluster: ClusterInventory, control: Observation, up: str)
 
 
 def _restart(cluster: ClusterInventory, node: str) -> str:
-    if cluster.control.settings.system.service_manager == "systemd":
-        return f"restart it: systemctl restart cluster-ray-worker on {node}"
-    return f"restart it: `cluster -c {cluster.name} down`, then `cluster -c {cluster.name} up`"
+    manager = hosts.of(cluster.control.settings).manager
+    return f"restart it: {manager.restart_remedy(WORKER, node, cluster.name)}"
 
 
 def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckResult]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deploys import hosts
 from deploys.watch.declared import verify_path
 from facts.health.result import CheckResult
 from operate.clusters import ClusterInventory
@@ -58,8 +59,7 @@ def leave(cluster: ClusterInventory, found: dict[str, Any]) -> str:
         script = f"umask 022; cat > {shlex.quote(staged)} && mv -f {shlex.quote(staged)} {shlex.quote(path)}"
         # As the service user, whose directory it is: root follows no link that another user could have put there.
         become = ["sudo", "-n"] if host.data.get("_sudo") else []
-        if host.settings.system.managed:
-            become += ["runuser", "-u", host.settings.system.service_user, "--"]
+        become += hosts.of(host.settings).as_service_user()
         line = shlex.join([*become, "sh", "-c", script])
         done = subprocess.run(
             [*ssh_command(host), line], input=text, capture_output=True, text=True, timeout=LEAVE_SECONDS, check=False

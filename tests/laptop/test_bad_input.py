@@ -36,7 +36,6 @@ control, compute = compose(
         login_user=getpass.getuser(),
         service_user=getpass.getuser(),
         service_manager="supervisor",
-        manage_system=False,
         shared_files=True,
         connector="loopback",
     ),

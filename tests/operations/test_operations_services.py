@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploys import roles
+from deploys import hosts, roles
 from deploys.operations import service, stage, time
-from deploys.services import Service, supervisor_directory
+from deploys.services.description import Service
 from deploys.settings import Settings
 from facts.clock import TimeService
 from facts.services import FirewallRules, Services
@@ -79,7 +79,7 @@ def test_services_under_supervisor(given_host: Any, unchanged: Any, supervised: 
     facts = {Services: lines(*wanted, active="RUNNING", enabled="program")}
     unchanged(given_host.run(service.ensure_running, facts, settings=supervised, services=wanted))
     _, asked = given_host.asked[-1]
-    assert asked["supervisor"] == supervisor_directory(supervised)
+    assert asked["supervisor"] == hosts.of(supervised).manager.state_directory
 
 
 def test_a_stale_service_under_supervisor(given_host: Any, supervised: Settings) -> None:
@@ -91,7 +91,7 @@ def test_a_stale_service_under_supervisor(given_host: Any, supervised: Settings)
         ]
     }
     outcome = given_host.run(service.ensure_running, facts, settings=supervised, services=(head, serve))
-    control = f"{PROGRAMS}/supervisorctl -c {supervisor_directory(supervised)}/supervisord.conf"
+    control = f"{PROGRAMS}/supervisorctl -c {hosts.of(supervised).manager.state_directory}/supervisord.conf"
     daemon, update, restart = outcome.commands
     assert daemon.endswith(f"{control} pid >/dev/null 2>&1 || {control.replace('supervisorctl', 'supervisord')}")
     assert update == f"{control} reread >/dev/null && {control} update >/dev/null"
@@ -123,7 +123,7 @@ def test_stopping_under_supervisor_ends_the_supervisor(given_host: Any, supervis
     head, serve, *_ = roles.services(supervised)
     found = lines(head, serve, active="RUNNING", enabled="program")
     outcome = given_host.run(service.ensure_stopped, {Services: found}, settings=supervised, services=(serve, head))
-    directory = supervisor_directory(supervised)
+    directory = hosts.of(supervised).manager.state_directory
     control = f"{PROGRAMS}/supervisorctl -c {directory}/supervisord.conf"
     assert outcome.commands[:2] == [
         f"{control} stop {name} >/dev/null 2>&1; rm -f {directory}/conf.d/{name}.conf"

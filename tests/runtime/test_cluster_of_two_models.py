@@ -53,7 +53,6 @@ control, compute = compose(
         login_user=getpass.getuser(),
         service_user=getpass.getuser(),
         service_manager="supervisor",
-        manage_system=False,
         shared_files=True,
         connector="loopback",
         use_operator_package_sources=True,

@@ -85,7 +85,8 @@ def remote(laptop: ClusterInventory, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     control = laptop.control
     managed = structs.replace(
-        control.settings, system=structs.replace(control.settings.system, managed=True, service_user="cluster")
+        control.settings,
+        system=structs.replace(control.settings.system, service_manager="systemd", service_user="cluster"),
     )
     host = replace(control, settings=managed, data={**control.data, "ssh_user": "admin", "_sudo": True})
     return replace(laptop, hosts=(host, *laptop.compute))

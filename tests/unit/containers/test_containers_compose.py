@@ -19,7 +19,7 @@ from containers.__main__ import VARIANTS, WORKERS, compose_files, prepare, stale
 from containers.declared import Declared, load
 from deploys import roles, runtime_lock
 from deploys.compute_base.declared import secret_files
-from deploys.services import DIGEST_VARIABLE
+from deploys.services.description import DIGEST_VARIABLE
 from deploys.vllm.declared import serve_configuration
 from hardware.model import ProfileError
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploys import roles
+from deploys import hosts, roles
 from deploys.compute_base.system import firewall_text, system_files
 from deploys.pxe_server.configuration import choosing_text, dnsmasq_text, nginx_text
 from deploys.pxe_server.declared import DHCP, HTTP, services
-from deploys.services import service_file
 from deploys.settings import Settings
 from inventories.composition.machines import path
 from inventories.composition.netboot import Netboot
@@ -90,7 +89,7 @@ def test_daemons_are_confined_and_carry_their_digest(booting: Composed) -> None:
     settings = booting()["control"]
     http, dhcp = services(settings)
     assert (http.name, dhcp.name) == (HTTP, DHCP)
-    units = {service.name: service_file(settings, service).content for service in (http, dhcp)}
+    units = {service.name: hosts.of(settings).manager.text(service) for service in (http, dhcp)}
     for unit in units.values():
         for line in ("ProtectSystem=strict", "NoNewPrivileges=yes", "PrivateDevices=yes", "ProtectHome=yes"):
             assert line in unit.splitlines()

@@ -13,7 +13,7 @@ from deploys.depot.declared import depot_file
 from deploys.gateway import configuration as gateway
 from deploys.ray_head.declared import head_service
 from deploys.ray_worker.declared import worker_service
-from deploys.services import Service
+from deploys.services.description import Service
 from deploys.settings import Settings
 from deploys.vllm.declared import serve_configuration, serve_file, serve_service
 from deploys.watch.declared import watch_configuration

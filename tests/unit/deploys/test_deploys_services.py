@@ -14,16 +14,25 @@ from typing import Any
 import pytest
 from supervisor.datatypes import dict_of_key_value_pairs  # type: ignore[import-untyped]
 
-from deploys.services import DIGEST_VARIABLE, Service, service_file, service_path, supervisor_file
+from deploys import hosts
+from deploys.files import ManagedFile
+from deploys.hosts.account import Account
+from deploys.services.description import DIGEST_VARIABLE, ROOT, Service
+from deploys.settings import Settings
 
 SERVICE = Service(
     name="cluster-ray-worker",
     description="Ray worker",
     command=("/opt/runtime/bin/ray", "start", "--block", '--resources={"engine": 1}'),
     environment={"RAY_AUTH_MODE": "token", "MALLOC_ARENA_MAX": "2"},
-    after=("cluster-depot.service",),
+    after=("cluster-depot",),
 )
 AWKWARD = ("50%", "%h", "$HOME", "$$", 'a"b', "a'b", "a\\b", "a b", "a;b", "a,b", "{x}", "tab\\t")
+
+
+def service_file(settings: Settings, service: Service) -> ManagedFile:
+    (file,) = hosts.of(settings).service_files(service)
+    return file
 
 
 def unit_words(value: str) -> list[str]:
@@ -98,7 +107,7 @@ def test_unit(composed: Any) -> None:
 
 
 def test_a_root_service_names_no_user(composed: Any) -> None:
-    text = service_file(composed()["control"], replace(SERVICE, as_root=True)).content
+    text = service_file(composed()["control"], replace(SERVICE, user=ROOT)).content
     assert "User=" not in text
 
 
@@ -119,7 +128,7 @@ def test_program(composed: Any) -> None:
 
 
 def test_supervisor_listens_on_its_owners_socket_only(composed: Any) -> None:
-    file = supervisor_file(composed(managed=False)["control"])
+    (file,) = Account(composed(managed=False)["control"]).files()
     parser = configparser.RawConfigParser()
     parser.read_string(file.content)
     assert file.mode == "0600"
@@ -136,7 +145,7 @@ def test_the_digest_follows_what_the_service_runs_with() -> None:
         replace(SERVICE, environment={"RAY_AUTH_MODE": "token"}),
         replace(SERVICE, inputs=("a",)),
         replace(SERVICE, inputs=("b",)),
-        replace(SERVICE, as_root=True),
+        replace(SERVICE, user=ROOT),
     ]
     digests = {service.digest for service in (SERVICE, *changed)}
     assert len(digests) == len(changed) + 1
@@ -202,7 +211,7 @@ def test_systemd_takes_the_unit(composed: Any, tmp_path: Path) -> None:
     settings = composed(site={"service_user": "root"})["control"]
     service = replace(SERVICE, command=("/bin/sh", "-c", *AWKWARD), environment={"VALUE": " ".join(AWKWARD)}, after=())
     file = service_file(settings, service)
-    unit = tmp_path / Path(service_path(settings, service)).name
+    unit = tmp_path / Path(file.path).name
     unit.write_text(file.content)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(unit)],

@@ -172,7 +172,7 @@ def test_nodes_that_share_a_machine_share_no_port_but_the_heads(home: Path) -> N
         LAPTOP,
         addresses={"head": "127.0.0.10", "worker1": "127.0.0.11", "worker2": "127.0.0.12"},
         serving=Serving(model=SMALL),
-        site=Site(login_user="admin", service_manager="supervisor", manage_system=False, connector="loopback"),
+        site=Site(login_user="admin", service_manager="supervisor", connector="loopback"),
     )
     hosts = [data["settings"] for group in groups for _, data in group]
     of_the_head = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploys import runtime_lock
+from deploys import hosts, runtime_lock
 from deploys.compute_base.declared import secret_files
 from deploys.compute_base.system import firewall_chain
 from deploys.gateway.configuration import digest
@@ -101,13 +101,13 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             "free_bytes": 32 * GIB,
         },
         "host": {"python_version": f"{settings.runtime.python}.2"},
-        "clock": {"epoch_seconds": 1000.5, "synchronised": "yes", "detail": ""},
         **{f"model {directory}": state for directory, state in models.items()},
     }
     if settings.mine:
         facts["model"] = next(iter(models.values()))
-    if settings.system.managed:
+    if hosts.of(settings).has_own_system:
         facts["firewall"] = firewall_chain(settings)
+        facts["clock"] = {"epoch_seconds": 1000.5, "synchronised": "yes", "detail": ""}
         facts["resolution"] = {
             "host_name": settings.node,
             "addresses": [settings.network.address],
