@@ -8,9 +8,9 @@ from typing import Any
 
 import lab
 from experiments import machine
+from experiments.boot_lab.lab import BootLab
 from experiments.errors import ExperimentError
-from tests.netboot.conftest import BootLab
-from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, Guest, missing_programs
+from lab.guests import ADDRESSES, BOOT_SECONDS, Guest, missing_programs
 
 # By the kernel's clock, which begins when it is started; what is before is the rest of the time since power-on.
 PHASES = ("firmware, loader s", "kernel s", "initrd, root s", "system, login s")

@@ -20,14 +20,14 @@ import lab
 from benchmarks import common
 from benchmarks.netboot_boot import boot_server, memory
 from experiments import machine
+from experiments.boot_lab.lab import BootLab
 from experiments.errors import ExperimentError
 from experiments.measures import MIB
 from experiments.report import markdown, results
 from facts.sources import REPOSITORY
 from hardware.model import GIB
+from lab.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, write_machines
 from operate.phases import SAYS
-from tests.netboot.conftest import BootLab
-from tests.netboot.guests import ADDRESSES, BOOT_SECONDS, MACS, Guest, write_machines
 
 INVENTORY = "benchmarks/netboot_join_inventory.py"
 CLUSTER = "netboot-join"

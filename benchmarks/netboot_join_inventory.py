@@ -1,5 +1,5 @@
 """The lab's hosts, which serve, and two virtual machines that boot from the control host and join Ray."""
 
-from tests.netboot.cluster import guest_cluster
+from experiments.boot_lab.cluster import guest_cluster
 
 control, compute = guest_cluster("netboot-join", lab_nodes=True)

@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from experiments.boot_lab.lab import BootLab
 from experiments.errors import ExperimentError
 from images.construct import MERGED_USR
 from lab.apt import host_apt_options, host_mirrors
-from tests.netboot.conftest import BootLab
 
 LIVE_IMAGE = "live-boot-0000000000000000"
 _BUILD_SECONDS = 1800.0

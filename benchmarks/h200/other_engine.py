@@ -1,7 +1,7 @@
 """The engine for what vLLM does not run, on a GPU: the same answers as on the processor, and how fast.
 
 `python3 -m benchmarks.h200.other_engine --results FILE` on a machine with a GPU, PyTorch, transformers, starlette.
-Tiny models of each architecture come from the tests (random weights, tokenizers made on the spot), with what
+Tiny models of each architecture are those of experiments/programs/tiny_models.py (random weights), with what
 transformers' own `generate` answers on the CPU beside them; the speeds are of shapes of flan-t5-base and gpt2 with
 random weights. Exit 0: every answer is the expected one. 1: some are not. 2: could not measure.
 """
@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from facts.sources import REPOSITORY
+
 TOKENS = 128
 
 
@@ -28,7 +29,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.h200.other_engine", description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "deploys" / "vllm" / "remote"))
     try:
         import torch
         import transformers
@@ -46,7 +46,7 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
-        script = ROOT / "tests" / "runtime" / "make_models.py"
+        script = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
         # What is expected comes from the processor.
         subprocess.run(
             [sys.executable, str(script), str(made)], check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
@@ -61,7 +61,7 @@ def main() -> int:
 
 async def _answers(made: Path) -> list[dict[str, Any]]:
     """Each tiny model's prompts on the GPU in float32, beside what the CPU answered."""
-    from transformers_engine import TransformersEngine  # type: ignore[import-not-found]
+    from deploys.vllm.programs.transformers_engine import TransformersEngine
 
     found = []
     for name, prompts in json.loads((made / "expected.json").read_text()).items():
@@ -70,6 +70,8 @@ async def _answers(made: Path) -> list[dict[str, Any]]:
         device = str(next(engine._model.parameters()).device)
         for prompt, expected in prompts.items():
             golden = {"prompt": prompt, "max_tokens": 12}
+            given: str | list[str]
+            wanted: str | list[str]
             if name == "bert":
                 masks = (await engine.fill(prompt, 1))["masks"]
                 given, wanted = [mask[0]["token"] for mask in masks], [word.strip() for word in expected]
@@ -86,9 +88,10 @@ def _cases() -> list[tuple[str, str, str]]:
 async def _speed(made: Path, shape: str, device: str, dtype: str) -> dict[str, Any]:
     """Tokens a second of one answer, and of two at once, with random weights of a public shape."""
     import torch
-    from openai_request import Sampling  # type: ignore[import-not-found]
     from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
-    from transformers_engine import TransformersEngine
+
+    from deploys.vllm.programs.openai_request import Sampling
+    from deploys.vllm.programs.transformers_engine import TransformersEngine
 
     engine = TransformersEngine(str(made / shape), shape, "auto", dtype, 2)
     await engine.start()

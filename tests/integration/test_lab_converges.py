@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deployed_lab import REPOSITORY, Lab
+from experiments.operated_lab import Lab
+from facts.sources import REPOSITORY
 
 pytestmark = pytest.mark.lab
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from deploys.faults import commands
+from experiments.operated_lab import Lab
 from operate import clusters
-from tests.deployed_lab import Lab
 
 pytestmark = pytest.mark.lab
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed_lab import Lab
+from experiments.operated_lab import Lab
 
 pytestmark = pytest.mark.lab
 

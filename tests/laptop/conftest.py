@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed_lab import REPOSITORY, Done
+from experiments.operated_lab import Done
+from facts.sources import REPOSITORY
 
 
 @dataclass(frozen=True)

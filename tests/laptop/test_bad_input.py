@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.operated_lab import Done
+from facts.sources import REPOSITORY
 from tests.conftest import Typed
-from tests.deployed_lab import REPOSITORY, Done
 from tests.laptop.conftest import Operator
 
 Refused = Callable[..., str]

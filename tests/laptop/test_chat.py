@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.laptop.conftest import REPOSITORY, Operator
+from facts.sources import REPOSITORY
+from tests.laptop.conftest import Operator
 from tests.pseudo_terminal import ENTER, INTERRUPT, PseudoTerminal
 
 pytestmark = pytest.mark.cluster

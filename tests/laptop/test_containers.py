@@ -19,8 +19,8 @@ import yaml
 
 from containers.declared import load
 from deploys.compute_base.declared import BUILD_RUNTIME
+from facts.sources import REPOSITORY
 from inventories.composition.operator import cache_directory, package_sources
-from tests.deployed_lab import REPOSITORY
 from tests.laptop.boxes import Box, Engine
 
 pytestmark = pytest.mark.cluster

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from deploys.stages import LAST_STAGE, STAGES
-from tests.laptop.conftest import REPOSITORY, Operator, operator_at
+from facts.sources import REPOSITORY
+from tests.laptop.conftest import Operator, operator_at
 
 pytestmark = pytest.mark.cluster
 

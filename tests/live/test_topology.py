@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed_lab import Lab
+from experiments.operated_lab import Lab
 
 testinfra = pytest.importorskip("testinfra")
 pytestmark = pytest.mark.lab

@@ -13,43 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed_lab import Done, Lab
-from tests.netboot.guests import ADDRESSES, MACS, Guest, missing_programs, write_machines
-
-INVENTORY = "tests/netboot/inventory.py"
-CLUSTER = "netboot"
-
-
-class BootLab(Lab):
-    """A lab whose control host boots guests."""
-
-    def netboot(self, *arguments: str, seconds: int = 900) -> Done:
-        """`cluster netboot ...` for the guests' cluster."""
-        return self.run("-c", INVENTORY, "netboot", *arguments, seconds=seconds)
-
-    def guest_ssh(self, name: str, line: str, *, seconds: int = 180) -> Done:
-        """A command on a guest as root, its host key checked against what the control node keeps."""
-        return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds)
-
-
-def serve(boot_lab: BootLab) -> None:
-    """The lab's control host is the boot server of the guests."""
-    write_machines(boot_lab.home / CLUSTER)
-    served = boot_lab.netboot("serve")
-    assert served.status == 0, served.stderr[-3000:]
-
-
-def choose_image(boot_lab: BootLab, directory: Path | None = None) -> Path:
-    """The image of the guests' cluster, by the project's own commands: built unless given, sent, chosen."""
-    if directory is None:
-        built = boot_lab.run("-c", INVENTORY, "image", "build", "--json", seconds=1800)
-        assert built.status == 0, built.stderr[-2000:]
-        directory = Path(built.json["directory"])
-    sent = boot_lab.netboot("push", str(directory))
-    assert sent.status == 0, sent.stderr[-2000:]
-    chosen = boot_lab.netboot("use", directory.name)
-    assert chosen.status == 0, chosen.stderr[-2000:]
-    return directory
+from experiments.boot_lab.lab import BootLab, choose_image, serve
+from lab.guests import MACS, Guest, missing_programs
 
 
 @pytest.fixture(scope="package")

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.netboot.conftest import INVENTORY, BootLab
+from experiments.boot_lab.lab import INVENTORY, BootLab
+from lab.guests import MACS
 from tests.netboot.dhcp import BIOS, UEFI, Client, ipxe, pxe
-from tests.netboot.guests import MACS
 from tests.netboot.other_server import OTHER_ADDRESSES, OTHER_SERVER, OtherServer
 
 pytestmark = pytest.mark.lab
@@ -69,7 +69,7 @@ def test_ipxe_gets_its_nodes_script(boot_lab: BootLab, node: str) -> None:
 @pytest.mark.usefixtures("as_before")
 def test_beside_another_server_it_offers_no_address(boot_lab: BootLab, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as inventory:
-        inventory.setenv("CLUSTER_TEST_PROXY", "1")
+        inventory.setenv("CLUSTER_GUEST_PROXY", "1")
         with served(boot_lab), OtherServer():
             seen = {}
             for node, words in (("compute-uefi", pxe(UEFI)), ("compute-bios", ipxe(BIOS))):

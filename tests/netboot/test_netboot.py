@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.netboot.conftest import INVENTORY, BootLab
+from experiments.boot_lab.lab import INVENTORY, BootLab
+from lab.guests import BOOT_SECONDS, MACS, Guest, in_switch
 from tests.netboot.dhcp import Client
-from tests.netboot.guests import BOOT_SECONDS, MACS, Guest, in_switch
 
 pytestmark = pytest.mark.lab
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.netboot.conftest import BootLab
+from experiments.boot_lab.lab import BootLab
+from lab.guests import BOOT_SECONDS, MACS, Guest
 from tests.netboot.dhcp import UEFI, Client, pxe
-from tests.netboot.guests import BOOT_SECONDS, MACS, Guest
 from tests.netboot.other_server import OTHER_ADDRESSES, OTHER_SERVER, OtherServer
 from tests.netboot.test_answers import CONTROL, served
 
@@ -77,7 +77,7 @@ def test_a_node_boots_beside_another_server(boot_lab: BootLab, place: Path, monk
     guest = Guest(NODE, MACS[NODE], "uefi", place)
     try:
         with monkeypatch.context() as inventory:
-            inventory.setenv("CLUSTER_TEST_PROXY", "1")
+            inventory.setenv("CLUSTER_GUEST_PROXY", "1")
             with (
                 served(boot_lab),
                 OtherServer(),

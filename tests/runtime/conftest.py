@@ -14,9 +14,10 @@ import pytest
 
 from deploys import library, runtime_lock
 from deploys.compute_base.settings import Runtime
+from facts.sources import REPOSITORY
 from inventories.composition.operator import cache_directory
 
-REPOSITORY = Path(__file__).parents[2]
+TINY_MODELS = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
 FETCH_MODEL = "deploys.vllm.programs.fetch_model"
 _RUNTIME = cache_directory() / "runtime" / runtime_lock.load(Runtime("cpu", "3.11")).name
 

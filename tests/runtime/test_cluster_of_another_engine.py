@@ -18,6 +18,7 @@ import pytest
 
 from inventories.composition.operator import cache_directory
 from tests.laptop.conftest import Operator, operator_at
+from tests.runtime.conftest import TINY_MODELS
 
 pytestmark = pytest.mark.cluster
 
@@ -49,8 +50,7 @@ control, compute = compose(
 def made(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny T5 of random weights, as save_pretrained writes it, and what transformers' generate() says with it."""
     directory = tmp_path_factory.mktemp("models")
-    maker = Path(__file__).parent / "make_models.py"
-    subprocess.run([python, str(maker), str(directory)], check=True, capture_output=True, timeout=300)
+    subprocess.run([python, str(TINY_MODELS), str(directory)], check=True, capture_output=True, timeout=300)
     return directory
 
 

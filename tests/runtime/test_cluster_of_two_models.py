@@ -23,6 +23,7 @@ import pytest
 
 from inventories.composition.operator import cache_directory
 from tests.laptop.conftest import Operator, operator_at
+from tests.runtime.conftest import TINY_MODELS
 
 pytestmark = pytest.mark.cluster
 
@@ -94,8 +95,7 @@ class Two:
 @pytest.fixture(scope="module")
 def two(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     home = tmp_path_factory.mktemp("two")
-    maker = Path(__file__).parent / "make_models.py"
-    subprocess.run([python, str(maker), str(home / "models")], check=True, capture_output=True, timeout=300)
+    subprocess.run([python, str(TINY_MODELS), str(home / "models")], check=True, capture_output=True, timeout=300)
     (home / "models" / "t5").rename(home / TINY.removeprefix("local--"))
     inventory = home / "two.py"
     inventory.write_text(INVENTORY.format(model=home / TINY.removeprefix("local--")))

@@ -20,9 +20,10 @@ import openai
 import pytest
 
 from deploys import library
+from facts.sources import REPOSITORY
 from inventories import models
 from inventories.composition.operator import package_sources
-from tests.runtime.conftest import FETCH_MODEL, REPOSITORY
+from tests.runtime.conftest import FETCH_MODEL
 
 HERE = Path(__file__).parent
 UV = Path(sys.executable).parent / "uv"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facts import sources
-from tests.runtime.conftest import FETCH_MODEL
+from tests.runtime.conftest import FETCH_MODEL, TINY_MODELS
 
 HERE = Path(__file__).parent
 Start = Callable[..., subprocess.Popen[str]]
@@ -24,7 +24,7 @@ def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models")
     variables = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     subprocess.run(
-        [python, str(HERE / "make_models.py"), str(directory)],
+        [python, str(TINY_MODELS), str(directory)],
         env=variables,
         capture_output=True,
         timeout=300,

@@ -1,6 +1,6 @@
 """transformers_engine.py over HTTP, with the unmodified OpenAI client, on tiny random models made on the spot.
 
-Each answer is compared with transformers' own generate() on the same weights (tests/runtime/make_models.py).
+Each answer is compared with transformers' own generate() on the same weights (experiments/programs/tiny_models.py).
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import openai
 import pytest
 
 from deploys.vllm.programs import transformers_engine
+from facts.sources import REPOSITORY
 from inventories.models.anywhere import kind_of
-from tests.runtime.conftest import REPOSITORY
+from tests.runtime.conftest import TINY_MODELS
 
 HERE = Path(__file__).parent
-TOKENS = 12  # as in make_models.py
+TOKENS = 12  # as in tiny_models.py
 CONCURRENCY = 2
 
 
@@ -32,7 +33,11 @@ def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the models gpt2, t5, bert and chat, and expected.json."""
     directory = tmp_path_factory.mktemp("models")
     done = subprocess.run(
-        [python, str(HERE / "make_models.py"), str(directory)], env=quiet(), capture_output=True, text=True, timeout=300
+        [python, str(TINY_MODELS), str(directory)],
+        env=quiet(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return directory
@@ -133,7 +138,7 @@ def test_chat_with_and_without_a_template(ports: dict[str, int], expected: dict[
     messages: list[Any] = [{"role": "user", "content": "hello"}]
     asked: dict[str, Any] = {"messages": messages, "max_tokens": 6, "temperature": 0}
     whole = client(ports, "chat").chat.completions.create(model="chat", **asked)
-    # The template of make_models.py, written out: the same prompt by the other path gives the same answer.
+    # The template of tiny_models.py, written out: the same prompt by the other path gives the same answer.
     plain = client(ports, "chat").completions.create(
         model="chat", prompt="user: hello\na:", max_tokens=6, temperature=0
     )

@@ -1,11 +1,12 @@
 """Runs in the locked runtime: tiny random models of each architecture, with tokenizers made on the spot, in DIRECTORY.
 
-Beside them expected.json: what transformers' own generate() answers with these weights, for the tests to compare with.
+Beside them expected.json: what transformers' own generate() answers with these weights, to compare engines with.
 """
 
 # ruff: noqa: S106 (special tokens are no passwords)
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,19 @@ PROMPTS = {
 }
 TOKENS = 12
 
+Maker = Callable[[], tuple[Any, Any]]
+
 
 def words(specials: list[str], unknown: str) -> Tokenizer:
+    """A tokenizer of the few words that there are."""
     vocabulary = {word: index for index, word in enumerate([*specials, *WORDS])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return made
 
 
-def gpt2(directory: Path, template: str = "") -> tuple[Any, Any]:
+def gpt2(template: str = "") -> tuple[Any, Any]:
+    """Tokenizer and model of GPT-2's architecture; with `template` one that chats."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: index for index, letter in enumerate([*alphabet, "<|endoftext|>"])}
     made = Tokenizer(models.BPE(vocabulary, []))
@@ -53,7 +58,8 @@ def gpt2(directory: Path, template: str = "") -> tuple[Any, Any]:
     return tokenizer, GPT2LMHeadModel(config)
 
 
-def t5(directory: Path) -> tuple[Any, Any]:
+def t5() -> tuple[Any, Any]:
+    """Tokenizer and model of T5's architecture: encoder and decoder."""
     made = words(["<pad>", "</s>", "<unk>"], "<unk>")
     made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     tokenizer = PreTrainedTokenizerFast(
@@ -65,7 +71,8 @@ def t5(directory: Path) -> tuple[Any, Any]:
     return tokenizer, T5ForConditionalGeneration(config)
 
 
-def bert(directory: Path) -> tuple[Any, Any]:
+def bert() -> tuple[Any, Any]:
+    """Tokenizer and model of DistilBERT's architecture: masked words."""
     made = words(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "[UNK]")
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -81,7 +88,8 @@ def bert(directory: Path) -> tuple[Any, Any]:
 
 
 def answers(kind: str, tokenizer: Any, model: Any) -> dict[str, Any]:
-    found = {}
+    """Prompt -> what transformers' own generate() says: text and numbers of tokens, or the words behind the masks."""
+    found: dict[str, Any] = {}
     for prompt in PROMPTS[kind]:
         given = tokenizer(prompt, return_tensors="pt")
         if kind == "bert":
@@ -99,14 +107,16 @@ def answers(kind: str, tokenizer: Any, model: Any) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Make them all."""
     directory = Path(sys.argv[1])
     chat = (
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
     )
     expected = {}
-    for name, make in {"gpt2": gpt2, "t5": t5, "bert": bert, "chat": lambda place: gpt2(place, chat)}.items():
+    makers: dict[str, Maker] = {"gpt2": gpt2, "t5": t5, "bert": bert, "chat": lambda: gpt2(chat)}
+    for name, make in makers.items():
         torch.manual_seed(11)
-        tokenizer, model = make(directory / name)
+        tokenizer, model = make()
         model = model.eval()
         model.save_pretrained(directory / name)
         tokenizer.save_pretrained(directory / name)
@@ -116,4 +126,5 @@ def main() -> None:
     (directory / "expected.json").write_text(json.dumps(expected))
 
 
-main()
+if __name__ == "__main__":
+    main()

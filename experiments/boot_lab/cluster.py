@@ -1,6 +1,6 @@
 """Clusters of the lab's control host and two virtual machines that boot from it: one BIOS, one UEFI.
 
-Their MAC addresses are in machines.yaml, as an operator writes them; guests.py writes it. With CLUSTER_TEST_PROXY=1
+Their MAC addresses are in machines.yaml, as an operator writes them; lab/guests.py does. With CLUSTER_GUEST_PROXY=1
 another DHCP server hands out the addresses. ProfileError without a lab.
 """
 
@@ -16,10 +16,10 @@ from hardware.model import Cluster, NetworkBoot, Node, ProfileError
 from inventories.composition.compose import Group, Serving, Site, compose
 from inventories.composition.netboot import Netboot
 from inventories.composition.operator import cluster_directory, home_directory
+from lab.guests import ADDRESSES, MACS
 from lab.plan import GATEWAY
-from tests.netboot.guests import ADDRESSES, MACS
 
-# Of the tests alone: a console that can be read, and no time for what an emulated processor does not need.
+# Of the guests alone: a console that can be read, and no time for what an emulated processor does not need.
 _KERNEL_ARGUMENTS = ("console=ttyS0", "net.ifnames=0", "mitigations=off", "systemd.firstboot=no")
 
 
@@ -54,7 +54,7 @@ def guest_cluster(name: str, *, lab_nodes: bool = False) -> tuple[Group, Group]:
         site=Site(
             login_user=state["login_user"],
             connection=_connection(state),
-            netboot=Netboot(router=GATEWAY, proxy=os.environ.get("CLUSTER_TEST_PROXY") == "1"),
+            netboot=Netboot(router=GATEWAY, proxy=os.environ.get("CLUSTER_GUEST_PROXY") == "1"),
             use_operator_package_sources=True,
             shared_processors=True,
         ),

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from lab.network import MTU_BYTES, SWITCH_INTERFACE, SWITCH_NAMESPACE
 from lab.plan import PREFIX
+from lab.system import LabError
 
 # 60 on an idle machine, 400 have been seen on a busy one; a busier one may be given more.
-BOOT_SECONDS = int(os.environ.get("CLUSTER_TEST_BOOT_SECONDS", "600"))
+BOOT_SECONDS = int(os.environ.get("CLUSTER_GUEST_BOOT_SECONDS", "600"))
 MACS = {"compute-bios": "52:54:00:77:00:65", "compute-uefi": "52:54:00:77:00:66"}
 ADDRESSES = {"compute-bios": f"{PREFIX}.101", "compute-uefi": f"{PREFIX}.102"}
 _OVMF = Path("/usr/share/OVMF")
@@ -104,15 +105,14 @@ class Guest:
         return self.console.read_text(errors="replace")
 
     def wait_for(self, text: str, seconds: float = BOOT_SECONDS) -> float:
-        """Seconds since power-on until its console has `text`; the end of the console otherwise."""
+        """Seconds since power-on until its console has `text`; LabError with the console's end otherwise."""
         deadline = time.monotonic() + seconds
         while text not in self.said():
-            assert self.process is not None and self.process.poll() is None, (
-                f"{self.name}: QEMU ended: {(self.directory / f'{self.name}.qemu').read_text()[-500:]}"
-            )
-            assert time.monotonic() < deadline, (
-                f"{self.name} did not say {text!r} in {seconds:.0f} s; last: {self.said()[-1500:]}"
-            )
+            if self.process is None or self.process.poll() is not None:
+                said = (self.directory / f"{self.name}.qemu").read_text()
+                raise LabError(f"{self.name}: QEMU ended: {said[-500:]}")
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} did not say {text!r} in {seconds:.0f} s; last: {self.said()[-1500:]}")
             time.sleep(0.5)
         return time.monotonic() - self.started
 
