@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiments.errors import ExperimentError
 from experiments.measures import percentile
@@ -126,6 +126,13 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 def _milliseconds(values: Sequence[float], share: float) -> float | None:
     found = percentile(values, share)
     return None if found is None else round(found * 1000, 3)
+
+
+class Tool(Protocol):
+    """Whatever does one run of a load against a server's base address."""
+
+    def run(self, work: Work, url: str) -> ToolRun:
+        """ExperimentError when it failed."""
 
 
 class LoadTool:

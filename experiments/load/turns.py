@@ -12,13 +12,13 @@ from typing import Any
 
 from experiments.errors import ExperimentError
 from experiments.load import tool as load_tool
-from experiments.load.tool import LoadTool, ToolRun, Work
+from experiments.load.tool import Tool, ToolRun, Work
 from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, compared
 from experiments.servers import Server
 
 
 def take_turns(
-    tool: LoadTool,
+    tool: Tool,
     work: Work,
     places: Mapping[str, str],
     gateway: Server,

@@ -81,7 +81,7 @@ def test_a_damaged_state_file_is_an_error_with_a_fix(tmp_path: Path, text: str) 
 
 
 def test_an_unknown_host_names_the_choices(tmp_path: Path) -> None:
-    state = write_state(lab.LabPaths(tmp_path, tmp_path / "cache"), plan_hosts(1), "key")
+    state = write_state(lab.LabPaths(tmp_path, tmp_path / "cache"), plan_hosts(1), tmp_path / "image")
     with pytest.raises(lab.LabError, match="'compute9' is no host of this lab; choose from control, compute0"):
         state.host("compute9")
 

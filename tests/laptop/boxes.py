@@ -140,7 +140,7 @@ class Engine:
     @property
     def context(self) -> Path:
         """What the image is built from."""
-        return self.directory / self.compose["services"]["head"]["build"]["context"]
+        return self.directory / str(self.compose["services"]["head"]["build"]["context"])
 
     def place(self, service: dict[str, Any]) -> str:
         """Where the service expects the runtime."""

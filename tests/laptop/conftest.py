@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,12 @@ class Operator:
     home: Path
     environment: dict[str, str]
 
-    def cluster(self, *arguments: str, seconds: int = 900, **extra: str) -> Done:
-        """Run the command."""
+    def cluster(self, *arguments: str, seconds: int = 900, extra: Mapping[str, str] | None = None) -> Done:
+        """Run the command; `extra` goes into its environment."""
         done = subprocess.run(
             [str(Path(sys.executable).parent / "cluster"), *arguments],
             cwd=REPOSITORY,
-            env={**self.environment, **extra},
+            env={**self.environment, **(extra or {})},
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -68,7 +68,7 @@ def free_machine() -> None:
 
 def _refused(operator: Operator, *arguments: str, **extra: str) -> str:
     before = operator.files()
-    done = operator.cluster(*arguments, **extra)
+    done = operator.cluster(*arguments, extra=extra)
     assert done.status == 2, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert operator.files() == before

@@ -32,6 +32,7 @@ def booted(boot_lab: BootLab, image: Path, guests: MakeGuest) -> Iterator[dict[s
     both["compute-uefi"].local_disk_bytes = 64 * 1024**2
     command = ("-c", INVENTORY, "up", "--only", "boot", "--boot-seconds", str(BOOT_SECONDS), "--json")
     with boot_lab.started(*command) as up:
+        assert up.stderr is not None
         line = next((line for line in up.stderr if "switch on" in line), "")
         for guest in both.values():
             assert f"{guest.name} ({guest.mac})" in line, up.communicate(timeout=60)

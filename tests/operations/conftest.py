@@ -28,7 +28,7 @@ class GivenHost:
     """Runs operations against facts that are given as the output of their commands, or as what they return."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state = State(Inventory((["compute0"], {})), Config())  # type: ignore[no-untyped-call]
+        self.state = State(Inventory((["compute0"], {})), Config())
         self.host = self.state.inventory.get_host("compute0")
         self.facts: dict[type[FactBase[Any]], Any] = {}
         self.asked: list[tuple[type[FactBase[Any]], dict[str, Any]]] = []

@@ -187,7 +187,7 @@ def test_files_on_this_machine_twice(tmp_path: Path) -> None:
     )
 
     def deploy() -> tuple[int, int]:
-        state = State(Inventory((["@local"], {})), Config())  # type: ignore[no-untyped-call]
+        state = State(Inventory((["@local"], {})), Config())
         connect_all(state)
         add_op(state, managed.write_files, name="Write files of a test", files=files)
         run_ops(state)

@@ -84,8 +84,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
             name = path.removeprefix(f"/{hub.repository}/resolve/{COMMIT}/")
             if name in hub.files:
                 return self.send_file(name)
-            code = "RevisionNotFound" if f"/api/models/{hub.repository}/" in path else "RepoNotFound"
-            return self.answer(404, b"{}", {"X-Error-Code": code})
+            missing = "RevisionNotFound" if f"/api/models/{hub.repository}/" in path else "RepoNotFound"
+            return self.answer(404, b"{}", {"X-Error-Code": missing})
 
         do_HEAD = do_GET
 

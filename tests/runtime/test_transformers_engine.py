@@ -98,15 +98,23 @@ def test_the_answer_is_that_of_generate(
     ports: dict[str, int], expected: dict[str, Any], name: str, stream: bool
 ) -> None:
     for prompt, wanted in expected[name].items():
-        asked: dict[str, Any] = {"model": name, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0}
+        completions = client(ports, name).completions
         if stream:
-            options = {"include_usage": True}
-            chunks = list(client(ports, name).completions.create(**asked, stream=True, stream_options=options))
+            chunks = list(
+                completions.create(
+                    model=name,
+                    prompt=prompt,
+                    max_tokens=TOKENS,
+                    temperature=0,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
+            )
             text = "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
             usage, reason = chunks[-1].usage, chunks[-2].choices[0].finish_reason
             assert len(chunks) > 3, "it streams"
         else:
-            whole = client(ports, name).completions.create(**asked)
+            whole = completions.create(model=name, prompt=prompt, max_tokens=TOKENS, temperature=0)
             text, usage, reason = whole.choices[0].text, whole.usage, whole.choices[0].finish_reason
         assert text == wanted["text"]
         assert usage is not None

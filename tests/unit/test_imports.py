@@ -155,6 +155,23 @@ def test_every_module_holds_to(rule: Callable[[Module], Iterator[str]]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_nobody_imports_benchmarks_and_tests_but_the_tests_of_benchmarks() -> None:
+    files = sorted(file for package in ("benchmarks", "tests") for file in (REPOSITORY / package).rglob("*.py"))
+    scripts = [Module(file.relative_to(REPOSITORY), 0, ast.parse(file.read_text())) for file in files]
+    wrong = [
+        f"{module.path} imports tests" for module in scripts if module.package != "tests" and "tests" in module.imports
+    ]
+    wrong += [
+        f"{module.path} imports benchmarks; only tests/unit/benchmarks may"
+        for module in scripts
+        if module.package == "tests" and "benchmarks" in module.imports and "benchmarks" not in module.path.parts
+    ]
+    wrong += [
+        f"{module.path} imports {name}" for module in modules() for name in module.imports & {"benchmarks", "tests"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("package", SHIPPED)
 def test_package_comes_from_this_repository(package: str) -> None:
     # pyinfra appends the current directory to sys.path, so any installed package of the same name would win.

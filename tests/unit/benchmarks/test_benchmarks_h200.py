@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.h200 import compare, engine, measure, micro, shapes
 from hardware.planner import configuration, fitting, memory, points
-from hardware.planner.collectives import Curve
+from hardware.planner.calibration import Calibration
+from hardware.planner.collectives import Curve, Operation
 from hardware.planner.rates import Rates
 
 TRUE = Rates(4.1e12, 2.6e12, 3.2e12, 7.0e14, 4e14, 1.9e-6, 6e-6, 0.4e-3, 1.1e-3, 9e-6, 2e-3)
@@ -105,9 +106,10 @@ def results(tmp_path: Path, true: Rates, weights: float = 1.0) -> Path:
         {"kind": "microbenchmark", "name": "experts", "tokens": 16, "bytes_per_second": 2.4e12},
     ]
     curves = []
-    for operation in ("all_reduce", "all_gather", "send"):
+    operations: tuple[Operation, ...] = ("all_reduce", "all_gather", "send")
+    for operation in operations:
         for over, latency, rate in (("peer", 6e-6, 3e11), ("sockets", 8e-5, 3e9)):
-            curve = Curve(operation, 2, over, micro.SIZES, tuple(latency + size / rate for size in micro.SIZES))  # type: ignore[arg-type]
+            curve = Curve(operation, 2, over, micro.SIZES, tuple(latency + size / rate for size in micro.SIZES))
             curves.append(curve)
             lines.append({"kind": "microbenchmark", "name": "collective", "graphed": True, "curve": vars(curve)})
     wanted = ("llama-3.1-8b TP 1", "llama-3.1-8b, 4 layers TP 1", "qwen2.5-14b TP 2", "qwen2.5-14b TP 2 sockets")
@@ -128,9 +130,7 @@ def results(tmp_path: Path, true: Rates, weights: float = 1.0) -> Path:
         sized = {"kind": "memory", **about, "memory_bytes": 150e9, "activation_bytes": 1e9, "other_bytes": 6e8}
         sized |= {"graph_bytes": 3e8, "kv_bytes": 1e11, "weights_bytes": 1.0, "kv_tokens": 1}
         (entry,) = points.read([json.dumps(sized) + "\n"], "made").memory
-        known = compare.Calibration(
-            "", "", memory_bytes=150e9, context_bytes=6e8, graph_bytes=3e8, communicator_bytes=0.0
-        )
+        known = Calibration("", "", memory_bytes=150e9, context_bytes=6e8, graph_bytes=3e8, communicator_bytes=0.0)
         rank = memory.rank_memory(entry.model, entry.sharding, 0, compare.DEVICE, entry.options, known)
         sized |= {"weights_bytes": rank.weights_bytes * weights, "kv_tokens": rank.kv_tokens}
         lines.append(sized)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.image import request_of
 from images import clean
 from images.store import Image
 from operate.errors import OperatorError
+from operate.images import request_of
 from tests.conftest import Typed
 
 Made = Callable[..., Image]

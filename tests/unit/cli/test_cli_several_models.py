@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.commands import models as models_command
+from inventories import models
 from inventories.models.fit import Place
 from operate import api, participation, preflight, status
 from operate.clusters import ClusterInventory, Host
@@ -105,7 +106,6 @@ def test_the_catalogue_marks_both(cluster: ClusterInventory) -> None:
     place = Place("cpu", 2, host_bytes=64 * 1024**3)
     served = {entry.model.name: entry.serving.dtype for entry in cluster.control.settings.applications}
     marked = {
-        name: models_command.describe(models_command.models.entry(name), place, served)["served"]
-        for name in (MODEL, SECOND, "gpt2")
+        name: models_command.describe(models.entry(name), place, served)["served"] for name in (MODEL, SECOND, "gpt2")
     }
     assert marked == {MODEL: True, SECOND: True, "gpt2": False}

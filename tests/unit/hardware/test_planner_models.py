@@ -52,7 +52,7 @@ def matches(value: float, part: dict[str, Any]) -> bool:
         number, _, unit = printed.partition(" ")
         total += Decimal(number) * UNITS[unit]
         slack += Decimal((0, (5,), int(Decimal(number).as_tuple().exponent) - 1)) * UNITS[unit]
-    return abs(Decimal(value) + part.get("stored_beside", 0) - total) <= slack
+    return abs(Decimal(value) + Decimal(part.get("stored_beside", 0)) - total) <= slack
 
 
 def stored_bytes(whole: Model) -> float:

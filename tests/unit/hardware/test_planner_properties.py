@@ -87,8 +87,8 @@ def some_rates(draw: random.Random) -> Rates:
     few = draw.choice([None, draw.uniform(1e10, 1e12)])
     experts = draw.choice([None, draw.uniform(1e11, 1e15)])
     values = [10 ** draw.uniform(10, 13) for _ in range(3)] + [10 ** draw.uniform(11, 15) for _ in range(2)]
-    small = (10 ** draw.uniform(-6, -3) for _ in range(7))
-    return Rates(*values, *small, few_rows_flops_per_second=few, expert_flops_per_second=experts)
+    values += [10 ** draw.uniform(-6, -3) for _ in range(7)]
+    return replace(Rates(*values), few_rows_flops_per_second=few, expert_flops_per_second=experts)
 
 
 def seconds(model: Model, sharding: Sharding, step: Step, rates: Rates, path: Path) -> float:

@@ -69,8 +69,9 @@ def hosts_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 def write_lab(home: Path) -> None:
     """lab.json as `cluster lab up` writes it, from the lab's own writer."""
     (home / "lab").mkdir(parents=True)
+    place = home / "lab"
     state = LabState(
-        STATE_VERSION, plan_hosts(2), INTERFACE, LOGIN_USER, home / "lab" / "key", home / "lab" / "known", "debian"
+        STATE_VERSION, plan_hosts(2), INTERFACE, LOGIN_USER, place / "key", place / "known", home / "image"
     )
     (home / "lab" / "lab.json").write_text(to_text(state))
 
