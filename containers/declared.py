@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import runpy
 from dataclasses import dataclass
 
 from deploys import runtime_lock
 from deploys.settings import Settings, parse
-from facts.sources import REPOSITORY
 from hardware.model import Cluster, Node, ProfileError
+from inventories.composition import reading
 
 WORKERS_VARIABLE = "CLUSTER_CONTAINER_WORKERS"
 
@@ -62,16 +61,18 @@ def load(inventory: str, workers: int) -> Declared:
     before = os.environ.get(WORKERS_VARIABLE)
     os.environ[WORKERS_VARIABLE] = str(workers)
     try:
-        module = runpy.run_path(str(REPOSITORY / "inventories" / f"{inventory}.py"))
+        path = reading.INVENTORIES / f"{inventory}.py"
+        values = reading.values(path)
     finally:
         if before is None:
             del os.environ[WORKERS_VARIABLE]
         else:
             os.environ[WORKERS_VARIABLE] = before
-    profile = module["CLUSTER"]
+    profile = values.get("CLUSTER")
     if not isinstance(profile, Cluster):
         raise ProfileError(f"inventory {inventory}: CLUSTER is no hardware profile")
-    hosts = {name: parse(name, data["settings"]) for name, data in (*module["control"], *module["compute"])}
+    declared = (host for group in ("control", "compute") for host in reading.hosts(path, values, group))
+    hosts = {name: parse(name, data.get("settings")) for name, data in declared}
     if any(len(settings.applications) > 1 for settings in hosts.values()):
         raise ProfileError(f"inventory {inventory}: containers serve one model; give one Serving")
     return Declared(inventory, tuple(Member(hosts[node.name], node, i) for i, node in enumerate(profile.nodes)))

@@ -37,7 +37,7 @@ def fit_check(settings: Settings, memory_bytes: int | None) -> CheckResult | Non
 
 
 def _remedy(settings: Settings, remedy: str) -> str:
-    return f"{remedy}; `cluster -c {settings.cluster} models` shows what fits"
+    return f"{remedy}; `cluster models` shows what fits"
 
 
 def _gib(size: int) -> str:

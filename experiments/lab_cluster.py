@@ -103,7 +103,7 @@ class LabCluster:
 def read_cluster() -> LabCluster:
     """The lab's cluster from its inventory; ExperimentError when there is none, or when an address is not the lab's."""
     try:
-        cluster = clusters.load("lab")
+        cluster = clusters.read("lab")
         key = api_key(cluster) or ""
     except OperatorError as error:
         raise ExperimentError(str(error)) from None

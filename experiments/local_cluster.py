@@ -39,7 +39,7 @@ class NodeMemory:
 def nodes(name: str = "laptop") -> list[Settings]:
     """Settings of a cluster's nodes, the head first; ExperimentError when it has no inventory that can be read."""
     try:
-        return [host.settings for host in clusters.load(name).hosts]
+        return [host.settings for host in clusters.read(name).hosts]
     except OperatorError as error:
         raise ExperimentError(str(error)) from None
 

@@ -50,8 +50,7 @@ def api_key(cluster: ClusterInventory) -> str | None:
         return path.read_text().strip()
     except OSError as error:
         raise OperatorError(
-            f"{cluster.name}: API key {path}: {error.strerror}; "
-            f"it is made by `cluster -c {cluster.name} up` on this machine"
+            f"{cluster.name}: API key {path}: {error.strerror}; it is made by `{cluster.command} up` on this machine"
         ) from None
 
 
@@ -111,7 +110,7 @@ def ask(
     started = time.monotonic()
     reply = _reply(cluster, order)
     if "error" in reply:
-        raise OperatorError(f"{reply['error']}; see `cluster -c {cluster.name} status`", exit_code=DOES_NOT_HOLD)
+        raise OperatorError(f"{reply['error']}; see `{cluster.command} status`", exit_code=DOES_NOT_HOLD)
     try:
         answer = reply["answer"]
         choice = answer["choices"][0]

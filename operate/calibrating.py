@@ -9,7 +9,7 @@ from hardware.planner import fitting, microbenchmarks, rates
 from hardware.planner.calibration import Calibration, Outcome
 from hardware.planner.errors import PlanError
 from hardware.planner.placement import Hardware, hardware_of, link_name
-from operate import clusters, measuring, planning
+from operate import measuring, ownership, planning
 from operate.clusters import ClusterInventory
 from operate.errors import OperatorError
 from operate.planning import Declared
@@ -23,7 +23,7 @@ def calibrate(
 
     What is not measured is as it was measured before. OperatorError when nothing can be.
     """
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     found = planning.declared(name)
     remarks: list[str] = []
     try:
@@ -33,7 +33,7 @@ def calibrate(
             raise OperatorError(f"{name}: no hardware was measured before; leave out --no-hardware")
         serves = service and measuring.serves(cluster)
         if not hardware and not serves:
-            raise OperatorError(f"{name}: no service answers; `cluster -c {name} up` first")
+            raise OperatorError(f"{name}: no service answers; `{cluster.command} up` first")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         only_service = replace(kept, made=now) if kept and not hardware else None
         made = only_service or _hardware(cluster, parts, found, progress, remarks)
@@ -43,7 +43,7 @@ def calibrate(
         else:
             made = replace(made, outcomes=_history(kept))
             if service:
-                remarks.append("no service answers: its overheads stay assumed; `cluster up`, then again")
+                remarks.append(f"no service answers: its overheads stay assumed; `{cluster.command} up`, then again")
     except PlanError as error:
         raise OperatorError(f"{name}: {error}") from None
     return made, tuple(remarks)

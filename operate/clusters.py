@@ -1,22 +1,24 @@
-"""Finds and reads a cluster's inventory. OperatorError (exit 2) for anything that cannot be a cluster."""
+"""A cluster's inventory, read: its hosts, and how its operator names it. OperatorError (exit 2) for one that cannot be.
+
+Reading touches no host and writes nothing. Commands that touch what the inventory declares use ownership.load.
+"""
 
 from __future__ import annotations
 
-import runpy
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploys.settings import Settings, SettingsError, parse
-from facts.sources import REPOSITORY
 from hardware.model import ProfileError
+from inventories.composition import reading
 from inventories.composition.operator import cluster_directory
+from inventories.composition.reading import names
 from operate.errors import OperatorError
 
-_INVENTORIES = REPOSITORY / "inventories"
-# Rendered by `python -m containers`; their hosts are containers, which no deploy reaches.
-_NOT_INVENTORIES = {"__init__", "containers", "containers_amd", "containers_nvidia"}
+__all__ = ["ClusterInventory", "Host", "names", "read"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,21 @@ class Host:
 
 @dataclass(frozen=True)
 class ClusterInventory:
-    """An inventory that was read: control node first."""
+    """An inventory that was read: control node first. `given` is the name or path by which the operator named it."""
 
-    name: str
+    given: str
     path: Path
     hosts: tuple[Host, ...]
+
+    @property
+    def name(self) -> str:
+        """The cluster that the inventory declares: whose state and services it touches."""
+        return self.control.settings.cluster
+
+    @property
+    def command(self) -> str:
+        """The command for this cluster, for remedies: `cluster -c NAME`."""
+        return f"cluster -c {shlex.quote(self.given)}"
 
     @property
     def control(self) -> Host:
@@ -54,30 +66,23 @@ class ClusterInventory:
     @property
     def directory(self) -> Path:
         """State of this cluster on the operator's machine."""
-        return cluster_directory(self.control.settings.cluster)
+        return cluster_directory(self.name)
 
 
-def names() -> list[str]:
-    """Clusters that have an inventory in this project."""
-    return sorted(path.stem for path in _INVENTORIES.glob("*.py") if path.stem not in _NOT_INVENTORIES)
-
-
-def load(name: str) -> ClusterInventory:
-    """Read an inventory by its name, or by a path that ends in .py."""
-    path = Path(name).expanduser() if name.endswith(".py") else _INVENTORIES / f"{name}.py"
-    if name in _NOT_INVENTORIES or not path.is_file():
-        raise OperatorError(
-            f"no cluster {name!r}; there are {', '.join(names())}, or give the path of an inventory file"
-        )
+def read(given: str) -> ClusterInventory:
+    """Read an inventory by its name, or by the path of its file."""
     try:
-        module = runpy.run_path(str(path))
-    except (ProfileError, SettingsError) as error:
+        path = reading.find(given)
+        values = reading.values(path)
+        hosts = [
+            Host(target, data, parse(target, data.get("settings")))
+            for group in ("control", "compute")
+            for target, data in reading.hosts(path, values, group)
+        ]
+    except ProfileError as error:
+        raise OperatorError(str(error)) from None
+    except SettingsError as error:
         raise OperatorError(f"{path.name}: {error}") from None
-    except SyntaxError as error:
-        raise OperatorError(f"{path}:{error.lineno}: {error.msg}; mend the file") from None
-    except Exception as error:  # an inventory is a program: whatever it raises is bad input
-        raise OperatorError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from None
-    hosts = [_host(path, entry) for group in ("control", "compute") for entry in _group(path, module, group)]
     controls = [host.name for host in hosts if host.settings.is_control]
     if len(controls) != 1:
         raise OperatorError(
@@ -87,27 +92,4 @@ def load(name: str) -> ClusterInventory:
         raise OperatorError(
             f"{path.name}: the group `compute` has no hosts; add one, nothing serves on the control node"
         )
-    return ClusterInventory(path.stem, path.resolve(), tuple(hosts))
-
-
-def _group(path: Path, module: Mapping[str, Any], group: str) -> list[Any]:
-    hosts = module.get(group)
-    if not isinstance(hosts, list) or not hosts:
-        raise OperatorError(
-            f"{path.name}: no hosts in group `{group}`; an inventory defines `control` and `compute`, "
-            "as inventories/laptop.py does"
-        )
-    return hosts
-
-
-def _host(path: Path, entry: Any) -> Host:
-    if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], Mapping)):
-        raise OperatorError(
-            f"{path.name}: host {entry!r} has no data; build the groups with inventories.composition.compose.compose()"
-        )
-    target, data = entry
-    try:
-        settings = parse(str(target), data.get("settings"))
-    except SettingsError as error:
-        raise OperatorError(f"{path.name}: {error}") from None
-    return Host(str(target), data, settings)
+    return ClusterInventory(given, path, tuple(hosts))

@@ -22,7 +22,7 @@ from hardware.planner.placement import Hardware, hardware_of
 from hardware.planner.points import Run
 from hardware.planner.proofs import Proof
 from hardware.planner.rates import Device
-from operate import clusters, measuring, planning
+from operate import measuring, ownership, planning
 from operate.errors import OperatorError
 from operate.measuring import Measured
 from operate.progress import Progress
@@ -118,9 +118,9 @@ def _read(run: Path) -> Run:
 
 def _live(name: str, hardware: Hardware, progress: Progress, remarks: list[str]) -> tuple[Measured, ...]:
     """Points of the running service: pairs that differ in the batch, the context or the prompt are counter-tests."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     if not measuring.serves(cluster):
-        raise OperatorError(f"{name}: no service answers; give a RUN, or `cluster -c {name} up` first")
+        raise OperatorError(f"{name}: no service answers; give a RUN, or `{cluster.command} up` first")
     replicas = cluster.control.settings.serving.replicas
     average = os.getloadavg()[0]
     if hardware.one_machine and average > measuring.BUSY * len(os.sched_getaffinity(0)):

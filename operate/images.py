@@ -21,7 +21,7 @@ def request_of(name: str, variant: str | None) -> Request:
     plain = Request("none")
     if name == "lab":
         return plain if variant in (None, "none") else Request(cast(Variant, variant))
-    inventory = clusters.load(name)
+    inventory = clusters.read(name)
     first = inventory.compute[0].settings
     if not hosts.of(first).has_own_system:
         return plain if variant in (None, "none") else Request(cast(Variant, variant))

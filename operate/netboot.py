@@ -16,7 +16,7 @@ from deploys.pxe_server.settings import Machine
 from images.clean import note_use
 from inventories.composition.machines import path as machines_path
 from inventories.composition.operator import cache_directory, write_whole
-from operate import runner
+from operate import ownership, runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import DOES_NOT_HOLD, OperatorError
 from operate.progress import Progress
@@ -103,7 +103,7 @@ def roll_back(cluster: ClusterInventory, nodes: tuple[str, ...], progress: Progr
     without = [host.name for host in chosen if not before.get(host.name, {}).get("previous")]
     if without:
         raise OperatorError(
-            f"{', '.join(without)}: no image before this one; choose one: cluster -c {cluster.name} netboot use NAME"
+            f"{', '.join(without)}: no image before this one; choose one: {cluster.command} netboot use NAME"
         )
     _change_alone(cluster, "rollback", progress, nodes=",".join(nodes))
     found = ask(cluster)["nodes"]
@@ -120,7 +120,7 @@ def wake(cluster: ClusterInventory, nodes: tuple[str, ...], progress: Progress) 
 
 
 def _change_alone(cluster: ClusterInventory, action: str, progress: Progress, **data: str) -> int:
-    with runner.exclusive(cluster.directory, f"netboot {action}"):
+    with ownership.exclusive(cluster, f"netboot {action}"):
         return change(cluster, action, progress.hear, **data)
 
 
@@ -130,8 +130,7 @@ def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:
     if found["state"] == "missing":
         there = ", ".join(ask(cluster)["images"]) or "none"
         raise OperatorError(
-            f"image {image} is not on {cluster.control.name} ({there}); send it: "
-            f"cluster -c {cluster.name} netboot push {image}"
+            f"image {image} is not on {cluster.control.name} ({there}); send it: {cluster.command} netboot push {image}"
         )
     if found["state"] != "whole":
         raise OperatorError(str(found["problem"]))

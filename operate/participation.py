@@ -12,7 +12,7 @@ from dataclasses import replace
 import lab
 from inventories.composition import members
 from inventories.composition.members import Members
-from operate import clusters, runner
+from operate import clusters, ownership, runner
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
 from operate.preflight import refuse_bad_ground
@@ -23,20 +23,20 @@ DRAIN_SECONDS = 120
 LAPTOP_WORKERS = 8
 
 
-def remove(name: str, node: str, progress: Progress, *, drain_seconds: int = DRAIN_SECONDS) -> bool:
+def remove(cluster: ClusterInventory, node: str, progress: Progress, *, drain_seconds: int = DRAIN_SECONDS) -> bool:
     """Take a node out: no new requests, running ones end, then its services stop. False when it was out already."""
-    cluster = clusters.load(name)
-    record = cluster.control.settings.cluster
-    present = members.read(record)
+    present = members.read(cluster.name)
     if node in present.out:
         return False
     refuse_to_remove(cluster, node)
-    with runner.exclusive(cluster.directory, "nodes remove"):
+    with ownership.exclusive(cluster, "nodes remove"):
         if node not in present.draining:
             present = replace(present, draining=(*present.draining, node))
-            members.write(record, present)
+            members.write(cluster.name, present)
         progress.phase(f"{node}: no new requests")
-        runner.deploy(clusters.load(name), "deploys/gateway/alone.py", progress.hear, limit=cluster.control.name)
+        runner.deploy(
+            clusters.read(cluster.given), "deploys/gateway/alone.py", progress.hear, limit=cluster.control.name
+        )
         progress.phase(f"{node}: waiting for requests that run")
         left = _drain(cluster, node, drain_seconds)
         if left:
@@ -44,36 +44,35 @@ def remove(name: str, node: str, progress: Progress, *, drain_seconds: int = DRA
         progress.phase(f"{node}: stopping its services")
         _stop(cluster, node, progress)
         draining = tuple(entry for entry in present.draining if entry != node)
-        members.write(record, replace(present, draining=draining, out=(*present.out, node)))
-        runner.deploy(clusters.load(name), "deploys/all.py", progress.hear)
+        members.write(cluster.name, replace(present, draining=draining, out=(*present.out, node)))
+        runner.deploy(clusters.read(cluster.given), "deploys/all.py", progress.hear)
     return True
 
 
-def add(name: str, what: str, progress: Progress) -> list[str]:
+def add(cluster: ClusterInventory, what: str, progress: Progress) -> list[str]:
     """Put a node back, or add so many; deploy and wait for proof. Returns the nodes that are new.
 
     `what`: the name of a node, or a number where the cluster can make nodes (laptop, lab).
     """
-    cluster = clusters.load(name)
-    record = cluster.control.settings.cluster
-    present = members.read(record)
+    present = members.read(cluster.name)
     before = {host.name for host in cluster.compute if host.name not in present.draining}
-    with runner.exclusive(cluster.directory, "nodes add"):
+    with ownership.exclusive(cluster, "nodes add"):
         if what.isdigit():
             _grow(cluster, present, int(what), progress)
         elif what in (*present.out, *present.draining):
             out, draining = (
                 tuple(entry for entry in entries if entry != what) for entries in (present.out, present.draining)
             )
-            members.write(record, replace(present, out=out, draining=draining))
+            members.write(cluster.name, replace(present, out=out, draining=draining))
         elif any(host.name == what for host in cluster.hosts):
             progress.note(f"{what} is in already")
         else:
             raise OperatorError(
-                f"{name}: no node {what!r} was taken out; a new machine is added to hardware/ and "
-                f"inventories/{cluster.path.name}, then: cluster -c {name} up"
+                f"{cluster.name}: no node {what!r} was taken out; "
+                f"a new machine is added to its profile in hardware/ and to {cluster.path.name}, "
+                f"then: {cluster.command} up"
             )
-        after = clusters.load(name)
+        after = clusters.read(cluster.given)
         progress.phase(f"looking at {len(after.hosts)} hosts")
         for unknown in refuse_bad_ground(after):
             progress.note(unknown.detail)
@@ -85,23 +84,25 @@ def refuse_to_remove(cluster: ClusterInventory, node: str) -> None:
     """OperatorError for a node that the cluster does not have, or cannot be without."""
     compute = [host.name for host in cluster.compute]
     if node == cluster.control.name:
-        raise OperatorError(f"{node} is the control node; a cluster cannot be without it (`cluster down` stops all)")
+        raise OperatorError(
+            f"{node} is the control node; a cluster cannot be without it (`{cluster.command} down` stops all)"
+        )
     if node not in compute:
         raise OperatorError(f"{cluster.name}: no compute node {node!r}; there are {', '.join(compute)}")
     settings = cluster.control.settings
     if len(compute) == 1:
-        raise OperatorError(f"{node} is the last compute node; use `cluster -c {cluster.name} down`")
+        raise OperatorError(f"{node} is the last compute node; use `{cluster.command} down`")
     mine = settings.application_of(node)
     if mine and mine.serving.mode == "span":
         raise OperatorError(
             f"{cluster.name}: one engine spans all nodes of {mine.model.name}, none can leave it while it serves; "
-            f"change `mode` in inventories/{cluster.path.name}"
+            f"change `mode` in {cluster.path.name}"
         )
     spare = [host.name for host in cluster.compute if not host.settings.mine]
     if mine and mine.nodes == (node,) and not spare:
         raise OperatorError(
             f"{node} is the last node of {mine.model.name}, and every other one has a model of its own; take the model "
-            f"out of inventories/{cluster.path.name} first"
+            f"out of {cluster.path.name} first"
         )
 
 
@@ -139,13 +140,12 @@ def _stop(cluster: ClusterInventory, node: str, progress: Progress) -> None:
 def _grow(cluster: ClusterInventory, present: Members, more: int, progress: Progress) -> None:
     if more < 1:
         raise OperatorError(f"{more} nodes cannot be added; give a number above 0, or the name of a node")
-    record = cluster.control.settings.cluster
     declared = len(cluster.compute) + len(present.out)
-    if record == "laptop":
+    if cluster.name == "laptop":
         if declared + more > LAPTOP_WORKERS:
             raise OperatorError(f"the laptop has {declared} workers, and has room for {LAPTOP_WORKERS}")
-        members.write(record, replace(present, count=declared + more))
-    elif record == "lab":
+        members.write(cluster.name, replace(present, count=declared + more))
+    elif cluster.name == "lab":
         try:
             state = lab.state()
             if state is None:
@@ -157,5 +157,5 @@ def _grow(cluster: ClusterInventory, present: Members, more: int, progress: Prog
         said = f"taken out are {', '.join(present.out)}" if present.out else "none was taken out"
         raise OperatorError(
             f"{cluster.name}: real machines cannot be made; name a node that was taken out ({said}), or add a machine "
-            f"to hardware/ and inventories/{cluster.path.name}, then: cluster -c {cluster.name} up"
+            f"to its profile in hardware/ and to {cluster.path.name}, then: {cluster.command} up"
         )

@@ -95,15 +95,15 @@ class Phases:
         }
 
 
-def resume(name: str, phases: Phases) -> str:
-    """What to do after a run that ended early; empty where nothing was begun."""
+def resume(command: str, phases: Phases) -> str:
+    """What to do after a run of `command` that ended early; empty where nothing was begun."""
     if not phases.changes:
         return ""
     part = f" --only {phases.only}" if phases.only else ""
     return (
         f"stopped in phase {phases.failed!r} ({SAYS.get(phases.failed, phases.failed)}) after "
         f"{phases.done.get(phases.failed, 0.0):.0f} s; what was done stays, "
-        f"`cluster -c {name} up{part}` goes on from there"
+        f"`{command} up{part}` goes on from there"
     )
 
 

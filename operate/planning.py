@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
 from hardware.planner.options import Options
+from inventories.composition import reading
 from inventories.composition.operator import home_directory, write_whole
-from operate import clusters
+from inventories.composition.reading import InventoryError
 from operate.errors import OperatorError
 
 MODEL_CONFIGS = REPOSITORY / "inventories" / "models" / "configs"
@@ -46,31 +46,20 @@ class Declared:
 
 def declared(name: str) -> Declared:
     """The profile and serving of an inventory by its name or path, or a hardware profile that has no inventory yet."""
-    path = Path(name).expanduser() if name.endswith(".py") else REPOSITORY / "inventories" / f"{name}.py"
-    values: Mapping[str, Any] = {}
-    if path.is_file() and (name.endswith(".py") or name in clusters.names()):
-        try:
-            values = runpy.run_path(str(path))
-        except SyntaxError as error:
-            raise OperatorError(f"{path}:{error.lineno}: {error.msg}; mend the file") from None
-        except ProfileError as error:
-            # The lab's inventory exists once the lab is up; its profile can be planned for before.
-            if _profile(name) is None:
-                raise OperatorError(f"{path.name}: {error}") from None
-        except Exception as error:  # an inventory is a program: whatever it raises is bad input
-            raise OperatorError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from None
+    values = _declared(name)
+    given = _settings(values)
     found = [value for value in values.values() if isinstance(value, Cluster)]
-    cluster = found[0] if found else _profile(name)
+    cluster = found[0] if found else _profile(str(given.get("profile") or name).partition(" ")[0])
     if cluster is None:
         raise OperatorError(
-            f"no cluster {name!r}; there are {', '.join(clusters.names())}, or give the path of an inventory file"
+            f"{name}: no hardware profile; name it in the inventory, as inventories/v0_1.py does: CLUSTER"
         )
     # Nodes come and go (`cluster nodes`): the inventory says how many there are now.
     members = values.get("compute")
     if isinstance(members, list) and members and len(members) != len(cluster.compute):
         cluster = what_if.apply(cluster, f"nodes={len(members)}", {})
     # Of several models the first is planned for.
-    settings: Mapping[str, Any] = next(iter(_settings(values).get("applications") or ()), {})
+    settings: Mapping[str, Any] = next(iter(given.get("applications") or ()), {})
     return Declared(
         cluster=cluster,
         model_name=str((settings.get("model") or {}).get("name", "")),
@@ -78,6 +67,16 @@ def declared(name: str) -> Declared:
         engine_version=engine_version(cluster),
         maximum_length=(settings.get("model") or {}).get("maximum_length"),
     )
+
+
+def _declared(name: str) -> Mapping[str, Any]:
+    """What the inventory defines; nothing for a profile without one, or not yet: the lab's comes with the lab."""
+    try:
+        return reading.values(reading.find(name))
+    except ProfileError as error:
+        if _profile(name) is None or (name in reading.names() and isinstance(error, InventoryError)):
+            raise OperatorError(str(error)) from None
+        return {}
 
 
 def _profile(name: str) -> Cluster | None:

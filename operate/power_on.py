@@ -19,10 +19,10 @@ from operate.preflight import refuse_bad_ground
 from operate.progress import phases
 
 
-def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds: int) -> int:
+def power_on(cluster: ClusterInventory, run: Phases, *, boot_seconds: int) -> int:
     """Number of changes on the control node; afterwards every node that boots from it answers over SSH.
 
-    `name` is the cluster's as the operator gave it. OperatorError for a control node on bad ground, an image that can
+    OperatorError for a control node on bad ground, an image that can
     neither be built nor is there, and nodes that do not come up within `boot_seconds`, each with what it last said.
     """
     hosts = booted_hosts(cluster)
@@ -32,7 +32,7 @@ def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds:
     run.begin("control", f"making {cluster.control.name} the boot server")
     changed = serve(cluster, run.progress.hear)
     run.begin("image", "finding or building the image")
-    changed += _image(cluster, name, run)
+    changed += _image(cluster, run)
     run.begin("power", f"looking for {', '.join(host.name for host in hosts)}")
     pin_host_keys(cluster)
     away = _away(cluster, hosts)
@@ -43,10 +43,10 @@ def power_on(cluster: ClusterInventory, name: str, run: Phases, *, boot_seconds:
     return changed
 
 
-def _image(cluster: ClusterInventory, name: str, run: Phases) -> int:
+def _image(cluster: ClusterInventory, run: Phases) -> int:
     """The image that the cluster's profile asks for, on the control node and chosen for every node."""
     try:
-        built = images.build(request_of(name, None), images.default_store(), phases(run.progress))
+        built = images.build(request_of(cluster.given, None), images.default_store(), phases(run.progress))
     except (images.ImageError, LabError) as error:
         chosen = {node: entry["image"] for node, entry in ask(cluster)["nodes"].items()}
         if not chosen or not all(chosen.values()):

@@ -64,7 +64,7 @@ def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation])
             continue
         checks += fit_checks(host, seen)
         checks += port_checks(host, seen)
-        checks += model_checks(host, seen)
+        checks += model_checks(host, seen, cluster.command)
         checks += disk_checks(host, seen)
         checks += library_checks(host, seen)
     return checks
@@ -136,7 +136,7 @@ def _model_directories(host: Host) -> list[str]:
     return [settings.mine.model.directory] if settings.mine and not settings.system.shared_files else []
 
 
-def model_checks(host: Host, seen: Observation) -> list[CheckResult]:
+def model_checks(host: Host, seen: Observation, command: str) -> list[CheckResult]:
     """A model directory is whole, or not there yet; a damaged one is never served."""
     checks = []
     for directory in _model_directories(host):
@@ -147,7 +147,7 @@ def model_checks(host: Host, seen: Observation) -> list[CheckResult]:
             checks.append(CheckResult("model", True, f"{host.name}: {directory} is {state['state']}"))
             continue
         detail = f"{host.name}: model {directory}: {'; '.join(state['problems'][:3])}"
-        remedy = f"remove {directory} and run `cluster -c {host.settings.cluster} up`, which fetches it again"
+        remedy = f"remove {directory} and run `{command} up`, which fetches it again"
         checks.append(CheckResult("model", False, detail, remedy))
     return checks
 

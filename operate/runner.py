@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -192,31 +191,3 @@ def _environment() -> dict[str, str]:
     # a version manager's `python3` takes a tenth of a second to find the real one.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path, what: str) -> Iterator[None]:
-    """One changing command at a time for a cluster on this machine; OperatorError names the process that has it."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (directory / "lock").open("a+")
-    except OSError as error:
-        raise OperatorError(
-            f"{directory}: {error.strerror}; state is kept there, set CLUSTER_HOME to another place"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise OperatorError(f"{what}: {owner} is at work on this cluster; wait for it to end") from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} ({what})")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.seek(0)
-            lock.truncate()

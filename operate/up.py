@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploys.stages import STAGES
-from operate import phases, runner
+from operate import ownership, phases, runner
 from operate.api import Answer, ask_golden
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
@@ -34,21 +34,19 @@ class Up:
     problems: tuple[str, ...]
 
 
-def up(
-    cluster: ClusterInventory, name: str, progress: Progress, *, only: str = "", boot_seconds: int = BOOT_SECONDS
-) -> Up:
+def up(cluster: ClusterInventory, progress: Progress, *, only: str = "", boot_seconds: int = BOOT_SECONDS) -> Up:
     """Bring the cluster up, or only its part `boot` or `compute_base`. OperatorError where something stops it.
 
-    `name` is the cluster's as the operator gave it. A run that ends early is kept with the phase in which it did.
+    A run that ends early is kept with the phase in which it did.
     """
-    with runner.exclusive(cluster.directory, "up"):
+    with ownership.exclusive(cluster, "up"):
         before = phases.last_run(cluster, only)
         run = Phases(progress, only)
         try:
-            changed, answer, checked = _run(cluster, name, only, boot_seconds, run)
+            changed, answer, checked = _run(cluster, only, boot_seconds, run)
         except (OperatorError, KeyboardInterrupt):
             run.stop()
-            if said := phases.resume(name, run):
+            if said := phases.resume(cluster.command, run):
                 if problem := phases.keep(cluster, run.record(changed=None)):
                     progress.note(problem)
                 progress.note(said)
@@ -61,7 +59,7 @@ def up(
 
 
 def _run(
-    cluster: ClusterInventory, name: str, only: str, boot_seconds: int, run: Phases
+    cluster: ClusterInventory, only: str, boot_seconds: int, run: Phases
 ) -> tuple[int, Answer | None, Verification | None]:
     """Changes, the first answer and the verification; the last two only after a whole run."""
     changed = 0
@@ -69,7 +67,7 @@ def _run(
         # Loaded here: few clusters boot their nodes, and images take a second to load.
         from operate.power_on import power_on
 
-        changed += power_on(cluster, name, run, boot_seconds=boot_seconds)
+        changed += power_on(cluster, run, boot_seconds=boot_seconds)
         if only == "boot":
             return changed, None, None
     run.begin("look", f"looking at {len(cluster.hosts)} hosts")
@@ -86,7 +84,7 @@ def _run(
     if checked.status:
         wrong = [check.detail for check in checked.checks if check.ok is not True]
         raise OperatorError(
-            f"{cluster.name} is up but does not verify: {'; '.join(wrong[:3])}; run `cluster -c {cluster.name} verify`",
+            f"{cluster.name} is up but does not verify: {'; '.join(wrong[:3])}; run `{cluster.command} verify`",
             exit_code=checked.status,
         )
     run.begin("token", "asking a first question")
@@ -95,7 +93,7 @@ def _run(
         expected = cluster.control.settings.model.golden["expected"]
         raise OperatorError(
             f"{answer.node} answered {answer.answer!r} to {answer.question!r}, expected {expected!r}; "
-            f"run `cluster -c {cluster.name} verify`",
+            f"run `{cluster.command} verify`",
             exit_code=DOES_NOT_HOLD,
         )
     run.end()

@@ -69,7 +69,7 @@ def main() -> int:
 
 def export(directory: Path, inventory: str) -> None:
     """Replace what `directory` holds of an earlier export by that of `inventory`."""
-    cluster = clusters.load(inventory)
+    cluster = clusters.read(inventory)
     content, variables = directory / "content", directory / "host_vars"
     for folder in (content, variables):
         shutil.rmtree(folder, ignore_errors=True)

@@ -108,7 +108,7 @@ class Session:
         """The node of an answer. One that is not known may have joined since the inventory was read."""
         if answer.node and answer.node not in self._nodes:
             with contextlib.suppress(OperatorError):
-                self._cluster = clusters.load(str(self._cluster.path))
+                self._cluster = clusters.read(self._cluster.given)
                 self._nodes[:] = [host.name for host in self._cluster.hosts]
         return title(self._cluster, answer.node, answer.address)
 
@@ -196,7 +196,7 @@ class Session:
         self._failed |= right < wanted
         self._screen.say(
             f"{right} of {wanted} right, from {len(answered)} nodes; the gateway chose them, "
-            f"`cluster -c {self._cluster.name} verify` asks every engine on its own"
+            f"`{self._cluster.command} verify` asks every engine on its own"
         )
 
     def _do_new(self, _argument: str) -> None:

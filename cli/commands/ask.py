@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import display
-from operate import clusters
+from operate import ownership
 from operate.api import ask
 
 
@@ -22,7 +22,7 @@ from operate.api import ask
 @click.pass_obj
 def command(name: str, question: str, max_tokens: int, temperature: float, model: str, as_json: bool) -> None:
     """Ask QUESTION; prints the answer and the node that gave it."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature, model=model)
     if as_json:
         display.emit(answer.to_json())

@@ -11,7 +11,7 @@ from cli.chat.commands import completions
 from cli.chat.interrupts import Interrupts
 from cli.chat.screen import Plain, Screen
 from cli.chat.session import HOW_TO_LEAVE, Session
-from operate import clusters
+from operate import ownership
 from operate.api import api_key
 from operate.chat.conversation import Conversation
 from operate.chat.link import Link
@@ -46,7 +46,7 @@ def command(
 
     `help` inside lists the commands. Exit status in a pipe: 0 every answer came whole, 1 one did not.
     """
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     conversation = Conversation(model or cluster.control.settings.model.name, system, temperature, max_tokens)
     comfortable = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     link = Link(cluster)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cli import display
-from operate import clusters, control
+from operate import control, ownership
 
 
 @click.group("control")
@@ -21,7 +21,7 @@ def command() -> None:
 @click.pass_obj
 def cmd(name: str, words: tuple[str, ...]) -> None:
     """Run a command on the control node as the login user; its exit status is ours."""
-    sys.exit(control.run(clusters.load(name).control, words))
+    sys.exit(control.run(ownership.load(name).control, words))
 
 
 @command.command("push")
@@ -30,6 +30,6 @@ def cmd(name: str, words: tuple[str, ...]) -> None:
 @click.pass_obj
 def push(name: str, source: Path, target: str) -> None:
     """Copy SOURCE, a file or a directory, to TARGET on the control node; what is the same is not sent again."""
-    host = clusters.load(name).control
+    host = ownership.load(name).control
     control.copy(host, source, target)
     display.words().print(f"{source} is at {host.name}:{target}")

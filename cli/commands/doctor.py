@@ -7,7 +7,7 @@ import sys
 import click
 
 from cli import display
-from operate import clusters
+from operate import ownership
 from operate.doctor import examine
 from operate.errors import verdict
 
@@ -17,7 +17,7 @@ from operate.errors import verdict
 @click.pass_obj
 def command(name: str, as_json: bool) -> None:
     """Look at the hosts and name what would go wrong, with its fix. Changes nothing."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     with display.progress() as progress:
         progress.phase(f"examining {len(cluster.hosts)} hosts")
         checks = examine(cluster)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import display
-from operate import clusters, runner
+from operate import ownership
+from operate.down import down
 
 
 @click.command("down")
@@ -13,11 +14,10 @@ from operate import clusters, runner
 @click.pass_obj
 def command(name: str, as_json: bool) -> None:
     """Stop the cluster. Runtime and weights stay, so that the next `up` is quick."""
-    cluster = clusters.load(name)
-    with runner.exclusive(cluster.directory, "down"), display.progress() as progress:
-        progress.phase(f"connecting to {len(cluster.hosts)} hosts")
-        result = runner.deploy(cluster, "deploys/down.py", progress.hear)
+    cluster = ownership.load(name)
+    with display.progress() as progress:
+        changed = down(cluster, progress)
     if as_json:
-        display.emit({"cluster": cluster.name, "changed": result.changed})
+        display.emit({"cluster": cluster.name, "changed": changed})
     else:
-        display.results().print(f"{cluster.name} is down" if result.changed else f"{cluster.name} was down already")
+        display.results().print(f"{cluster.name} is down" if changed else f"{cluster.name} was down already")

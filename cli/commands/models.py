@@ -30,7 +30,7 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
 
     MODEL is a name of the catalogue, hub:OWNER/NAME@REVISION, or a directory; without one the whole catalogue is shown.
     """
-    cluster = clusters.load(name)
+    cluster = clusters.read(name)
     place = place_for(cluster)
     try:
         entries = tuple(models.entry(wanted) for wanted in names) or models.entries()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli import display
-from operate import clusters, netboot, runner
+from operate import netboot, ownership
 from operate.errors import DOES_NOT_HOLD
 from operate.netboot import ask, booted_hosts, pin_host_keys, wait_for_hosts
 
@@ -25,9 +25,9 @@ def command() -> None:
 @click.pass_obj
 def serve(name: str) -> None:
     """Make the control node the boot server, and pin the nodes' host keys here. Twice changes nothing."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     booted_hosts(cluster)
-    with runner.exclusive(cluster.directory, "netboot serve"), display.progress() as progress:
+    with ownership.exclusive(cluster, "netboot serve"), display.progress() as progress:
         changed = netboot.serve(cluster, progress.hear)
         pinned = pin_host_keys(cluster)
     display.words().print(f"{changed} changes on {cluster.control.name}, {pinned} host keys pinned here")
@@ -38,10 +38,11 @@ def serve(name: str) -> None:
 @click.pass_obj
 def push(name: str, image: str) -> None:
     """Send IMAGE (a name of `cluster image list`, or a directory) to the control node; resumed, and verified there."""
+    cluster = ownership.load(name)
     with display.progress() as progress:
-        sent, changed = netboot.push(clusters.load(name), image, progress)
+        sent, changed = netboot.push(cluster, image, progress)
     said = "sent and verified" if changed else "is there, whole"
-    display.words().print(f"{sent}: {said}; next: cluster -c {name} netboot use {sent}")
+    display.words().print(f"{sent}: {said}; next: {cluster.command} netboot use {sent}")
 
 
 @command.command("use")
@@ -51,7 +52,7 @@ def push(name: str, image: str) -> None:
 def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
     """Boot IMAGE from the next boot on, on all nodes or on --node. The one before stays for `rollback`."""
     with display.progress() as progress:
-        chosen, changed = netboot.use(clusters.load(name), image, nodes, progress)
+        chosen, changed = netboot.use(ownership.load(name), image, nodes, progress)
     display.words().print(f"{', '.join(chosen)}: {'from the next boot on' if changed else 'already'} {image}")
 
 
@@ -61,7 +62,7 @@ def use(name: str, image: str, nodes: tuple[str, ...]) -> None:
 def rollback(name: str, nodes: tuple[str, ...]) -> None:
     """Boot the image before again, on all nodes or on --node."""
     with display.progress() as progress:
-        found = netboot.roll_back(clusters.load(name), nodes, progress)
+        found = netboot.roll_back(ownership.load(name), nodes, progress)
     for node, image in found.items():
         display.words().print(f"{node}: from the next boot on {image}")
 
@@ -72,7 +73,7 @@ def rollback(name: str, nodes: tuple[str, ...]) -> None:
 def wake(name: str, nodes: tuple[str, ...]) -> None:
     """Switch nodes on by Wake-on-LAN, and say which have to be switched on by hand."""
     with display.progress() as progress:
-        woken, by_hand = netboot.wake(clusters.load(name), nodes, progress)
+        woken, by_hand = netboot.wake(ownership.load(name), nodes, progress)
     if woken:
         display.words().print(f"woken: {', '.join(woken)}")
     if by_hand:
@@ -85,7 +86,7 @@ def wake(name: str, nodes: tuple[str, ...]) -> None:
 @click.pass_obj
 def wait(name: str, nodes: tuple[str, ...], seconds: int) -> None:
     """Wait until the nodes answer over SSH with their pinned keys."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     hosts = booted_hosts(cluster, nodes)
     pin_host_keys(cluster)
     with display.progress() as progress:
@@ -99,7 +100,7 @@ def wait(name: str, nodes: tuple[str, ...], seconds: int) -> None:
 @click.pass_obj
 def status(name: str, as_json: bool) -> None:
     """Show each node's image, the one before, and what the node last said while it booted."""
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     booted_hosts(cluster)
     found = ask(cluster)
     declared = cluster.control.settings.netboot
@@ -120,7 +121,7 @@ def status(name: str, as_json: bool) -> None:
         rows += [(node, "not in machines.yaml", "not booted from here", "-", "-") for node in without]
         display.table(f"{cluster.name}: network boot", ("node", "MAC address", "image", "before", "last said"), rows)
         if found["stale"]:
-            display.words().print(f"{len(found['stale'])} parts are not as declared: cluster -c {name} netboot serve")
+            display.words().print(f"{len(found['stale'])} parts are not as declared: {cluster.command} netboot serve")
     if found["stale"] or any(entry["image"] is None for entry in found["nodes"].values()):
         sys.exit(DOES_NOT_HOLD)
 

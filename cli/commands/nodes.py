@@ -9,7 +9,7 @@ import click
 
 from cli import display
 from inventories.composition import members
-from operate import clusters, participation, status
+from operate import ownership, participation, status
 from operate.errors import COULD_NOT_TELL
 
 
@@ -20,8 +20,8 @@ def command(context: click.Context, as_json: bool) -> None:
     """Show the nodes, or add and remove one while the cluster serves."""
     if context.invoked_subcommand:
         return
-    cluster = clusters.load(context.obj)
-    present = members.read(cluster.control.settings.cluster)
+    cluster = ownership.load(context.obj)
+    present = members.read(cluster.name)
     with display.progress() as progress:
         progress.phase(f"asking {cluster.control.name}")
         found = status.read(cluster)
@@ -50,9 +50,10 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.pass_obj
 def remove(name: str, node: str, drain_seconds: int) -> None:
     """Take NODE out: no new requests, running ones end, then its services stop. Run again after an interruption."""
+    cluster = ownership.load(name)
     with display.progress() as progress:
-        removed = participation.remove(name, node, progress, drain_seconds=drain_seconds)
-    said = f"{node} is out; back with: cluster -c {name} nodes add {node}" if removed else f"{node} is out already"
+        removed = participation.remove(cluster, node, progress, drain_seconds=drain_seconds)
+    said = f"{node} is out; back with: {cluster.command} nodes add {node}" if removed else f"{node} is out already"
     display.words().print(said)
 
 
@@ -65,5 +66,5 @@ def add(name: str, what: str) -> None:
     A node serves only when its engine gave the golden answer.
     """
     with display.progress() as progress:
-        new = participation.add(name, what, progress)
+        new = participation.add(ownership.load(name), what, progress)
     display.words().print(f"{', '.join(new) or 'nobody new'}: in, proven and serving")

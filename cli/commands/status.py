@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli import display
-from operate import clusters
+from operate import ownership
 from operate import status as reading
 
 
@@ -23,7 +23,7 @@ def command(name: str, full: bool, as_json: bool) -> None:
 
     The control node's watch service is asked, which knows; where it does not answer, and with --full, every host is.
     """
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     with display.progress() as progress:
         progress.phase(f"asking {len(cluster.hosts)} hosts" if full else f"asking {cluster.control.name}")
         found = reading.read(cluster, full=full)

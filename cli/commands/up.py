@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import display
-from operate import clusters, phases
+from operate import ownership, phases
 from operate.up import BOOT_SECONDS, Up, up
 
 
@@ -30,9 +30,9 @@ def command(name: str, only: str | None, boot_seconds: int, as_json: bool) -> No
     Where compute nodes boot from the control node, this is the whole way from power-on: boot server, image, power.
     The seconds of every phase are kept; a run that failed or was stopped is resumed by running it again.
     """
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     with display.progress() as progress:
-        done = up(cluster, name, progress, only=only or "", boot_seconds=boot_seconds)
+        done = up(cluster, progress, only=only or "", boot_seconds=boot_seconds)
     for problem in done.problems:
         display.words().print(problem, markup=False)
     endpoint = cluster.control.settings.endpoint

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cli import display
-from operate import clusters
+from operate import ownership
 from operate.verification.run import verify
 
 
@@ -20,7 +20,7 @@ def command(name: str, full: bool, as_json: bool) -> None:
 
     Exit status 0: all holds. 1: something does not, and is named with its host. 2: it could not be told.
     """
-    cluster = clusters.load(name)
+    cluster = ownership.load(name)
     with display.progress() as progress:
         progress.phase(f"asking {len(cluster.hosts)} hosts and their engines")
         done = verify(cluster, full=full)

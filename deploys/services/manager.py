@@ -33,5 +33,5 @@ class ServiceManager(Protocol):
     def reload(self, service: Service) -> Iterator[str]:
         """Have a service read its configuration again, or start it."""
 
-    def restart_remedy(self, name: str, node: str, cluster: str) -> str:
-        """What an operator does to have a service of a node restarted."""
+    def restart_remedy(self, name: str, node: str, command: str) -> str:
+        """What an operator does to have a service of a node restarted; `command` is theirs for this cluster."""

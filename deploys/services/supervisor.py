@@ -132,9 +132,9 @@ class Supervisor:
         signal = f"{self._control} signal {service.reload_signal} {service.name}"
         yield f"{signal} >/dev/null || {self._control} start {service.name}"
 
-    def restart_remedy(self, name: str, node: str, cluster: str) -> str:
+    def restart_remedy(self, name: str, node: str, command: str) -> str:
         """See ServiceManager."""
-        return f"`cluster -c {cluster} down`, then `cluster -c {cluster} up`"
+        return f"`{command} down`, then `{command} up`"
 
     @property
     def _configuration(self) -> str:

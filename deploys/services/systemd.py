@@ -75,7 +75,7 @@ class Systemd:
         """See ServiceManager."""
         yield shell.line("systemctl", "reload-or-restart", "--", values=(service.name,))
 
-    def restart_remedy(self, name: str, node: str, cluster: str) -> str:
+    def restart_remedy(self, name: str, node: str, command: str) -> str:
         """See ServiceManager."""
         return f"systemctl restart {name} on {node}"
 

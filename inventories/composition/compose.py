@@ -201,8 +201,8 @@ def _present(name: str, cluster: Cluster, present: Members) -> Cluster:
     left = tuple(node for node in cluster.compute if node.name not in present.out)
     if not left:
         raise ProfileError(
-            f"inventory {name}: every compute node was taken out; put one back: "
-            f"cluster -c {name} nodes add {cluster.compute[0].name}"
+            f"inventory {name}: every compute node was taken out; take {cluster.compute[0].name} out of `out` in "
+            f"{members.path(name)}"
         )
     names = {node.name for node in (cluster.control, *left)}
     links = (

@@ -51,8 +51,8 @@ def deal(
         del spare[:lost]
         if not there:
             raise ProfileError(
-                f"{where}: every node of {wish.model} was taken out; put one back: "
-                f"cluster -c {inventory} nodes add {mine[0]}"
+                f"{where}: every node of {wish.model} was taken out; "
+                f"take {mine[0]} out of `out` in members.json in the cluster's state"
             )
         found.append(tuple(node for node in declared if node in there))
     return tuple(found)

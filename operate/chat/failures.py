@@ -23,7 +23,7 @@ class ContextFull(ChatError):
     """The conversation is longer than the model's context; a shorter one would be answered."""
 
 
-def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes, *, cluster: str, key: str) -> ChatError:
+def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes, *, command: str, key: str) -> ChatError:
     """The error for an answer with another status than 200. `key` is where the API key is kept, empty for none."""
     said, code = said_by(body)
     again = _again(headers)
@@ -31,9 +31,9 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes, *, c
         return ContextFull(f"the conversation is too long for the model: {said}; `new` begins another one")
     if status == 401:
         remedy = f"the key in {key} is not the cluster's" if key else "it wants an API key and the inventory knows none"
-        return ChatError(f"{url}: 401, {said or 'not authorised'}: {remedy}; run `cluster -c {cluster} up`")
+        return ChatError(f"{url}: 401, {said or 'not authorised'}: {remedy}; run `{command} up`")
     if status == 404:
-        remedy = "`model` lists what is served" if url.endswith("/completions") else f"run `cluster -c {cluster} up`"
+        remedy = "`model` lists what is served" if url.endswith("/completions") else f"run `{command} up`"
         return ChatError(f"{url}: 404, {said or 'not found'}; {remedy}")
     if status == 413:
         return ChatError(f"{url}: 413, {said or 'too large'}; shorten the prompt, or begin anew with `new`")

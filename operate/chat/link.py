@@ -148,7 +148,7 @@ class Link:
             self._forward = Forward(ssh_command(self._cluster.control), address, port)
         return Api(
             url,
-            cluster=self._cluster.name,
+            command=self._cluster.command,
             key=key,
             key_file=settings.secrets["api-key"] if key else "",
             socket=self._forward.socket if self._forward else None,

@@ -34,13 +34,13 @@ class Api:
         self,
         url: str,
         *,
-        cluster: str,
+        command: str,
         key: str | None = None,
         key_file: str = "",
         socket: str | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> None:
-        self.url, self._cluster, self._key, self._key_file, self._seconds = url, cluster, key, key_file, seconds
+        self.url, self._command, self._key, self._key_file, self._seconds = url, command, key, key_file, seconds
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
@@ -143,7 +143,7 @@ class Api:
             ) from None
 
     def _refused(self, url: str, response: httpx.Response, body: bytes) -> ChatError:
-        return refusal(url, response.status_code, response.headers, body, cluster=self._cluster, key=self._key_file)
+        return refusal(url, response.status_code, response.headers, body, command=self._command, key=self._key_file)
 
     def _unreachable(self, url: str, error: Exception) -> ChatError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -151,7 +151,7 @@ class Api:
             return ChatError(f"{url}: its certificate is not trusted here ({error}); {remedy}")
         why = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         return Unreachable(
-            f"{url} cannot be reached ({why}); `status` shows the nodes, `cluster -c {self._cluster} up` starts them"
+            f"{url} cannot be reached ({why}); `status` shows the nodes, `{self._command} up` starts them"
         )
 
     def _without_key(self, text: str) -> str:

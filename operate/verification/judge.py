@@ -24,7 +24,7 @@ from operate.runner import Observation
 
 def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
     """All checks, host by host, then the cluster as Ray sees it, then the answers."""
-    up = f"run `cluster -c {cluster.name} up`"
+    up = f"run `{cluster.command} up`"
     checks: list[CheckResult] = []
     for host in cluster.hosts:
         seen = found[host.name]
@@ -34,7 +34,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
             checks += file_checks(host, seen, up)
             checks += runtime_checks(host, seen, up)
             checks += model_checks(host, seen, up)
-            checks += engine_place_checks(host, seen)
+            checks += engine_place_checks(host, seen, cluster.command)
     control = found[cluster.control.name]
     if control.connected:
         checks += topology_checks(cluster, control, up)
@@ -138,14 +138,14 @@ def model_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
     return [CheckResult("model", False, f"{host.name}: {directory}: {said}", f"remove it there and {up}")]
 
 
-def engine_place_checks(host: Host, seen: Observation) -> list[CheckResult]:
+def engine_place_checks(host: Host, seen: Observation, command: str) -> list[CheckResult]:
     """No engine process where none is declared; above all, the head loads no model."""
     if "processes" not in seen.facts:
         return _unread(host, seen, "processes")
     engines = seen.facts["processes"]["engines"]
     if engines and not host.settings.runs_engine:
         detail = f"{host.name}: runs an engine ({engines[0][:60]}) and none is declared there"
-        return [CheckResult("placement", False, detail, "`cluster down`, then `cluster up`")]
+        return [CheckResult("placement", False, detail, f"`{command} down`, then `{command} up`")]
     used = seen.facts["processes"]["total_bytes"] / 1024**3
     what = "an engine" if host.settings.runs_engine else "no model"
     return [CheckResult("placement", True, f"{host.name}: {what}, {used:.2f} GiB resident")]
@@ -222,7 +222,7 @@ def application_checks(cluster: ClusterInventory, control: Observation, up: str)
 
 def _restart(cluster: ClusterInventory, node: str) -> str:
     manager = hosts.of(cluster.control.settings).manager
-    return f"restart it: {manager.restart_remedy(WORKER, node, cluster.name)}"
+    return f"restart it: {manager.restart_remedy(WORKER, node, cluster.command)}"
 
 
 def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckResult]:
@@ -241,7 +241,8 @@ def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckR
         node = proof["node"] or proof["address"] or "an unknown node"
         if node not in engines:
             detail = f"{node}: an engine answers there and none is declared"
-            checks.append(CheckResult("answer", False, detail, "`cluster down`, then `cluster up`"))
+            restart = f"`{cluster.command} down`, then `{cluster.command} up`"
+            checks.append(CheckResult("answer", False, detail, restart))
         elif proof["correct"]:
             who = f"{proof['model']} answered" if len(applications) > 1 else "answered"
             detail = f"{node}: {who} {proof['answer'].strip()!r} in {proof['seconds']:.2f} s"
@@ -255,5 +256,7 @@ def proof_checks(cluster: ClusterInventory, control: Observation) -> list[CheckR
         if application.serving.mode == "span" and heard & set(application.nodes):
             silent -= set(application.nodes)  # one engine over all of them answers from one
     for node in sorted(silent):
-        checks.append(CheckResult("answer", False, f"{node}: no engine answers there", "see `cluster status`"))
+        checks.append(
+            CheckResult("answer", False, f"{node}: no engine answers there", f"see `{cluster.command} status`")
+        )
     return checks

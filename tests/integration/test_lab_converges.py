@@ -121,6 +121,8 @@ def test_a_wrong_key_is_refused_in_one_line(lab: Lab, tmp_path_factory: pytest.T
     text = (REPOSITORY / "inventories" / "lab.py").read_text()
     assert '_lab["ssh_key"]' in text
     inventory = directory / "wrong_key.py"
+    assert "lab(_nodes)," in text
+    text = text.replace("lab(_nodes),", 'lab(_nodes), name="wrong-key",')
     inventory.write_text(text.replace('_lab["ssh_key"]', repr(str(directory / "key"))))
     done = lab.run("-c", str(inventory), "up")
     assert done.status == 2, done.stderr

@@ -97,7 +97,7 @@ def test_an_engine_that_talks_garbage_is_named_while_its_health_says_200(
     """Shuffled weights in a running engine: the API goes on answering, and one node answers nonsense."""
     healthy(lambda: lab.ssh("compute1", "systemctl restart cluster-ray-worker"))
     monkeypatch.setenv("CLUSTER_HOME", str(lab.home))
-    control = clusters.load("lab").control.settings
+    control = clusters.read("lab").control.settings
     for host, command in (
         ("compute1", commands.make_garbage(control)),
         ("control", commands.scramble(control, "compute1")),

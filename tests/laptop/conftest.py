@@ -36,11 +36,11 @@ class Operator:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def files(self) -> dict[str, bytes]:
-        """Everything in the home, but for locks: to see that nothing was changed."""
+        """Everything in the home, but for the lock and whose it is: to see that nothing was changed."""
         return {
             str(path.relative_to(self.home)): path.read_bytes()
             for path in sorted(self.home.rglob("*"))
-            if path.is_file() and path.name != "lock"
+            if path.is_file() and path.name not in ("lock", "inventory")
         }
 
 

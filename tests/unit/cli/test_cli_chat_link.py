@@ -105,7 +105,7 @@ def over_ssh(place: Place, sshd: Sshd, port: int) -> clusters.ClusterInventory:
     text = text.replace('connector="loopback"', f"connection={connection!r}")
     path = Path(place.inventory).with_name("over_ssh.py")
     path.write_text(text)
-    return clusters.load(str(path))
+    return clusters.read(str(path))
 
 
 def test_a_conversation_through_ssh(

@@ -103,7 +103,7 @@ def test_nobody_there(place: Place, server: OpenAiServer) -> None:
     Path(place.inventory).write_text(text)
     done = chat(place, "one\n")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "cannot be reached" in done.stderr and "`cluster -c mine up`" in done.stderr
+    assert "cannot be reached" in done.stderr and f"`cluster -c {place.inventory} up`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -203,7 +203,7 @@ def test_without_a_watch_service_it_says_so(server: OpenAiServer, place: Place, 
         server.documents["/cluster/state"] = document
     done = chat(place, "actors\nhello\n")  # and no engine listens where the inventory has them
     assert "no engine replica is known" in done.stdout
-    assert document is not None or "404, Not Found; run `cluster -c mine up`" in done.stderr
+    assert document is not None or f"404, Not Found; run `cluster -c {place.inventory} up`" in done.stderr
     assert "the cluster's watch service says nothing" in done.stderr
     assert "Paris" in done.stdout and "Traceback" not in done.stderr
 
@@ -260,7 +260,7 @@ def test_bytes_that_are_no_text(server: OpenAiServer, place: Place) -> None:
 
 
 def test_labels(place: Place) -> None:
-    cluster = clusters.load(place.inventory)
+    cluster = clusters.read(place.inventory)
     assert labels(cluster) == {"head": "Head Node", "worker1": "Worker Node #1", "worker2": "Worker Node #2"}
     assert title(cluster, "head", "") == "Head Node: head, 127.0.6.10"
     assert title(cluster, "", "127.0.6.12") == "Worker Node #2: worker2, 127.0.6.12"

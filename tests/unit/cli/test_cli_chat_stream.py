@@ -21,7 +21,9 @@ KEY = "a-key-that-nobody-may-see"
 
 
 def ask(server: OpenAiServer, *, seconds: float = 5.0, key: str | None = None) -> tuple[Answer, list[Piece]]:
-    api = Api(server.url, cluster="mine", key=key, key_file="/home/me/api-key" if key else "", seconds=seconds)
+    api = Api(
+        server.url, command="cluster -c mine", key=key, key_file="/home/me/api-key" if key else "", seconds=seconds
+    )
     got, heard = Answer("a question", time.monotonic()), list[Piece]()
     try:
         api.stream({"model": MODEL, "messages": [], "stream": True}, got, heard.append)
@@ -171,7 +173,7 @@ def test_another_program_on_the_port(server: OpenAiServer) -> None:
 
 
 def test_nobody_there(server: OpenAiServer) -> None:
-    api = Api(f"http://{server.address}:1/v1", cluster="mine")
+    api = Api(f"http://{server.address}:1/v1", command="cluster -c mine")
     with pytest.raises(Unreachable, match=r"cannot be reached .*refused.*`cluster -c mine up`"):
         api.models()
     with pytest.raises(Unreachable):
@@ -179,10 +181,10 @@ def test_nobody_there(server: OpenAiServer) -> None:
 
 
 def test_models(server: OpenAiServer) -> None:
-    assert Api(server.url, cluster="mine").models() == [MODEL]
+    assert Api(server.url, command="cluster -c mine").models() == [MODEL]
     server.documents["/v1/models"] = {"data": [{"name": "x"}]}
     with pytest.raises(ChatError, match="no list of models"):
-        Api(server.url, cluster="mine").models()
+        Api(server.url, command="cluster -c mine").models()
 
 
 def test_https_with_a_certificate_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

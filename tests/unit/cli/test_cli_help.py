@@ -64,4 +64,4 @@ def test_completion_offers_commands_with_what_they_do(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["up", "down", "status", "verify", "ask", "plan", "nodes", "doctor", "models"])
 def test_a_command_loads_pyinfra_only_in_its_children(name: str) -> None:
     assert loaded(f"import cli.commands.{name}") == set()
-    assert loaded("from operate import clusters\nclusters.load('laptop')") == set()
+    assert loaded("from operate import clusters\nclusters.read('laptop')") == set()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operate import netboot, preflight
-from operate.clusters import Host, load
+from operate.clusters import Host, read
 from operate.runner import Observation
 
 REPOSITORY = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ def test_node_without_room_for_the_runtime_is_told_what_helps_there(home: Path) 
     write(home, "compute0: 52:54:00:00:00:01\n")
     facts = {"disk": {"free_bytes": 2 * 1024**3, "mount_point": "/"}, "runtime": {"complete": False}}
     seen = Observation(connected=True, error="", facts=facts, errors={}, times={})
-    hosts: dict[str, Host] = {host.name: host for host in load("v0_1").hosts}
+    hosts: dict[str, Host] = {host.name: host for host in read("v0_1").hosts}
     remedies = {}
     for name in ("compute0", "compute1"):
         (check,) = preflight.disk_checks(hosts[name], seen)

@@ -35,21 +35,21 @@ def test_the_meeting_points_of_the_deploys_are_the_phases(run: Phases, repositor
 def test_a_run_that_changed_nothing_yet_has_nothing_to_resume(run: Phases) -> None:
     run.begin("look")
     run.stop()
-    assert phases.resume("laptop", run) == ""
+    assert phases.resume("cluster -c laptop", run) == ""
 
 
 def test_a_run_that_stopped_says_where_and_how_to_go_on(run: Phases) -> None:
     run.begin("look")
     run.begin("runtime")
     run.stop()
-    said = phases.resume("lab", run)
+    said = phases.resume("cluster -c lab", run)
     assert "'runtime'" in said and "`cluster -c lab up` goes on from there" in said
     record = run.record(changed=None)
     assert not record["ok"] and record["failed"] == "runtime"
 
 
 def test_the_newest_whole_run_is_the_one_to_compare_with(home: Path, run: Phases) -> None:
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     cluster.directory.mkdir(parents=True)
     assert phases.last_run(cluster) is None
     for seconds in range(phases.KEPT + 5):
@@ -64,7 +64,7 @@ def test_the_newest_whole_run_is_the_one_to_compare_with(home: Path, run: Phases
 
 
 def test_a_part_is_kept_and_compared_with_its_like(home: Path) -> None:
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     cluster.directory.mkdir(parents=True)
     for only in ("", "boot", "boot"):
         part = Phases(Progress(), only)
@@ -75,7 +75,7 @@ def test_a_part_is_kept_and_compared_with_its_like(home: Path) -> None:
     failed.begin("power")
     failed.stop()
     phases.keep(cluster, failed.record(changed=None))
-    assert "`cluster -c laptop up --only boot` goes on" in phases.resume("laptop", failed)
+    assert "`cluster -c laptop up --only boot` goes on" in phases.resume("cluster -c laptop", failed)
     kept = [json.loads(line) for line in (cluster.directory / phases.FILE).read_text().splitlines()]
     assert [(entry["only"], entry["ok"]) for entry in kept] == [
         (None, True), ("boot", True), ("boot", True), ("boot", False),
@@ -86,7 +86,7 @@ def test_a_part_is_kept_and_compared_with_its_like(home: Path) -> None:
 
 
 def test_a_record_that_cannot_be_written_is_said_and_no_failure(home: Path) -> None:
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     cluster.directory.parent.mkdir(parents=True, exist_ok=True)
     cluster.directory.write_text("a file where the directory should be")
     assert "this run was not kept for comparison" in phases.keep(cluster, {"ok": True})

@@ -75,7 +75,7 @@ def test_weights_are_looked_for_where_they_have_to_be(cluster: ClusterInventory)
     }
     assert before == {**verified, "control": [f"{models}/{MODEL}", f"{models}/{SECOND}"]}
     damaged = {"state": "corrupt", "problems": ["config.json is missing"], "bytes": 1}
-    checks = preflight.model_checks(cluster.control, seen(**{f"model {models}/{SECOND}": damaged}))
+    checks = preflight.model_checks(cluster.control, seen(**{f"model {models}/{SECOND}": damaged}), cluster.command)
     assert [check.ok for check in checks] == [False] and SECOND in checks[0].detail
 
 

@@ -26,7 +26,7 @@ UNKNOWN = CheckResult("nodes", None, "head: nodes could not be read")
 @pytest.fixture
 def laptop(home: Path) -> ClusterInventory:
     """The laptop's inventory, with the control node's state directory in the test's own."""
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     Path(cluster.control.settings.directories.state).mkdir(parents=True)
     return cluster
 
@@ -63,7 +63,7 @@ def test_the_service_takes_what_is_left(laptop: ClusterInventory, ok: bool | Non
 
 
 def test_a_cluster_that_was_never_up_has_no_place_for_it(home: Path) -> None:
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     problem = leave(cluster, record([HOLDS], ok=True, seconds=1.0))
     assert "No such file" in problem
     assert not Path(cluster.control.settings.directories.state).exists()

@@ -22,7 +22,7 @@ def test_the_profile_alone_tells_where_there_are_accelerators(composed: Composed
     refused = fit_check(composed(GEFORCE_PAIR, model=AWQ, dtype="float16")["compute0"], None)
     assert refused is not None and refused.ok is False
     assert refused.detail.startswith("compute0: mistral-small-instruct-2409-awq does not fit: it needs ")
-    assert 'mode="span"' in refused.remedy and "cluster -c geforce_pair models" in refused.remedy
+    assert 'mode="span"' in refused.remedy and "`cluster models`" in refused.remedy
     spans = fit_check(composed(GEFORCE_PAIR, model=AWQ, dtype="float16", mode="span")["compute1"], None)
     assert spans is not None and spans.ok is True
 

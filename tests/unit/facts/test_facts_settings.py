@@ -16,7 +16,7 @@ from operate.clusters import ClusterInventory
 
 @pytest.fixture
 def laptop(home: Path) -> Iterator[ClusterInventory]:
-    cluster = clusters.load("laptop")
+    cluster = clusters.read("laptop")
     with ctx_host.use(SimpleNamespace(name=cluster.control.name, data=cluster.control.data)):
         yield cluster
 

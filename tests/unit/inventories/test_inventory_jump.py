@@ -46,7 +46,7 @@ def inventory(place: Path, known_hosts: str = "") -> str:
 
 
 def control(place: Path, known_hosts: str = "") -> clusters.Host:
-    return clusters.load(inventory(place, known_hosts)).control
+    return clusters.read(inventory(place, known_hosts)).control
 
 
 def test_pyinfra_finds_the_files_when_it_connects(typed: Typed, home: Path, tmp_path: Path) -> None:

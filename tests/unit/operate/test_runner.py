@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +76,7 @@ def test_a_deploy_that_fails_says_what_was_said(here: Seen, tmp_path: Path, body
     with pytest.raises(OperatorError) as failed:
         deploy(here, tmp_path, body, heard)
     assert failed.value.exit_code == DOES_NOT_HOLD
-    assert str(failed.value).startswith("mine: ") and said in str(failed.value)
+    assert str(failed.value).startswith("lab: ") and said in str(failed.value)
 
 
 def test_ctrl_c_stops_pyinfra_and_is_raised(here: Seen, tmp_path: Path) -> None:
@@ -121,35 +117,3 @@ def test_a_host_that_cannot_be_reached_does_not_hold_up_the_others(here: Seen, w
     found = runner.observe(cluster, {"@local": [FactRequest("memory", "facts.memory.Memory")]})
     assert found["@local"].facts["memory"]
     assert not found["127.0.0.77"].connected and found["127.0.0.77"].error
-
-
-@contextlib.contextmanager
-def holder(place: Path) -> Iterator[int]:
-    """Another process that has the cluster."""
-    code = (
-        "import sys; from pathlib import Path; from operate.runner import exclusive\n"
-        "with exclusive(Path(sys.argv[1]), 'up'): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        yield process.pid
-        process.kill()
-
-
-def test_one_changing_command_at_a_time(tmp_path: Path) -> None:
-    with (
-        holder(tmp_path / "place") as pid,
-        pytest.raises(OperatorError, match=rf"down: process {pid} \(up\) is at work on this cluster"),
-        runner.exclusive(tmp_path / "place", "down"),
-    ):
-        pass
-    with runner.exclusive(tmp_path / "place", "down"):
-        assert (tmp_path / "place" / "lock").read_text() == f"process {os.getpid()} (down)"
-    assert (tmp_path / "place" / "lock").read_text() == ""
-
-
-def test_a_state_directory_that_cannot_be_made() -> None:
-    with pytest.raises(OperatorError, match="set CLUSTER_HOME"), runner.exclusive(Path("/proc/nothing"), "up"):
-        pass
