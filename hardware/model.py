@@ -27,6 +27,10 @@ class ProfileError(ValueError):
     """A profile or an inventory that cannot be: the message says what, where and how to mend it."""
 
 
+class NoHostsError(ProfileError):
+    """An inventory whose hosts are yet to be made: the message says how."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A number with the document that states it."""

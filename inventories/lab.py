@@ -8,13 +8,13 @@ To bring it up:
 import json
 
 from hardware.lab import lab
-from hardware.model import ProfileError
+from hardware.model import NoHostsError
 from inventories.composition.compose import Serving, Site, compose
 from inventories.composition.operator import home_directory, processor_dtype
 
 _file = home_directory() / "lab" / "lab.json"
 if not _file.exists():
-    raise ProfileError(f"no lab is up ({_file} is missing); run `cluster lab up --nodes 2`")
+    raise NoHostsError(f"no lab is up ({_file} is missing); run `cluster lab up --nodes 2`")
 _lab = json.loads(_file.read_text())
 _addresses = {_host["name"]: _host["address"] for _host in _lab["hosts"]}
 _nodes = len(_lab["hosts"]) - 1
@@ -45,6 +45,7 @@ control, compute = compose(
         },
         use_operator_package_sources=True,
         shared_processors=True,
+        new_nodes="lab_hosts",
     ),
     connections={_name: {"ssh_hostname": _address} for _name, _address in _addresses.items()},
 )

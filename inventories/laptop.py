@@ -36,5 +36,7 @@ control, compute = compose(
         connector="loopback",
         use_operator_package_sources=True,
         shared_processors=True,
+        new_nodes="processes",
+        most_nodes=8,
     ),
 )

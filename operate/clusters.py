@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploys import hosts as kinds
 from deploys.settings import Settings, SettingsError, parse
-from hardware.model import ProfileError
+from hardware import model
 from inventories.composition import reading
 from inventories.composition.operator import cluster_directory
 from inventories.composition.reading import names
-from operate.errors import OperatorError
+from operate.errors import NoHostsError, OperatorError
 
 __all__ = ["ClusterInventory", "Host", "names", "read"]
 
@@ -79,7 +80,9 @@ def read(given: str) -> ClusterInventory:
             for group in ("control", "compute")
             for target, data in reading.hosts(path, values, group)
         ]
-    except ProfileError as error:
+    except model.NoHostsError as error:
+        raise NoHostsError(str(error)) from None
+    except model.ProfileError as error:
         raise OperatorError(str(error)) from None
     except SettingsError as error:
         raise OperatorError(f"{path.name}: {error}") from None
@@ -91,5 +94,9 @@ def read(given: str) -> ClusterInventory:
     if len(hosts) == 1:
         raise OperatorError(
             f"{path.name}: the group `compute` has no hosts; add one, nothing serves on the control node"
+        )
+    if not all(kinds.of(host.settings).deployed_to for host in hosts):
+        raise OperatorError(
+            f"{path.name}: its nodes are containers, which their engine keeps; see docs/clusters/containers.md"
         )
     return ClusterInventory(given, path, tuple(hosts))

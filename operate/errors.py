@@ -20,6 +20,10 @@ class OperatorError(Exception):
         self.exit_code = exit_code
 
 
+class NoHostsError(OperatorError):
+    """A cluster whose hosts are yet to be made; the message says how."""
+
+
 def verdict(checks: Sequence[CheckResult]) -> int:
     """Exit status of a list of checks."""
     if any(check.ok is False for check in checks):

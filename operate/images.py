@@ -9,22 +9,22 @@ from hardware.planner.catalogue import ACCELERATORS
 from images.contents import VARIANT_OF_RUNTIME, Variant
 from images.request import Request, newest
 from operate import clusters
-from operate.errors import OperatorError
+from operate.errors import NoHostsError, OperatorError
 
 
 def request_of(name: str, variant: str | None) -> Request:
     """What the image of a cluster's compute nodes has to be; OperatorError when they cannot share one.
 
-    A cluster whose machines are not managed (the laptop) has no image of its own: the answer is the plain one, which
-    the lab boots. So is that of the lab itself.
+    A cluster of the operator's own processes has no image of its own, and hosts that are made on this machine start
+    from the plain one: for both the answer is that, or the plain one of the variant.
     """
-    plain = Request("none")
-    if name == "lab":
-        return plain if variant in (None, "none") else Request(cast(Variant, variant))
-    inventory = clusters.read(name)
+    try:
+        inventory = clusters.read(name)
+    except NoHostsError:  # they start from this image
+        return Request(cast(Variant, variant or "none"))
     first = inventory.compute[0].settings
-    if not hosts.of(first).has_own_system:
-        return plain if variant in (None, "none") else Request(cast(Variant, variant))
+    if first.system.new_nodes != "none" or not hosts.of(first).has_own_system:
+        return Request(cast(Variant, variant or "none"))
     kind = VARIANT_OF_RUNTIME[first.runtime.kind]
     if variant not in (None, kind):
         raise OperatorError(

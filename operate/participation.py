@@ -14,13 +14,12 @@ from inventories.composition import members
 from inventories.composition.members import Members
 from operate import clusters, ownership, runner
 from operate.clusters import ClusterInventory
-from operate.errors import DOES_NOT_HOLD, OperatorError
+from operate.errors import DOES_NOT_HOLD, NoHostsError, OperatorError
 from operate.preflight import refuse_bad_ground
 from operate.progress import Progress
 from operate.runner import FactRequest
 
 DRAIN_SECONDS = 120
-LAPTOP_WORKERS = 8
 
 
 def remove(cluster: ClusterInventory, node: str, progress: Progress, *, drain_seconds: int = DRAIN_SECONDS) -> bool:
@@ -52,7 +51,7 @@ def remove(cluster: ClusterInventory, node: str, progress: Progress, *, drain_se
 def add(cluster: ClusterInventory, what: str, progress: Progress) -> list[str]:
     """Put a node back, or add so many; deploy and wait for proof. Returns the nodes that are new.
 
-    `what`: the name of a node, or a number where the cluster can make nodes (laptop, lab).
+    `what`: the name of a node, or a number where the inventory says how nodes are made.
     """
     present = members.read(cluster.name)
     before = {host.name for host in cluster.compute if host.name not in present.draining}
@@ -140,22 +139,28 @@ def _stop(cluster: ClusterInventory, node: str, progress: Progress) -> None:
 def _grow(cluster: ClusterInventory, present: Members, more: int, progress: Progress) -> None:
     if more < 1:
         raise OperatorError(f"{more} nodes cannot be added; give a number above 0, or the name of a node")
-    declared = len(cluster.compute) + len(present.out)
-    if cluster.name == "laptop":
-        if declared + more > LAPTOP_WORKERS:
-            raise OperatorError(f"the laptop has {declared} workers, and has room for {LAPTOP_WORKERS}")
-        members.write(cluster.name, replace(present, count=declared + more))
-    elif cluster.name == "lab":
-        try:
-            state = lab.state()
-            if state is None:
-                raise OperatorError("no lab is up; run `cluster lab up`")
-            lab.up(declared + more, lambda phase, detail: progress.note(f"{phase} {detail}"), state.image)
-        except lab.LabError as error:
-            raise OperatorError(str(error)) from None
+    system = cluster.control.settings.system
+    wanted = len(cluster.compute) + len(present.out) + more
+    if system.most_nodes and wanted > system.most_nodes:
+        raise OperatorError(f"{cluster.name} has {wanted - more} compute nodes, and has room for {system.most_nodes}")
+    if system.new_nodes == "processes":
+        members.write(cluster.name, replace(present, count=wanted))
+    elif system.new_nodes == "lab_hosts":
+        _make_lab_hosts(wanted, progress)
     else:
         said = f"taken out are {', '.join(present.out)}" if present.out else "none was taken out"
         raise OperatorError(
             f"{cluster.name}: real machines cannot be made; name a node that was taken out ({said}), or add a machine "
             f"to its profile in hardware/ and to {cluster.path.name}, then: {cluster.command} up"
         )
+
+
+def _make_lab_hosts(wanted: int, progress: Progress) -> None:
+    """As many compute hosts in the lab that is up, from the image that it has."""
+    try:
+        state = lab.state()
+        if state is None:
+            raise NoHostsError("no lab is up; run `cluster lab up`")
+        lab.up(wanted, lambda phase, detail: progress.note(f"{phase} {detail}"), state.image)
+    except lab.LabError as error:
+        raise OperatorError(str(error)) from None

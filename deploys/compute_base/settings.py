@@ -21,7 +21,8 @@ class System(Part, frozen=True):
     """How the host is kept: by which service manager, and what follows from that, is in deploys/hosts.
 
     `shared_files`: the nodes see one file system with runtime and model on it. `shared_machine`: they share one
-    machine's processors and memory.
+    machine's processors and memory. `new_nodes`: how compute nodes are made on demand, up to `most_nodes` of them, or
+    with 0 as many as the machine bears.
     """
 
     login_user: str
@@ -30,6 +31,8 @@ class System(Part, frozen=True):
     shared_files: bool
     shared_machine: bool
     package_sources: Mapping[str, str]
+    new_nodes: Literal["none", "processes", "lab_hosts"]
+    most_nodes: int
 
 
 class Accelerators(Part, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from deploys.files import ManagedFile
 from deploys.hosts.kind import HostKind
 from deploys.services.description import Service
@@ -11,6 +13,8 @@ from deploys.settings import SettingsError
 
 class Container(HostKind):
     """The paths and ports of a host of its own; users, time and firewall are the machine's, which are left alone."""
+
+    deployed_to: ClassVar[bool] = False
 
     @property
     def manager(self) -> ServiceManager:

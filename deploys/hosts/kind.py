@@ -20,12 +20,14 @@ Facts = Mapping[str, tuple[str, Mapping[str, Any]]]
 class HostKind(ABC):
     """One host, seen as what it is to us. What a subclass does not say is so on a system that we leave alone.
 
-    `has_own_system`: its packages, users, clock, limits, names and firewall are the cluster's. `ends_every_process`: a
-    service that ended or was stopped has left no process behind. `owner` of files that only deploys write; "" is the
-    user who runs the deploy. `private_mode` of directories that only the service user opens.
+    `deployed_to`: pyinfra reaches it. `has_own_system`: its packages, users, clock, limits, names and firewall are the
+    cluster's. `ends_every_process`: a service that ended or was stopped has left no process behind. `owner` of files
+    that only deploys write; "" is the user who runs the deploy. `private_mode` of directories that only the service
+    user opens.
     """
 
     settings: Settings
+    deployed_to: ClassVar[bool] = True
     has_own_system: ClassVar[bool] = False
     ends_every_process: ClassVar[bool] = True
     owner: ClassVar[str] = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import machines, members, ssh_files
@@ -39,7 +39,9 @@ class Site:
     the operator's own account; compose for containers. Only the first changes users, time, limits, name resolution and
     firewall. `shared_files`: the nodes see one file system with runtime and model on it.
     `shared_processors`: the nodes are one machine's, whose scheduler has to place their engines' threads.
-    `netboot`: the control node boots the compute nodes; None where each starts from its own disk.
+    `netboot`: the control node boots the compute nodes; None where each starts from its own disk. `new_nodes`: how
+    `cluster nodes add N` makes compute nodes: as processes of this machine, which the inventory reads from the record
+    of members; as hosts of the lab; or not. `most_nodes`: how many there can be; 0 is as many as the machine bears.
     """
 
     login_user: str
@@ -51,6 +53,8 @@ class Site:
     use_operator_package_sources: bool = False
     shared_processors: bool = False
     netboot: Netboot | None = None
+    new_nodes: Literal["none", "processes", "lab_hosts"] = "none"
+    most_nodes: int = 0
 
 
 def compose(
@@ -113,6 +117,8 @@ def compose(
             "service_manager": site.service_manager,
             "shared_files": site.shared_files,
             "shared_machine": site.shared_processors,
+            "new_nodes": site.new_nodes,
+            "most_nodes": site.most_nodes,
             "package_sources": package_sources() if site.use_operator_package_sources else {},
         },
         "depot": {"port": DEPOT_PORT},

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardware.model import ProfileError
+from hardware.model import NoHostsError, ProfileError
 
 INVENTORIES = Path(__file__).resolve().parents[1]
 # Rendered by `python -m containers`; their hosts are containers, which no deploy reaches.
@@ -53,7 +53,8 @@ def find(given: str) -> Path:
 def values(path: Path) -> Mapping[str, Any]:
     """The names that an inventory defines.
 
-    ProfileError is what its composition refused; InventoryError where the file cannot be run.
+    ProfileError is what its composition refused, NoHostsError where its hosts are yet to be made; InventoryError where
+    the file cannot be run.
     """
     try:
         path.read_bytes()
@@ -62,7 +63,8 @@ def values(path: Path) -> Mapping[str, Any]:
     try:
         return runpy.run_path(str(path))
     except ProfileError as error:
-        raise ProfileError(f"{path.name}: {error}") from None
+        kind = NoHostsError if isinstance(error, NoHostsError) else ProfileError
+        raise kind(f"{path.name}: {error}") from None
     except SyntaxError as error:
         raise InventoryError(f"{error.filename or path}:{error.lineno}: {error.msg}; mend the file") from None
     except SystemExit as error:
