@@ -5,24 +5,20 @@ Reading needs no root. Bytes. ImageError carries one line for the person at the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploys.pxe_server.programs import netboot_image
+from deploys.pxe_server.programs.netboot_image import FILES, MANIFEST, ImageError
 from inventories.composition.operator import cache_directory
 
-FILES = ("vmlinuz", "initrd.img", "root.squashfs")
-MANIFEST = "manifest.json"
+__all__ = ["FILES", "MANIFEST", "Image", "ImageError", "default_store", "file_entry", "images", "made_from", "read"]
+
 BUILD_PREFIX = ".build-"
 # Archives that builds downloaded, for the next one.
 PACKAGE_CACHE = ".packages"
-
-
-class ImageError(Exception):
-    """Something of an image that the operator can mend, in one line."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,7 @@ def default_store() -> Path:
 
 def file_entry(path: Path) -> dict[str, Any]:
     """What a manifest says of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": netboot_image.sha256(path)}
 
 
 def read(directory: Path) -> Image:
@@ -68,16 +60,10 @@ def read(directory: Path) -> Image:
         raise ImageError(
             f"no image {directory.name} in {directory.parent}; `cluster image list` shows those that are there"
         )
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        whole = manifest["name"] == directory.name and set(manifest["files"]) == set(FILES)
-        if whole and manifest["inputs"] and manifest["packages"]:
-            return Image(directory, manifest)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ImageError(
-            f"{directory}: no image ({type(error).__name__}: {error}); remove it and build again"
-        ) from None
-    raise ImageError(f"{directory}: its manifest is of another image; remove it and build again")
+    manifest = netboot_image.read_manifest(directory)
+    if not manifest.get("inputs") or not manifest.get("packages"):
+        raise ImageError(f"image {directory.name}: its manifest does not say what it was made from; build it again")
+    return Image(directory, manifest)
 
 
 def images(store: Path) -> list[Image]:
@@ -102,14 +88,6 @@ def made_from(store: Path, inputs: Mapping[str, Any]) -> Image | None:
 
 def problems(image: Image, *, hashes: bool = True) -> list[str]:
     """What is not as the manifest says, a line a file; hashes False compares sizes only."""
-    found = []
-    for name, entry in image.manifest["files"].items():
-        path = image.directory / name
-        if not path.is_file():
-            found.append(f"{name} is missing")
-        elif path.stat().st_size != entry["bytes"]:
-            found.append(f"{name} has {path.stat().st_size} bytes, the manifest says {entry['bytes']}")
-        elif hashes and file_entry(path)["sha256"] != entry["sha256"]:
-            found.append(f"{name} has another content than the manifest says (sha256 differs)")
+    found = netboot_image.problems(image.directory, image.manifest, hashes=hashes)
     strangers = sorted({path.name for path in image.directory.iterdir()} - {*FILES, MANIFEST})
     return [*found, *(f"{name} does not belong to it" for name in strangers)]

@@ -14,8 +14,9 @@ from deploys.pxe_server.configuration import choosing_path
 from deploys.pxe_server.programs.netboot_image import ImageError, verify
 from deploys.pxe_server.settings import Machine
 from images.clean import note_use
+from images.store import default_store
 from inventories.composition.machines import path as machines_path
-from inventories.composition.operator import cache_directory, write_whole
+from inventories.composition.operator import write_whole
 from operate import ownership, runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import DOES_NOT_HOLD, OperatorError
@@ -79,7 +80,7 @@ def push(cluster: ClusterInventory, image: str, progress: Progress) -> tuple[str
     It is verified here before and there after; an interrupted sending is resumed.
     """
     booted_hosts(cluster)
-    directory = Path(image).expanduser() if "/" in image else cache_directory() / "images" / image
+    directory = Path(image).expanduser() if "/" in image else default_store() / image
     try:
         manifest = verify(directory.resolve())
     except ImageError as error:

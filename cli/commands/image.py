@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import click
 
 import images
 from cli import display
+from cli.refusals import refusals
 from images import clean as cleaning
 from images import store as storing
 from images.contents import VARIANTS
-from lab.system import LabError
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 from operate.images import request_of
 from operate.progress import phases
-
-
-def _refusals(function: Callable[..., None]) -> Callable[..., None]:
-    """What the operator can mend is one line, exit 2."""
-
-    @wraps(function)
-    def guarded(*arguments: Any, **options: Any) -> None:
-        try:
-            function(*arguments, **options)
-        except (images.ImageError, LabError) as error:
-            raise OperatorError(str(error)) from None
-
-    return guarded
 
 
 @click.group("image")
@@ -47,7 +32,7 @@ def command() -> None:
 @click.option("--renew", is_flag=True, help="Build again with today's packages; an older image stays beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
-@_refusals
+@refusals
 def build(name: str, variant: str | None, renew: bool, as_json: bool) -> None:
     """Build the image of the cluster's compute nodes (root; minutes), or find the one that was built from the same."""
     request = request_of(name, variant)
@@ -61,7 +46,7 @@ def build(name: str, variant: str | None, renew: bool, as_json: bool) -> None:
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print the images as JSON.")
-@_refusals
+@refusals
 def list_images(as_json: bool) -> None:
     """Show the images on this machine, the newest first, and which nodes need them."""
     used = cleaning.in_use()
@@ -90,7 +75,7 @@ def list_images(as_json: bool) -> None:
 @command.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=lambda _c, _p, typed: _names(typed))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@_refusals
+@refusals
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Read every file of the images (or of those NAMEd) again, compare with the manifest; exit 1 names what differs."""
     store = images.default_store()
@@ -110,7 +95,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 @command.command("clean")
 @click.option("--all", "everything", is_flag=True, help="Also the newest of each variant, and the downloaded packages.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
-@_refusals
+@refusals
 def clean(everything: bool, as_json: bool) -> None:
     """Remove images that no node needs, but for the newest of each variant, and what interrupted builds left."""
     with display.progress() as progress:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
 
 import click
 
 import images
 import lab
 from cli import display
+from cli.refusals import refusals
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 from operate.progress import phases
-
-
-def _refusals(function: Callable[..., None]) -> Callable[..., None]:
-    """A LabError is for the operator: one line, exit 2."""
-
-    @wraps(function)
-    def guarded(*arguments: Any, **options: Any) -> None:
-        try:
-            function(*arguments, **options)
-        except (lab.LabError, images.ImageError) as error:
-            raise OperatorError(str(error)) from None
-
-    return guarded
 
 
 @click.group("lab")
@@ -37,7 +22,7 @@ def command() -> None:
 @command.command("up")
 @click.option("--nodes", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of compute hosts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hosts as JSON.")
-@_refusals
+@refusals
 def up(nodes: int, as_json: bool) -> None:
     """Bring the lab to --nodes compute hosts. What runs is left alone, what is broken is mended."""
     with display.progress() as progress:
@@ -56,7 +41,7 @@ def up(nodes: int, as_json: bool) -> None:
 
 @command.command("down")
 @click.option("--keep-disks", is_flag=True, help="Keep what the hosts wrote, for the next `lab up`.")
-@_refusals
+@refusals
 def down(keep_disks: bool) -> None:
     """Power the hosts off and take the lab away; the image stays."""
     with display.progress() as progress:
@@ -65,7 +50,7 @@ def down(keep_disks: bool) -> None:
 
 @command.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print the hosts as JSON.")
-@_refusals
+@refusals
 def status(as_json: bool) -> None:
     """Show the hosts: running, frozen, cut or dead."""
     state, states = lab.state(), lab.host_states()
@@ -87,7 +72,7 @@ def status(as_json: bool) -> None:
 @command.command("fault")
 @click.argument("kind", type=click.Choice(list(lab.KINDS)))
 @click.argument("host", shell_complete=lambda _c, _p, typed: _host_names(typed))
-@_refusals
+@refusals
 def fault(kind: str, host: str) -> None:
     """Break HOST, or mend it: crash (power loss), freeze, thaw, cut (off the network), join (back, booted if off)."""
     lab.fault(kind, host)

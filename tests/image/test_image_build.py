@@ -190,11 +190,9 @@ def test_a_corrupt_image_is_named_by_the_command(image: Image, tmp_path: Path) -
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     (said,) = json.loads(done.stdout)["images"]
-    assert said == {
-        "name": image.name,
-        "ok": False,
-        "problems": ["initrd.img has another content than the manifest says (sha256 differs)"],
-    }
+    assert (said["name"], said["ok"]) == (image.name, False)
+    (problem,) = said["problems"]
+    assert problem.startswith("initrd.img has sha256 ")
 
 
 def test_built_again_from_the_same_inputs_it_is_the_same(image: Image, other_store: Path) -> None:

@@ -1,6 +1,7 @@
-"""An image of the network boot: what its manifest says, and whether its files are that. Standard library only.
+"""An image: what its manifest says, and whether its files are that. Standard library only.
 
-Runs on the control node, and on the operator's machine before an image is sent. ImageError carries one line.
+The one reader of manifests: it runs on the control node, and on the operator's machine for the image store
+(images/store.py) and before an image is sent. ImageError carries one line.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 FILES = ("vmlinuz", "initrd.img", "root.squashfs")
+MANIFEST = "manifest.json"
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
 # What iPXE, GRUB and the kernel all read as one plain word.
 ARGUMENT = re.compile(r"^[A-Za-z0-9_.,:=/@+%-]+$")
@@ -30,7 +33,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise ImageError(f"image {name}: {directory} is not there")
     try:
-        manifest = json.loads((directory / "manifest.json").read_text())
+        manifest = json.loads((directory / MANIFEST).read_text())
         if manifest["name"] != name:
             raise ImageError(f"image {name}: its manifest is that of {manifest['name']!r}; build or send it again")
         files = manifest["files"]
@@ -51,21 +54,21 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def verify(directory: Path) -> dict[str, Any]:
     """The manifest of an image whose files are all what it says, byte for byte; else ImageError names the first."""
     manifest = read_manifest(directory)
+    for problem in problems(directory, manifest):
+        raise ImageError(f"image {directory.name}: {problem}; send it again")
+    return manifest
+
+
+def problems(directory: Path, manifest: Mapping[str, Any], *, hashes: bool = True) -> Iterator[str]:
+    """What is not as the manifest says, a line a file; hashes False compares sizes only."""
     for file in FILES:
         path, said = directory / file, manifest["files"][file]
         if not path.is_file():
-            raise ImageError(f"image {directory.name}: {file} is missing; send it again")
-        size = path.stat().st_size
-        if size != said["bytes"]:
-            raise ImageError(
-                f"image {directory.name}: {file} has {size} bytes, its manifest says {said['bytes']}; send it again"
-            )
-        digest = sha256(path)
-        if digest != said["sha256"]:
-            raise ImageError(
-                f"image {directory.name}: {file} has sha256 {digest}, its manifest says {said['sha256']}; send it again"
-            )
-    return manifest
+            yield f"{file} is missing"
+        elif (size := path.stat().st_size) != said["bytes"]:
+            yield f"{file} has {size} bytes, its manifest says {said['bytes']}"
+        elif hashes and (digest := sha256(path)) != said["sha256"]:
+            yield f"{file} has sha256 {digest}, its manifest says {said['sha256']}"
 
 
 def sha256(path: Path) -> str:

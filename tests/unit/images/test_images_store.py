@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploys.pxe_server.programs.netboot_image import sha256
 from images import clean
 from images.mounts import mounted_below, remove
 from images.store import (
@@ -42,7 +43,7 @@ def test_the_newest_is_first_and_what_is_no_image_is_left_out(made: Made) -> Non
     (store / "torn").mkdir()
     (store / "torn" / "manifest.json").write_text('{"name": "torn", "files": {')
     assert names(images(store)) == ["none-new", "none-old"]
-    with pytest.raises(ImageError, match=r"torn: no image .*remove it and build again"):
+    with pytest.raises(ImageError, match=r"image torn: manifest.json cannot be used .*; build or send it again"):
         read(store / "torn")
 
 
@@ -56,7 +57,7 @@ def test_a_name_that_is_not_there_is_said_with_where_to_look(made: Made) -> None
 def test_a_directory_that_was_renamed_is_no_image(made: Made) -> None:
     image = made("none-a")
     moved = image.directory.rename(image.directory.with_name("none-b"))
-    with pytest.raises(ImageError, match="manifest is of another image"):
+    with pytest.raises(ImageError, match="image none-b: its manifest is that of 'none-a'"):
         read(moved)
 
 
@@ -78,9 +79,10 @@ def test_verification_names_the_file_and_what_is_wrong_with_it(made: Made) -> No
     (image.directory / "vmlinuz").write_bytes(b"short")
     (image.directory / "initrd.img").unlink()
     assert problems(image) == [
-        "vmlinuz has 5 bytes, the manifest says 680",
+        "vmlinuz has 5 bytes, its manifest says 680",
         "initrd.img is missing",
-        "root.squashfs has another content than the manifest says (sha256 differs)",
+        f"root.squashfs has sha256 {sha256(image.root)}, its manifest says "
+        f"{image.manifest['files']['root.squashfs']['sha256']}",
     ]
 
 
