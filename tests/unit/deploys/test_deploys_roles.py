@@ -11,6 +11,7 @@ from deploys import environment, roles
 from deploys.compute_base.declared import secret_files
 from deploys.depot.declared import depot_file
 from deploys.gateway import configuration as gateway
+from deploys.hosts import of as kind_of
 from deploys.ray_head.declared import head_service
 from deploys.ray_worker.declared import worker_service
 from deploys.services.description import Service
@@ -149,7 +150,7 @@ def test_one_address_plan(hosts: dict[str, Settings]) -> None:
         assert options(service)["--node-ip-address"] == settings.network.address
         assert service.environment["VLLM_HOST_IP"] == settings.network.address
         assert service.environment["CLUSTER_NODE_NAME"] == settings.node == options(service)["--node-name"]
-        if settings.system.service_manager == "systemd":
+        if kind_of(settings).has_own_system:
             assert service.environment["NCCL_SOCKET_IFNAME"] == f"={settings.network.interface}"
             assert service.environment["GLOO_SOCKET_IFNAME"] == settings.network.interface
 
