@@ -18,34 +18,33 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
-
 from benchmarks import common, startup
+from benchmarks.smoke import add_argument, report_kept
 from deploys import runtime_lock
-from deploys.settings import Settings
-from experiments import local_cluster, machine
+from experiments import local_cluster, machine, servers
 from experiments.answers import Question
 from experiments.errors import ExperimentError
-from experiments.load.client import Endpoint, ask, client, clock
+from experiments.load.client import Endpoint, client, clock
 from experiments.report import results
 from experiments.report.progress import show
 from experiments.report.starts import report
-from experiments.telemetry.starts import ANSWER, READY, Event, judge_start, total
+from experiments.telemetry.listener import POLL_SECONDS, Listener
+from experiments.telemetry.starts import judge_start, total
 from facts.sources import REPOSITORY
 
-POLL_SECONDS = 0.25
-READY_TIMEOUT_SECONDS = 2.0
+SMOKE_ADDRESS = "127.0.0.89"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Start `--starts` times; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_measure(options))
+        return asyncio.run(smoke(options) if options.smoke else _measure(options))
     except ExperimentError as error:
         print(f"cold_starts: {error}", file=sys.stderr)
         return 2
@@ -61,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--up", default="./cluster up --json", help="command line that brings the laptop cluster up")
     parser.add_argument("--down", default="./cluster down", help="command line that takes it down")
     parser.add_argument("--replace", action="store_true", help="take down a laptop cluster that is up now")
+    add_argument(parser)
     return parser
 
 
@@ -83,6 +83,8 @@ async def _measure(options: argparse.Namespace) -> int:
         nodes=[node.node for node in serving],
         starts=[],
     )
+    endpoint, golden = Endpoint(head.endpoint, head.model.name), local_cluster.golden(head)
+    replicas = {node.node: local_cluster.engine_places(node) for node in serving}
     path = options.resume or common.result_path("cold_starts")
     result = resumed(path, fresh) if options.resume else fresh
     for number in range(len(result["starts"]) + 1, options.starts + 1):
@@ -91,7 +93,7 @@ async def _measure(options: argparse.Namespace) -> int:
         if left:
             raise ExperimentError(f"`{options.down}` left {', '.join(left)}; end them, then measure")
         with tempfile.TemporaryFile() as complaint:
-            start = await one_start(options, head, serving, complaint)
+            start = await one_start(options, endpoint, golden, replicas, complaint)
         result["starts"].append(start)
         result["misses"] += [f"start {number}: {miss}" for miss in start["misses"]]
         show("start", f"{number}: first right answer {start['first_answer_seconds']} s, {len(start['misses'])} misses")
@@ -123,14 +125,18 @@ def engines_left() -> list[str]:
 
 
 async def one_start(
-    options: argparse.Namespace, head: Settings, serving: list[Settings], complaint: IO[bytes]
+    options: argparse.Namespace,
+    endpoint: Endpoint,
+    golden: Question,
+    replicas: Mapping[str, Sequence[str]],
+    complaint: IO[bytes],
 ) -> dict[str, Any]:
-    """Start, ask all the time until every replica and the command are done, and judge what was heard."""
-    golden = Question(
-        str(head.model.golden["question"]), int(head.model.golden["max_tokens"]), str(head.model.golden["expected"])
-    )
+    """Start, ask all the time until every replica and the command are done, and judge what was heard.
+
+    `replicas`: node -> base addresses where its replica may listen.
+    """
     begun = clock()
-    listener = Listener(Endpoint(head.endpoint, head.model.name), golden, begun, options.deadline)
+    listener = Listener(endpoint, golden, begun, options.deadline)
     process = await asyncio.create_subprocess_exec(
         *shlex.split(options.up),
         cwd=REPOSITORY,
@@ -139,10 +145,10 @@ async def one_start(
         stderr=complaint,  # a file: a daemon that keeps its end of a pipe open would keep this waiting
         start_new_session=True,
     )
-    names = [node.node for node in serving]
+    names = list(replicas)
     async with client() as session, asyncio.TaskGroup() as group:
         tasks = [group.create_task(listener.gateway(session))]
-        tasks += [group.create_task(listener.replica(session, node)) for node in serving]
+        tasks += [group.create_task(listener.replica(session, *replica)) for replica in replicas.items()]
         try:
             async with asyncio.timeout(options.start_seconds):
                 await process.wait()
@@ -166,66 +172,17 @@ async def one_start(
     return start
 
 
-class Listener:
-    """Asks gateway and replicas while a start goes on, and keeps what they said."""
-
-    def __init__(self, endpoint: Endpoint, golden: Question, begun: float, deadline: float) -> None:
-        self.endpoint, self.golden, self.begun, self.deadline = endpoint, golden, begun, deadline
-        self.events: list[Event] = []
-        self.stopped = asyncio.Event()
-        self.command_seconds: float | None = None
-
-    def complete(self, nodes: list[str]) -> bool:
-        """Whether the gateway answered rightly and every replica answered after it had said that it is ready."""
-        right = {event.source for event in self.events if event.kind == ANSWER and event.right}
-        return {"gateway", *nodes} <= right
-
-    async def gateway(self, session: httpx.AsyncClient) -> None:
-        """The golden question, again and again."""
-        while not self.stopped.is_set():
-            await self._ask(session, self.endpoint, "gateway")
-            await self._pause()
-
-    async def replica(self, session: httpx.AsyncClient, node: Settings) -> None:
-        """Whether the replica is ready; each time that it says so anew, the golden question at once."""
-        ready = False
-        while not self.stopped.is_set():
-            url, status, reason = await self._ready(session, node)
-            if url:
-                self.events.append(Event(clock() - self.begun, node.node, READY, status, status == 200, reason))
-            if status == 200 and not ready:
-                await self._ask(session, Endpoint(f"{url}/v1", self.endpoint.model), node.node)
-            ready = status == 200
-            await self._pause()
-
-    async def _ready(self, session: httpx.AsyncClient, node: Settings) -> tuple[str, int, str]:
-        """Base address, status and words of the node's replica: of the port that is ready, else of any that answers."""
-        found = ("", 0, "")
-        for port in local_cluster.engine_ports(node):
-            url = f"http://{node.network.address}:{port}"
-            try:
-                response = await session.get(f"{url}/cluster/ready", timeout=READY_TIMEOUT_SECONDS)
-            except httpx.ConnectError:
-                continue
-            except httpx.HTTPError as error:
-                found = (url, 0, f"{type(error).__name__} {error}")
-                continue
-            found = (url, response.status_code, response.text[:200])
-            if response.status_code == 200:
-                break
-        return found
-
-    async def _ask(self, session: httpx.AsyncClient, endpoint: Endpoint, source: str) -> None:
-        done = await ask(session, endpoint, self.golden, streamed=False, deadline_seconds=self.deadline)
-        self.events.append(
-            Event(
-                done.ended - self.begun, source, ANSWER, done.status, done.kind == "right", done.detail or done.answer
-            )
-        )
-
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopped.wait(), POLL_SECONDS)
+async def smoke(options: argparse.Namespace) -> int:
+    """A start of nothing: a stub engine that is there before is gateway and replica; kept results are reported."""
+    options.up, options.after_seconds, options.start_seconds = "true", 0.5, 20.0
+    golden = Question("a?", 2, "a")
+    with (
+        servers.stub(SMOKE_ADDRESS, servers.free_port(SMOKE_ADDRESS), ttft_ms=5.0, itl_ms=1.0) as stub,
+        tempfile.TemporaryFile() as complaint,
+    ):
+        start = await one_start(options, Endpoint(f"{stub.url}/v1", "stub"), golden, {"stub": [stub.url]}, complaint)
+    print(json.dumps(start))
+    return max(int(not start["correct"]), report_kept("cold_starts", report))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
+from benchmarks.smoke import add_argument, report_kept
 from experiments import machine, measures
 from experiments.errors import ExperimentError
 from experiments.report import markdown, results
@@ -46,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2, help="turns of each checkout")
     parser.add_argument("--runs", type=int, default=3, help="runs of each command in a turn")
     parser.add_argument("--only", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), help="these commands")
+    add_argument(parser)
     options = parser.parse_args(arguments)
+    if options.smoke:
+        return smoke()
     other, this = options.names
     checkouts = {this: REPOSITORY}
     if options.against:
@@ -166,6 +170,13 @@ def _commit(directory: Path) -> str:
 
 def _say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def smoke() -> int:
+    """What needs no cluster, once; kept results are reported."""
+    result = measure({"this": REPOSITORY}, ["--help", "completion"], rounds=1, runs=1)
+    print(report(result))
+    return report_kept("command_times", report)
 
 
 if __name__ == "__main__":

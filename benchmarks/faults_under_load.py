@@ -20,19 +20,20 @@ import httpx
 
 import lab
 from benchmarks import common
+from benchmarks.smoke import add_argument, kept, report_kept
 from deploys import runtime_lock
-from experiments import machine
+from experiments import machine, servers
 from experiments.answers import Outcome, Question, recorded
 from experiments.errors import ExperimentError
 from experiments.lab_cluster import LabCluster, mend_hosts, read_cluster, status_of
-from experiments.load.client import client, clock
+from experiments.load.client import Endpoint, client, clock
 from experiments.load.constant import Load
 from experiments.load.near_ties import ROUNDING_NATS, judge_again
 from experiments.report import results
 from experiments.report.faults import report
 from experiments.report.progress import show
 from experiments.schedule.faults import all_faults
-from experiments.schedule.judged import NOT_READ_BACK, finish, judged_anew
+from experiments.schedule.judged import NOT_READ_BACK, finish, judged_anew, judged_misses
 from experiments.schedule.one_after_the_other import Limits, one_after_the_other, until_all_serve, who_does_not
 from experiments.telemetry import fault_times
 from facts.sources import REPOSITORY
@@ -45,12 +46,15 @@ QUESTIONS = (
     Question("Which planet do we live on?", 24),
     Question("Write one sentence about the sea.", 48),
 )
+SMOKE_ADDRESS = "127.0.0.90"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen faults; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        if options.smoke:
+            return asyncio.run(smoke(options))
         return asyncio.run(_judge(options) if options.judge else _measure(options))
     except (ExperimentError, lab.LabError) as error:
         print(f"faults_under_load: {error}", file=sys.stderr)
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--judge", type=Path, metavar="RESULT", help="measure nothing: read the answers of --records back, once more"
     )
+    add_argument(parser)
     return parser
 
 
@@ -221,6 +226,40 @@ def versions(cluster: LabCluster) -> dict[str, str]:
         "model": cluster.control.model.name,
         "httpx": version("httpx"),
     }
+
+
+async def smoke(options: argparse.Namespace) -> int:
+    """A load whose answers are recorded, and one whose answers are judged, on a stub engine; no fault is done.
+
+    Kept results are judged by their own figures and reported anew.
+    """
+    result = results.begun("faults_under_load", versions={}, nodes=["stub"], faults=[], options=vars(options))
+    with servers.stub(SMOKE_ADDRESS, servers.free_port(SMOKE_ADDRESS), ttft_ms=5.0, itl_ms=1.0) as stub:
+        async with client(options.concurrent) as session:
+            endpoint = Endpoint(f"{stub.url}/v1", "stub")
+            first = Load(session, endpoint, QUESTIONS, options.concurrent, options.deadline)
+            async with first.running():
+                await _asked(first, 4 * len(QUESTIONS))
+            questions = recorded(QUESTIONS, first.outcomes)
+            load = Load(session, endpoint, questions or QUESTIONS, options.concurrent, options.deadline, rate=50.0)
+            begun = clock()
+            async with load.running():
+                await _asked(load, 2 * len(QUESTIONS))
+    result["control"] = {"from": begun, "to": clock()}
+    finish(result, load.outcomes, [], load.not_sent)
+    print(report(result))
+    for path, before in kept("faults_under_load"):
+        if lost := [miss for miss in judged_misses(before) if miss not in before["misses"]]:
+            print(f"faults_under_load: {path.name}: judged anew, it says: {lost[0]}", file=sys.stderr)
+            return 1
+    wrong = len(questions) != len(QUESTIONS) or not load.outcomes or bool(result["misses"])
+    return max(int(wrong), report_kept("faults_under_load", report))
+
+
+async def _asked(load: Load, requests: int) -> None:
+    async with asyncio.timeout(30):
+        while len(load.outcomes) < requests:
+            await asyncio.sleep(0.02)
 
 
 if __name__ == "__main__":

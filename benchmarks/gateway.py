@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
+from benchmarks.smoke import add_argument, report_kept
 from deploys import environment, runtime_lock
 from deploys.settings import Settings
 from deploys.vllm.declared import serve_configuration
 from experiments import local_cluster, machine, servers
 from experiments.errors import ExperimentError
 from experiments.load import tool as load_tool
-from experiments.load.tool import LoadTool, Work
+from experiments.load.plain import PlainTool
+from experiments.load.tool import LoadTool, Tool, Work
 from experiments.load.turns import take_turns
 from experiments.report import results
 from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
@@ -37,6 +39,8 @@ BARE_PORT, ENGINE_GATEWAY_PORT = 18103, 18104
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.smoke:
+        return smoke(options)
     said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     result = results.begun("gateway", options=said)
     try:
@@ -67,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="+", choices=["stub", "engine"], default=["stub", "engine"])
     parser.add_argument("--configuration", choices=sorted(CONFIGURATIONS), default="deploy")
     parser.add_argument("--address", default="127.0.0.70", help="loopback address for all that is started here")
+    parser.add_argument("--stub-port", type=int, default=STUB_PORT)
+    parser.add_argument("--stub-gateway-port", type=int, default=STUB_GATEWAY_PORT)
     parser.add_argument("--blocks", type=int, default=4, help="times all lanes there and back; stub")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8, 64], help="requests at once; stub")
     parser.add_argument("--requests", type=int, default=15, help="requests of a run for each at once; stub")
@@ -83,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runtime", type=Path, help="default: the laptop cluster's")
     parser.add_argument("--haproxy", type=Path, help="default: the runtime's")
+    add_argument(parser)
     return parser
 
 
@@ -117,19 +124,19 @@ def haproxy_binary(runtime: Path) -> Path:
 
 def measure_stub(
     options: argparse.Namespace,
-    tool: LoadTool,
+    tool: Tool,
     binary: Path,
     configuration: Configuration,
     head: Settings,
     misses: list[str],
 ) -> dict[str, Any]:
     """Every number of requests at once, over the stub engine."""
-    address = options.address
-    text = configuration(address, STUB_GATEWAY_PORT, [("stub", address, STUB_PORT)])
+    address, port, gateway_port = options.address, options.stub_port, options.stub_gateway_port
+    text = configuration(address, gateway_port, [("stub", address, port)])
     found: dict[str, Any] = {"engine": {"ttft_ms": options.ttft_ms, "itl_ms": options.itl_ms}, "concurrent": {}}
     with (
-        servers.stub(address, STUB_PORT, options.ttft_ms, options.itl_ms) as stub,
-        servers.gateway(binary, text, address, STUB_GATEWAY_PORT) as gateway,
+        servers.stub(address, port, options.ttft_ms, options.itl_ms) as stub,
+        servers.gateway(binary, text, address, gateway_port) as gateway,
     ):
         for concurrent in options.concurrent:
             work = Work(
@@ -233,6 +240,28 @@ def versions(head: Settings) -> dict[str, str]:
         "runtime": runtime_lock.load(head.runtime).name,
         "model": head.model.name,
     }
+
+
+def smoke(options: argparse.Namespace) -> int:
+    """A few requests to a quick stub engine, directly and through HAProxy as the deploy configures it.
+
+    The load is our own tool's, and the figures are nobody's; kept results are reported.
+    """
+    options.parts, options.blocks, options.concurrent, options.least_requests = ["stub"], 1, [2], 8
+    options.stub_port, options.stub_gateway_port = (servers.free_port(options.address) for _ in range(2))
+    options.ttft_ms, options.itl_ms, options.output_tokens = 5.0, 1.0, 4
+    result = results.begun("gateway", options=vars(options), versions={})
+    try:
+        head = local_cluster.nodes()[0]
+        binary = options.haproxy or haproxy_binary(Path(sys.prefix))
+        configuration = CONFIGURATIONS[options.configuration](head)
+        result["stub"] = measure_stub(options, PlainTool(), binary, configuration, head, result["misses"])
+    except ExperimentError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 2
+    print(report(result))
+    answered = all(result["stub"]["concurrent"]["2"][lane]["requests"] for lane in (DIRECT, GATEWAY))
+    return max(int(not answered), report_kept("gateway", report), report_kept("gateway-h200", report))
 
 
 if __name__ == "__main__":

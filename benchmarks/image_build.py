@@ -17,8 +17,10 @@ from typing import Any
 
 import images
 from benchmarks import common
+from benchmarks.smoke import add_argument, report_kept
 from experiments import machine
 from experiments.report import markdown, results
+from experiments.report.progress import show
 from facts.sources import REPOSITORY
 from images import contents
 from images.request import Request
@@ -33,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image_build", description=__doc__)
     parser.add_argument("--cluster", default="lab", help="whose image: lab has none's, v0_2 has amd's")
     parser.add_argument("--levels", type=int, nargs="*", default=DEFAULT_LEVELS, help="levels of zstd to pack at")
+    add_argument(parser)
     options = parser.parse_args(arguments)
+    if options.smoke:
+        return smoke(options.cluster)
     path = common.result_path("image_build")
     result = results.begun("image_build")
     try:
@@ -137,6 +142,13 @@ def report(result: dict[str, Any]) -> str:
             markdown.table(["level", "seconds", "MB"], levels),
         ]
     )
+
+
+def smoke(cluster: str) -> int:
+    """The cluster's nodes say which image it is, nothing is built; kept results are reported."""
+    request = request_of(cluster, None)
+    show("request", f"{cluster}: variant {request.variant}")
+    return report_kept("image_build", report)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,18 @@ from typing import Any
 import httpx
 
 from benchmarks import common
+from benchmarks.smoke import add_argument, kept, report_kept
 from deploys import runtime_lock
 from deploys.settings import Settings
-from experiments import local_cluster, machine
+from experiments import local_cluster, machine, servers
 from experiments.errors import ExperimentError
 from experiments.load import client as load
+from experiments.load.client import Endpoint
 from experiments.report import markdown, results
 from facts.sources import REPOSITORY
 
 AIM = 0.15
+SMOKE_ADDRESS = "127.0.0.88"
 COMMAND_SECONDS = 420
 REQUEST_SECONDS = 240.0
 # Printed name, the plan's name, factor to the printed unit.
@@ -54,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prompt", type=int, default=128, help="tokens of every prompt")
     parser.add_argument("--output", type=int, default=64, help="tokens of every answer")
     parser.add_argument("--requests", type=int, default=4, help="of each user; the first does not count")
+    add_argument(parser)
     options = parser.parse_args(arguments)
+    if options.smoke:
+        return smoke(options)
     head = local_cluster.nodes()[0]
     try:
         if options.requests < 2:
@@ -65,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise ExperimentError(f"--users {max(options.users)}: more than the engines take; queues are not measured")
         if not local_cluster.ask(head):
             raise ExperimentError(f"{head.endpoint}: no right answer; bring the laptop cluster up first")
-        path = common.result_path("laptop_plan")
+        endpoint, path = Endpoint(head.endpoint, head.model.name), common.result_path("laptop_plan")
         result = predicted(options, head, path)
-        result["measured"] = [asyncio.run(measure(head, users, options, result)) for users in options.users]
+        result["measured"] = [asyncio.run(measure(endpoint, users, options, result)) for users in options.users]
         compare(result)
         results.write(path, result, report(result))
     except ExperimentError as error:
@@ -115,7 +121,9 @@ def command(*words: str) -> dict[str, Any]:
     return found
 
 
-async def measure(head: Settings, users: int, options: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
+async def measure(
+    endpoint: Endpoint, users: int, options: argparse.Namespace, result: dict[str, Any]
+) -> dict[str, Any]:
     """A closed load as the plan assumes it: users that ask again at once, that do not ask in step."""
     expected = next(entry for entry in result["predicted"] if entry["concurrency"] == users)
     whole = users * options.output / expected["tokens_per_second"]["likely"]
@@ -125,7 +133,7 @@ async def measure(head: Settings, users: int, options: argparse.Namespace, resul
         async with load.client(users) as session, asyncio.TaskGroup() as group:
             for index, mine in enumerate(each):
                 wait = whole * index / users
-                group.create_task(user(session, head, options, mine, each, seed=1000 * users + index, wait=wait))
+                group.create_task(user(session, endpoint, options, mine, each, seed=1000 * users + index, wait=wait))
     except* (ExperimentError, httpx.HTTPError, TimeoutError) as several:
         first = several.exceptions[0]
         raise ExperimentError(f"load of {users} users: {type(first).__name__} {first}") from None
@@ -145,7 +153,7 @@ async def measure(head: Settings, users: int, options: argparse.Namespace, resul
 
 async def user(
     session: httpx.AsyncClient,
-    head: Settings,
+    endpoint: Endpoint,
     options: argparse.Namespace,
     mine: list[Request],
     every: list[list[Request]],
@@ -161,13 +169,13 @@ async def user(
     await asyncio.sleep(wait)
     while min(len(requests) for requests in every) < options.requests:
         prompt = [draw.randrange(1000, 40000) for _ in range(options.prompt)]
-        mine.append(await ask(session, head, prompt, options.output))
+        mine.append(await ask(session, endpoint, prompt, options.output))
 
 
-async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], output: int) -> Request:
+async def ask(session: httpx.AsyncClient, endpoint: Endpoint, prompt: list[int], output: int) -> Request:
     """One streamed completion of exactly `output` tokens; ExperimentError for anything else."""
     body = {
-        "model": head.model.name,
+        "model": endpoint.model,
         "prompt": prompt,
         "max_tokens": output,
         "min_tokens": output,
@@ -176,7 +184,7 @@ async def ask(session: httpx.AsyncClient, head: Settings, prompt: list[int], out
         "stream_options": {"include_usage": True},
     }
     started, first, tokens = load.clock(), None, 0
-    url = f"{head.endpoint}/completions"
+    url = f"{endpoint.url}/completions"
     async with asyncio.timeout(REQUEST_SECONDS), session.stream("POST", url, json=body) as response:
         if response.status_code != 200:
             raise ExperimentError(f"{url}: {response.status_code} {(await response.aread())[:200]!r}")
@@ -251,6 +259,22 @@ def report(result: dict[str, Any]) -> str:
 
 def _users(number: int) -> str:
     return "1 user" if number == 1 else f"{number} users"
+
+
+def smoke(options: argparse.Namespace) -> int:
+    """Two users on a quick stub engine; what the kept results predicted and measured is compared and reported anew."""
+    options.prompt, options.output, options.requests = 8, 4, 2
+    expected = {"concurrency": 2, "tokens_per_second": {"likely": 200.0}}
+    with servers.stub(SMOKE_ADDRESS, servers.free_port(SMOKE_ADDRESS), ttft_ms=5.0, itl_ms=1.0) as stub:
+        measured = asyncio.run(measure(Endpoint(f"{stub.url}/v1", "stub"), 2, options, {"predicted": [expected]}))
+    print(json.dumps(measured))
+    for path, result in kept("laptop_plan"):
+        anew = {**result, "misses": []}
+        compare(anew)
+        if anew["comparisons"] != result["comparisons"]:
+            print(f"laptop_plan: {path.name}: compared anew, it says something else", file=sys.stderr)
+            return 1
+    return report_kept("laptop_plan", report)
 
 
 if __name__ == "__main__":

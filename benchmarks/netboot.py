@@ -18,8 +18,9 @@ from typing import Any
 
 import lab
 from benchmarks import common
-from benchmarks.netboot_boot import PHASES, boot_server, measured_boot
+from benchmarks.netboot_boot import PHASES, boot_server, control, images_url, manifest_of, measured_boot
 from benchmarks.netboot_live import LIVE_IMAGE, build_live_image
+from benchmarks.smoke import add_argument, report_kept
 from experiments import measures
 from experiments.boot_lab.lab import BootLab, choose_image, serve
 from experiments.errors import ExperimentError
@@ -34,6 +35,8 @@ CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.smoke:
+        return report_kept("netboot", report)
     result = results.begun("netboot")
     guests: dict[str, Guest] = {}
     try:
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--parts", nargs="+", default=["boots", "clients"], choices=["boots", "clients", "live", "secure"]
     )
     parser.add_argument("--boots", type=int, default=10, help="boots in a row")
+    add_argument(parser)
     return parser
 
 
@@ -87,13 +91,13 @@ def _chosen(server: BootLab) -> str:
 
 
 def _sizes(server: BootLab, image: str) -> dict[str, Any]:
-    manifest = json.loads(server.ssh("control", f"cat /var/lib/cluster/images/{image}/manifest.json").stdout)
+    manifest = manifest_of(server, image)
     return {"name": image, "files": {name: file["bytes"] for name, file in manifest["files"].items()}}
 
 
 def _clients(image: str, number: int) -> dict[str, Any]:
     """So many at once fetch the root, from the switch's address: the firewall lets the cluster's network in."""
-    url = f"http://10.77.0.1:8780/images/{image}/root.squashfs"
+    url = f"{images_url(control())}/{image}/root.squashfs"
     command = (sys.executable, "-m", "benchmarks.netboot_clients", url, str(number))
     done = in_switch(*command, seconds=1800, check=False)
     if done.returncode:

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
 
 import lab
+from deploys.pxe_server.configuration import images_directory
+from deploys.settings import Settings
 from experiments import machine
-from experiments.boot_lab.lab import BootLab
+from experiments.boot_lab.lab import INVENTORY, BootLab
 from experiments.errors import ExperimentError
+from facts.sources import REPOSITORY
 from lab.guests import ADDRESSES, BOOT_SECONDS, Guest, missing_programs
+from operate import clusters
+from operate.errors import OperatorError
 
 # By the kernel's clock, which begins when it is started; what is before is the rest of the time since power-on.
 PHASES = ("firmware, loader s", "kernel s", "initrd, root s", "system, login s")
 _RUN_INIT = re.compile(r"\[ *(\d+\.\d+)\] Run /init as init process")
+
+
+def control() -> Settings:
+    """Settings of the control host that boots the guests; ExperimentError when no lab is up."""
+    try:
+        return clusters.read(str(REPOSITORY / INVENTORY)).control.settings
+    except OperatorError as error:
+        raise ExperimentError(str(error)) from None
+
+
+def images_url(settings: Settings) -> str:
+    """Where the control host's HTTP daemon has the images."""
+    if settings.netboot is None:
+        raise ExperimentError(f"{settings.node}: boots no nodes")
+    return f"http://{settings.network.address}:{settings.netboot.http_port}/images"
+
+
+def manifest_of(server: BootLab, image: str) -> Any:
+    """The manifest of an image that the control host has."""
+    settings = control()
+    return json.loads(server.ssh(settings.node, f"cat {images_directory(settings)}/{image}/manifest.json").stdout)
 
 
 def boot_server() -> BootLab:

@@ -19,6 +19,7 @@ from typing import Any
 import lab
 from benchmarks import common
 from benchmarks.netboot_boot import boot_server, memory
+from benchmarks.smoke import add_argument, report_kept
 from experiments import machine
 from experiments.boot_lab.lab import BootLab
 from experiments.errors import ExperimentError
@@ -46,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--memory-mib", type=int, default=3072, help="memory of each machine")
     parser.add_argument("--limit-seconds", type=int, default=3600, help="give one `up` up after")
+    add_argument(parser)
     options = parser.parse_args(arguments)
+    if options.smoke:
+        return report_kept("netboot_join", report)
     result = results.begun("netboot_join", guest_memory_bytes=options.memory_mib * MIB, ups=[])
     path = common.result_path("netboot_join")
     guests: list[Guest] = []

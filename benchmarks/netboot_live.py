@@ -12,6 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from benchmarks.netboot_boot import control, images_url, manifest_of
+from deploys.pxe_server.configuration import PLACE
 from experiments.boot_lab.lab import BootLab
 from experiments.errors import ExperimentError
 from images.construct import MERGED_USR
@@ -20,12 +22,11 @@ from lab.apt import host_apt_options, host_mirrors
 LIVE_IMAGE = "live-boot-0000000000000000"
 _BUILD_SECONDS = 1800.0
 _STOCK = ["linux-image-cloud-amd64", "initramfs-tools", "live-boot", "busybox"]
-_URL = "http://10.77.0.1:8780"
 
 
 def build_live_image(server: BootLab, image: str, place: Path) -> Path:
     """A directory that `netboot push` takes, with the packages of the image's manifest and live-boot beside them."""
-    manifest = json.loads(server.ssh("control", f"cat /var/lib/cluster/images/{image}/manifest.json").stdout)
+    manifest = manifest_of(server, image)
     packages = sorted({*manifest.get("inputs", {}).get("packages", []), *_STOCK})
     tree, target = place / "tree", place / LIVE_IMAGE
     options = [f"--aptopt={option}" for option in host_apt_options()]
@@ -52,7 +53,7 @@ def _manifest(target: Path) -> dict[str, Any]:
         content = (target / name).read_bytes()
         files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     # The last `boot=` counts, and the control node's own comes first.
-    fetch = f"fetch={_URL}/images/{LIVE_IMAGE}/root.squashfs"
+    fetch = f"fetch={images_url(control())}/{LIVE_IMAGE}/root.squashfs"
     arguments = ["boot=live", "components", fetch, "ip=dhcp"]
     return {"name": LIVE_IMAGE, "variant": "live", "kernel_arguments": arguments, "files": files, "packages": {}}
 
@@ -71,7 +72,7 @@ def _let_in(server: BootLab, tree: Path) -> None:
     (tree / "etc/hosts").write_text("127.0.0.1 localhost compute-bios\n")
     (tree / "etc/resolv.conf").unlink(missing_ok=True)
     (tree / "etc/sudoers.d/cluster").write_text(f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
-    identity = "/var/lib/cluster-netboot/http/identity/compute-bios"
+    identity = f"{PLACE}/http/identity/compute-bios"
     for file, mode in (("ssh_host_ed25519_key", 0o600), ("ssh_host_ed25519_key.pub", 0o644)):
         path = tree / "etc/ssh" / file
         path.write_text(server.ssh("control", f"cat {identity}/{file}").stdout)

@@ -18,6 +18,7 @@ from typing import Any
 import images
 import lab
 from benchmarks import common, tools
+from benchmarks.smoke import add_argument, report_kept
 from benchmarks.tools import Column, Run
 from experiments import machine, measures
 from experiments.errors import ExperimentError
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure all sizes; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return _measure(options)
+        return smoke() if options.smoke else _measure(options)
     except (ExperimentError, lab.LabError) as error:
         print(f"noop_rerun: {error}", file=sys.stderr)
         return 2
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="COLUMN", help="columns of Ansible not to run")
     parser.add_argument("--alone", action="store_true", help="pyinfra's column only: the time a host, and no ratio")
     parser.add_argument("--replace", action="store_true", help="a lab that is up may be given another size")
+    add_argument(parser)
     return parser
 
 
@@ -266,6 +268,15 @@ def lab_versions(state: lab.LabState) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = [*done.stdout.split("\n"), "", ""]
     return {"Debian on the hosts": lines[0], "python on the hosts": lines[1].removeprefix("Python ")}
+
+
+def smoke() -> int:
+    """A run of pyinfra on this machine, of a command that changes nothing, is judged; kept results are reported."""
+    once = tools.run(tools.pyinfra_column("@local", ("exec", "--", "true")))
+    show("run", f"pyinfra: {once.seconds:.2f} s {once.verdict.complaint(['@local'])}")
+    # To pyinfra every command is a change.
+    wrong = bool(once.verdict.failed) or len(once.verdict.changed) != 1
+    return max(int(wrong), report_kept("noop_rerun", report))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import images
 import lab
 from benchmarks import common
+from benchmarks.smoke import add_argument, report_kept
 from deploys.settings import Settings
 from experiments import local_cluster, machine, measures
 from experiments.errors import ExperimentError
@@ -37,6 +38,8 @@ POLL_SECONDS = 0.25
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen parts; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.smoke:
+        return smoke()
     result = results.begun("startup", versions={"python": machine.describe()["python"], "pyinfra": version("pyinfra")})
     try:
         path = common.result_path("startup")
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--up", default="./cluster up --json", help="command line that brings the laptop cluster up")
     parser.add_argument("--down", default="./cluster down", help="command line that takes it down")
     parser.add_argument("--replace", action="store_true", help="take down a lab or a laptop cluster that is up now")
+    add_argument(parser)
     return parser
 
 
@@ -243,6 +247,13 @@ def _timed(seconds: list[float]) -> dict[str, Any]:
 def _row(what: str, timed: dict[str, Any]) -> list[str]:
     seconds = timed["seconds"]
     return [what, str(seconds["runs"]), *(markdown.shown(seconds[key], 1) for key in ("median", "least", "most"))]
+
+
+def smoke() -> int:
+    """The laptop cluster's nodes are looked for, whether they run or not; kept results are reported."""
+    for node in local_cluster.nodes():
+        show("memory", f"{node.node}: {len(local_cluster.processes_of(node).names)} processes")
+    return report_kept("startup", report)
 
 
 if __name__ == "__main__":

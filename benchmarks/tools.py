@@ -64,10 +64,9 @@ class Run:
     verdict: Verdict
 
 
-def pyinfra_column(inventory: str = "inventories/lab.py") -> Column:
-    """The deploys of this project."""
-    command = (program("pyinfra"), "-y", "--json", inventory, "deploys/all.py")
-    return Column("pyinfra", command, judge_pyinfra)
+def pyinfra_column(inventory: str = "inventories/lab.py", work: tuple[str, ...] = ("deploys/all.py",)) -> Column:
+    """The deploys of this project, or other work of pyinfra's."""
+    return Column("pyinfra", (program("pyinfra"), "-y", "--json", inventory, *work), judge_pyinfra)
 
 
 def ansible_columns(playbook: str, export: Path, forks: int) -> list[Column]:

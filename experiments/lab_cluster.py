@@ -24,6 +24,7 @@ from deploys.settings import Settings
 from experiments.answers import Question
 from experiments.errors import ExperimentError
 from experiments.load.client import Endpoint, clock
+from experiments.local_cluster import golden
 from experiments.telemetry.fault_times import Look
 from facts import sources
 from lab.boot import ssh_command
@@ -53,8 +54,7 @@ class LabCluster:
     @property
     def golden(self) -> Question:
         """The question that proves the model."""
-        golden = self.control.model.golden
-        return Question(str(golden["question"]), int(golden["max_tokens"]), str(golden["expected"]))
+        return golden(self.control)
 
     async def host(self, name: str, command: Command, *, seconds: float = 60) -> str:
         """Run a command as root on a host and return what it printed; ExperimentError when it fails."""

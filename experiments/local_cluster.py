@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import FactProcessError
 
 from deploys import runtime_lock
 from deploys.settings import Settings
+from experiments.answers import Question
 from experiments.errors import ExperimentError
 from facts.parse.processes import ProcessReport
 from facts.programs.golden import is_right
@@ -110,3 +111,14 @@ def processes_of(node: Settings) -> ProcessReport:
 def engine_ports(node: Settings) -> range:
     """Ports on which the node's replica may listen."""
     return range(node.ray.ports.engine_first, node.ray.ports.engine_last + 1)
+
+
+def engine_places(node: Settings) -> list[str]:
+    """Base addresses at which the node's replica may answer."""
+    return [f"http://{node.network.address}:{port}" for port in engine_ports(node)]
+
+
+def golden(head: Settings) -> Question:
+    """The question that proves the default model."""
+    found = head.model.golden
+    return Question(str(found["question"]), int(found["max_tokens"]), str(found["expected"]))

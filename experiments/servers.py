@@ -199,6 +199,13 @@ def _healthy(url: str) -> bool:
         return False
 
 
+def free_port(address: str) -> int:
+    """A port that the system has free there now."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def _listens(address: str, port: int) -> bool:
     try:
         with socket.create_connection((address, port), timeout=1):

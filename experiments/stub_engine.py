@@ -1,4 +1,4 @@
-"""A stub engine of known speed: answers OpenAI chat completions as a stream with exact times, and computes nothing.
+"""A stub engine of known speed: answers OpenAI completions as a stream with exact times, and computes nothing.
 
 `python -m experiments.stub_engine ADDRESS PORT --ttft-ms 50 --itl-ms 20`. It stands for an engine where the cost of
 what lies before it is measured. Token i is due at (request read) + TTFT + i * ITL, whatever the tokens before it did:
@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.buffer = b""
         self.timer: asyncio.TimerHandle | None = None
+        self.chats = True
         self.head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,8 +107,9 @@ class Connection(asyncio.Protocol):
         self._answer(method, path.partition("?")[0], body)
 
     def _answer(self, method: str, path: str, body: bytes) -> None:
-        if method == "POST" and path == "/v1/chat/completions":
-            self._chat(body)
+        if method == "POST" and path in ("/v1/chat/completions", "/v1/completions"):
+            self.chats = path == "/v1/chat/completions"
+            self._complete(body)
         elif path in ("/cluster/ready", "/health"):
             self._whole(200, {"state": "serving", "reason": ""})
         elif path == "/v1/models":
@@ -124,7 +126,7 @@ class Connection(asyncio.Protocol):
         if not self.transport.is_closing():
             self._next_request()
 
-    def _chat(self, body: bytes) -> None:
+    def _complete(self, body: bytes) -> None:
         read = self.loop.time()
         try:
             order = json.loads(body)
@@ -146,19 +148,18 @@ class Connection(asyncio.Protocol):
 
     def _at_once(self, tokens: int) -> None:
         self.timer = None
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": "a " * tokens},
-            "finish_reason": "length",
-        }
+        text = "a " * tokens
+        said = {"message": {"role": "assistant", "content": text}} if self.chats else {"text": text}
+        choice = {"index": 0, **said, "finish_reason": "length"}
         self._whole(200, {**self._base("chat.completion"), "choices": [choice], "usage": _usage(tokens)})
 
     def _token(self, place: int, tokens: int, due: float, usage: bool) -> None:
         late = self.loop.time() - due
         (self.speed.next_late if place else self.speed.first_late).append(late)
         last = place + 1 == tokens
-        delta = {"content": "a "} if place else {"role": "assistant", "content": "a "}
-        choice = {"index": 0, "delta": delta, "finish_reason": "length" if last else None}
+        role = {} if place else {"role": "assistant"}
+        said = {"delta": {**role, "content": "a "}} if self.chats else {"text": "a "}
+        choice = {"index": 0, **said, "finish_reason": "length" if last else None}
         pieces = _event({**self._base("chat.completion.chunk"), "choices": [choice]})
         if not last:
             self.transport.write(pieces)
@@ -174,7 +175,8 @@ class Connection(asyncio.Protocol):
             self._next_request()
 
     def _base(self, kind: str) -> dict[str, Any]:
-        return {"id": "chatcmpl-stub", "object": kind, "created": 0, "model": self.speed.model}
+        said = kind if self.chats else "text_completion"
+        return {"id": "stub", "object": said, "created": 0, "model": self.speed.model}
 
 
 def _usage(tokens: int) -> dict[str, int]:

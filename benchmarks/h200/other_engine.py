@@ -19,16 +19,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.smoke import add_argument, kept
 from facts.sources import REPOSITORY
 
+TINY_MODELS = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
 TOKENS = 128
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Compare and measure; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.h200.other_engine", description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
-    options = parser.parse_args()
+    add_argument(parser)
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        return smoke()
     try:
         import torch
         import transformers
@@ -46,10 +51,9 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
-        script = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
         # What is expected comes from the processor.
         subprocess.run(
-            [sys.executable, str(script), str(made)], check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+            [sys.executable, str(TINY_MODELS), str(made)], check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
         )
         result["answers"] = asyncio.run(_answers(made))
         result["speeds"] = [asyncio.run(_speed(made, *case)) for case in _cases()]
@@ -126,6 +130,16 @@ async def _speed(made: Path, shape: str, device: str, dtype: str) -> dict[str, A
         seconds[f"tokens_per_second_{at_once}_at_once"] = round(tokens / (time.monotonic() - began), 1)
     parameters = sum(entry.numel() for entry in model.parameters())
     return {"shape": shape, "parameters": parameters, "device": device, "dtype": dtype, **seconds}
+
+
+def smoke() -> int:
+    """What needs no GPU: the engine is there by its name, and the kept answers are judged anew."""
+    from deploys.vllm.programs import openai_request, transformers_engine
+
+    named = transformers_engine.TransformersEngine.__name__, openai_request.Sampling.__name__, TINY_MODELS.is_file()
+    print(named)
+    other = [line for _, result in kept("other_engine") for line in result["answers"] if not line["same"]]
+    return int(bool(other) or not all(named))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Smoke runs: each script tried out in seconds, without a lab, a cluster or a GPU; nothing is kept.
+
+What a script cannot do without those is left out: then its kept results are read and reported once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+from experiments.errors import ExperimentError
+from experiments.report.progress import show
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """`--smoke` for a script."""
+    parser.add_argument(
+        "--smoke", action="store_true", help="try this script out in seconds, without lab, cluster or GPU; keep nothing"
+    )
+
+
+def kept(benchmark: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Results of a benchmark that are kept in benchmarks/results/; ExperimentError when there is none."""
+    paths = sorted(RESULTS.glob(f"{benchmark}-[0-9]*.json"))
+    if not paths:
+        raise ExperimentError(f"{RESULTS}: no result of {benchmark}")
+    for path in paths:
+        result: dict[str, Any] = json.loads(path.read_text())
+        yield path, result
+
+
+def report_kept(benchmark: str, report: Callable[[dict[str, Any]], str]) -> int:
+    """Report every kept result anew; 1 when a report is another one than was kept, but for what came to it since."""
+    status = 0
+    for path, result in kept(benchmark):
+        lines = report(result).splitlines()
+        missing = [line for line in path.with_suffix(".md").read_text().splitlines() if line not in lines]
+        show("report", f"{path.name}: {len(lines)} lines{f', without: {missing[0]}' if missing else ''}")
+        status = 1 if missing else status
+    return status
