@@ -74,7 +74,7 @@ def _rows(candidate: Candidate, best: bool) -> list[tuple[str, ...]]:
     mark = "> " if best else "  "
     name = mark + candidate.placement.name + (" (optional link)" if candidate.optional_link else "")
     if not candidate.predictions:
-        return [(name, "-", "-", "-", "-", "-", candidate.refusal)]
+        return [(name, "-", "-", "-", "-", "-", candidate.refusal or f"fits; {plan.UNTIMED}")]
     rank = min(candidate.memory, key=lambda entry: entry.kv_tokens)
     left = f"{rank.kv_bytes / GIB:.2f} GiB a rank, {rank.kv_tokens} tokens"
     return [
@@ -154,10 +154,10 @@ def _show_recommended(made: Plan, best: Candidate) -> None:
         if rank.system_left_bytes is not None:
             console.print(f"  left for the system: {rank.system_left_bytes / GIB:.2f} GiB", markup=False)
     arguments = plan.engine_arguments(made, best)
-    console.print("  engine: " + ", ".join(f"{key}={value!r}" for key, value in arguments.items()), markup=False)
-    serving = plan.serving(best)
-    if serving:
-        console.print(f"  inventory: Serving({serving})", markup=False)
+    if arguments:
+        console.print("  engine: " + ", ".join(f"{key}={value!r}" for key, value in arguments.items()), markup=False)
+    serving = plan.serving(made, best)
+    console.print(f"  inventory: {serving or 'it has no words for this'}", markup=False, soft_wrap=True)
     others = [candidate for candidate in made.candidates if candidate is not best]
     if others:
         console.print("why not the others:")
@@ -185,6 +185,7 @@ def to_json(made: Plan, over: tuple[LinkRow, ...]) -> dict[str, Any]:
         "interval_source": made.interval_source,
         "past_error": asdict(made.past_error) if made.past_error else None,
         "recommended": made.recommended.placement.name if made.recommended else None,
+        "serving": plan.serving(made, made.recommended) if made.recommended else "",
         "refusal": made.refusal,
         "left_out": list(made.left_out),
         "placements": [_candidate(made, candidate) for candidate in made.candidates],

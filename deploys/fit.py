@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from deploys.settings import Settings
 from facts.health.result import CheckResult
-
-GIB = 1024**3
+from hardware.planner.fit import fit_on_host
 
 
 def fit_check(settings: Settings, memory_bytes: int | None) -> CheckResult | None:
@@ -26,19 +25,12 @@ def fit_check(settings: Settings, memory_bytes: int | None) -> CheckResult | Non
     if not fit.needed_bytes or memory_bytes is None:
         said = fit.detail if not fit.needed_bytes else f"{fit.detail}, and the host's could not be read"
         return CheckResult("fit", None, f"{where}: not known whether it fits: {said}")
-    left = memory_bytes - fit.reserve_bytes - fit.other_bytes
-    others = f" and {_gib(fit.other_bytes)} for its other engines" if fit.other_bytes else ""
-    has = f"the host has {_gib(memory_bytes)}, less {_gib(fit.reserve_bytes)} for the system{others}"
-    if fit.needed_bytes <= left:
-        return CheckResult("fit", True, f"{where} fits: it needs {_gib(fit.needed_bytes)}; {has}")
-    short = f"it needs {_gib(fit.needed_bytes)}; {has}: {_gib(fit.needed_bytes - left)} too little"
-    remedy = _remedy(settings, "take a smaller or a quantised model, fewer replicas, or more memory")
-    return CheckResult("fit", False, f"{where} does not fit: {short}", remedy)
+    judged = fit_on_host(fit.needed_bytes, memory_bytes, fit.reserve_bytes, fit.share, fit.other_bytes)
+    said = "fits" if judged.ok else "does not fit"
+    return CheckResult(
+        "fit", judged.ok, f"{where} {said}: {judged.detail}", "" if judged.ok else _remedy(settings, judged.remedy)
+    )
 
 
 def _remedy(settings: Settings, remedy: str) -> str:
     return f"{remedy}; `cluster models` shows what fits"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"

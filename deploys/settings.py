@@ -18,7 +18,7 @@ from deploys.gateway.settings import Gateway
 from deploys.part import Part
 from deploys.pxe_server.settings import Netboot
 from deploys.ray_head.settings import Ray
-from deploys.vllm.settings import Application, Fit, Model, Serving
+from deploys.vllm.settings import Application, Model, NodeFit, Serving
 from deploys.watch.settings import Watch
 
 
@@ -43,7 +43,7 @@ class Settings(Part, frozen=True):
     depot: Depot
     ray: Ray
     applications: tuple[Application, ...]
-    fit: Fit | None
+    fit: NodeFit | None
     gateway: Gateway
     watch: Watch
     netboot: Netboot | None

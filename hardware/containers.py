@@ -43,6 +43,7 @@ def containers(workers: int, accelerator: Accelerator | None = None) -> Cluster:
             cluster_interface="eth0",
             processor_threads=2,
             memory_bytes=_GPU_WORKER_MEMORY if accelerator else _WORKER_MEMORY,
+            reserve_bytes=0,  # a container's limit counts its own processes alone
             accelerators=(accelerator,) if accelerator else (),
         )
         for index in range(1, workers + 1)

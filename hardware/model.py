@@ -107,7 +107,8 @@ class Node:
     """One machine. `cluster_interface` is the interface that carries the cluster's own network.
 
     `mac_address` is that interface's, where the profile knows it: a machine's own number, which its owner gives
-    (inventories/composition/machines.py) when the profile is of a kind of machine and not of one.
+    (inventories/composition/machines.py) when the profile is of a kind of machine and not of one. `reserve_bytes` of
+    its memory are the system's; None: as the planner assumes it.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Node:
     # Not in repr(): the digests of profiles that were released before these existed are over it.
     mac_address: str = field(default="", repr=False)
     network_boot: NetworkBoot = field(default=NetworkBoot(), repr=False)
+    reserve_bytes: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.mac_address:

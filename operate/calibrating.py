@@ -88,7 +88,7 @@ def _service(
     replicas = cluster.control.settings.serving.replicas
     loads = [(users, measuring.SHORT_WORDS) for users in (1, *(replicas * each for each in (2, 4, 8)))]
     measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, measuring.LONG_WORDS))
-    model = planning.load_model(found.model_name)
+    model = planning.layers(found.model_name)
     alone, *more, prompt, longer = measuring.points_of(measured, model, found, hardware, replicas)
     more.append(longer)
     precision = alone.point.model.dtype

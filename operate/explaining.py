@@ -130,7 +130,7 @@ def _live(name: str, hardware: Hardware, progress: Progress, remarks: list[str])
     loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
     measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, long))
     found = planning.declared(name)
-    return tuple(measuring.points_of(measured, planning.load_model(found.model_name), found, hardware, replicas))
+    return tuple(measuring.points_of(measured, planning.layers(found.model_name), found, hardware, replicas))
 
 
 def _where(name: str, accelerator: str | None) -> tuple[Hardware, str]:

@@ -115,7 +115,7 @@ def points_of(
     measured: Sequence[Mapping[str, Any]], model: Model, found: Declared, hardware: Hardware, replicas: int
 ) -> list[Measured]:
     """A point for each measurement of the service."""
-    options = planning.options(found, found.model_name, None)
+    options = planning.options(found, planning.load_model(found.model_name), None)
     served = replace(model, dtype=options.dtype or model.dtype)
     serving = found.serving
     sharding = Sharding(int(serving.get("tensor_parallel", 1)), int(serving.get("pipeline_parallel", 1)))

@@ -6,31 +6,30 @@ OperatorError (exit 2) for whatever cannot be read, in one line. No machine is t
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deploys import runtime_lock
 from deploys.compute_base.settings import Runtime
 from deploys.settings import SettingsError
-from facts.sources import REPOSITORY
 from hardware.model import Cluster, ProfileError
 from hardware.planner import calibration as calibrations
-from hardware.planner import configuration, what_if
+from hardware.planner import what_if
 from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
+from hardware.planner.fit import ServedModel
 from hardware.planner.options import Options
+from hardware.planner.options import declared as declare
+from inventories import models
 from inventories.composition import reading
 from inventories.composition.operator import home_directory, write_whole
 from inventories.composition.reading import InventoryError
+from inventories.models import places, shapes
 from operate.errors import OperatorError
-
-MODEL_CONFIGS = REPOSITORY / "inventories" / "models" / "configs"
-_LARGEST_CONFIG_BYTES = 10 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def declared(name: str) -> Declared:
     settings: Mapping[str, Any] = next(iter(given.get("applications") or ()), {})
     return Declared(
         cluster=cluster,
-        model_name=str((settings.get("model") or {}).get("name", "")),
+        model_name=_written(settings.get("model") or {}),
         serving=settings.get("serving") or {},
         engine_version=engine_version(cluster),
         maximum_length=(settings.get("model") or {}).get("maximum_length"),
@@ -77,6 +76,16 @@ def _declared(name: str) -> Mapping[str, Any]:
         if _profile(name) is None or (name in reading.names() and isinstance(error, InventoryError)):
             raise OperatorError(str(error)) from None
         return {}
+
+
+def _written(model: Mapping[str, Any]) -> str:
+    """The name by which an inventory has the model of a host's settings."""
+    name, source = str(model.get("name", "")), model.get("source") or {}
+    if source.get("kind") == "directory":
+        return str(source["path"])
+    if name in places.names() or source.get("kind") != "hub":
+        return name
+    return f"hub:{source['repository']}" + (f"@{source['revision']}" if source["revision"] != "main" else "")
 
 
 def _profile(name: str) -> Cluster | None:
@@ -111,68 +120,58 @@ def engine_version(cluster: Cluster) -> str:
     return "vllm, not locked"
 
 
-def known_models() -> list[str]:
-    """Names of the models whose config.json comes with the project."""
-    return sorted(path.stem for path in MODEL_CONFIGS.glob("*.json"))
-
-
-def load_model(given: str) -> Model:
-    """A model from a directory, a config.json, or a name in inventories/models/configs/."""
+def load_model(given: str) -> ServedModel:
+    """A model from a directory, a config.json, or any name that an inventory may have for it."""
     path = Path(given).expanduser()
-    if path.is_dir():
-        path = path / "config.json"
-        if not path.is_file():
-            raise OperatorError(f"{given}: no config.json in this directory; give the directory of a whole model")
-    elif not path.is_file():
-        if given in known_models():
-            path = MODEL_CONFIGS / f"{given}.json"
-        elif "/" in given or given.endswith(".json"):
+    try:
+        if path.is_file():
+            name = path.parent.name if path.name == "config.json" else path.stem
+            return ServedModel(name, shapes.read(path, name))
+        if path.is_dir():
+            return _of_directory(given, path.absolute())
+        if given.startswith(("/", "~", ".")) or given.endswith(".json"):
             raise OperatorError(f"{given}: no such file or directory; give a model's directory or its config.json")
-        else:
-            raise OperatorError(
-                f"model {given!r} is not known; known are {', '.join(known_models())}, or give a model's directory or "
-                "its config.json"
-            )
-    name = path.stem if path.parent == MODEL_CONFIGS else path.parent.name if path.name == "config.json" else path.stem
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG_BYTES:
-            raise OperatorError(
-                f"{path}: {path.stat().st_size} bytes are no config.json; give the config, not the weights"
-            )
-        values = json.loads(path.read_text())
-    except OSError as error:
-        raise OperatorError(f"{path}: {error.strerror}; give a file that can be read") from None
-    except ValueError as error:
-        raise OperatorError(f"{path}: not JSON ({error}); take the file from the model's repository") from None
-    if not isinstance(values, dict):
-        raise OperatorError(f"{path}: not a JSON object; take config.json from the model's repository")
-    try:
-        return configuration.read(values, name, str(path))
-    except PlanError as error:
+        return models.entry(given).served
+    except ProfileError as error:
         raise OperatorError(str(error)) from None
 
 
-def options(found: Declared, model: str, context: int | None, kv_cache_bytes: int | None = None) -> Options:
-    """Engine options as the inventory declares them; its sizes only for the model that it serves."""
-    serving = found.serving
-    engine = dict(serving.get("engine") or {}) if model == found.model_name else {}
-    dtype = str(serving.get("dtype", "auto"))
-    known = {
-        name: engine[name]
-        for name in ("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_memory_bytes")
-        if engine.get(name) is not None
-    }
-    if kv_cache_bytes is not None:
-        known["kv_cache_memory_bytes"] = kv_cache_bytes
-    if context is None and model == found.model_name:
-        context = found.maximum_length
+def _of_directory(given: str, path: Path) -> ServedModel:
+    if not (path / "config.json").is_file():
+        raise OperatorError(f"{given}: no config.json in this directory; give the directory of a whole model")
     try:
-        return Options(
-            dtype=None if dtype == "auto" else dtype,  # type: ignore[arg-type]
-            max_model_len=context,
-            enforce_eager=bool(serving.get("enforce_eager", False)),
-            **known,
-        )
+        named = models.entry(str(path))
+    except ProfileError:  # it cannot be served as it is, and may be planned for all the same
+        return ServedModel(path.name, shapes.read(path / "config.json", path.name))
+    if named.shape is None and named.engine_kind == "vllm":
+        shapes.read(path / "config.json", path.name)  # raises: why its layers are not known
+    return replace(named.served, name=path.name)
+
+
+def layers(given: str) -> Model:
+    """The layers of a model, for what times them."""
+    shape = load_model(given).shape
+    if not isinstance(shape, Model):
+        raise OperatorError(f"model {given}: its layers are not known here, so its steps cannot be told apart")
+    return shape
+
+
+def options(found: Declared, model: ServedModel, context: int | None, kv_cache_bytes: int | None = None) -> Options:
+    """Engine options as the inventory declares them; its sizes and mode only for the model that it serves."""
+    serving = found.serving
+    mine = bool(found.model_name) and model.written == found.model_name
+    engine = dict(serving.get("engine") or {}) if mine else {}
+    if kv_cache_bytes is not None:
+        engine["kv_cache_memory_bytes"] = kv_cache_bytes
+    if context is not None:
+        engine["max_model_len"] = context
+    elif mine and "max_model_len" not in engine:
+        engine["max_model_len"] = found.maximum_length
+    dtype = str(serving.get("dtype", "auto"))
+    if not mine and dtype not in model.dtypes.get(found.cluster.runtime_kind, ()):
+        dtype = "auto"
+    try:
+        return declare(dtype, bool(serving.get("enforce_eager", False)), engine)
     except PlanError as error:
         raise OperatorError(str(error)) from None
 

@@ -11,9 +11,12 @@ import click
 
 from cli import display
 from hardware.model import Cluster, ProfileError
+from hardware.planner.architecture import DTYPE_BYTES
+from hardware.planner.fit import Place, fit_as, gib, place_of, smallest_accelerator_bytes
+from hardware.planner.options import Options, declared
+from hardware.planner.rates import Device
 from inventories import models
 from inventories.models.catalogue import Entry
-from inventories.models.fit import Place, fit, gib, minimum_accelerator_bytes, place_of
 from operate import clusters
 from operate.clusters import ClusterInventory
 from operate.errors import OperatorError
@@ -28,7 +31,8 @@ _MARKS = {True: "fits", False: "no", None: "unknown"}
 def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     """Show the models that can be served, and whether they fit this cluster.
 
-    MODEL is a name of the catalogue, hub:OWNER/NAME@REVISION, or a directory; without one the whole catalogue is shown.
+    MODEL is a name of the catalogue or of a known config.json, OWNER/NAME of a hub, hub:OWNER/NAME@REVISION, or a
+    directory; without one the whole catalogue is shown.
     """
     cluster = clusters.read(name)
     place = place_for(cluster)
@@ -37,10 +41,15 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     except ProfileError as error:
         raise OperatorError(str(error)) from None
     settings = cluster.control.settings
-    dtypes = {application.model.name: application.serving.dtype for application in settings.applications}
-    found = [describe(entry, place, dtypes) for entry in entries]
+    served = {
+        application.model.name: declared(
+            application.serving.dtype, application.serving.enforce_eager, application.serving.engine
+        )
+        for application in settings.applications
+    }
+    found = [describe(entry, place, served) for entry in entries]
     if as_json:
-        display.emit({"cluster": cluster.name, "place": vars(place), "models": found})
+        display.emit({"cluster": cluster.name, "place": place.to_json(), "models": found})
         return
     rows = [
         (
@@ -50,7 +59,7 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
             row["fit"]["dtype"] or "-",
             gib(row["weights_bytes"]) if row["weights_bytes"] else "-",
             row["licence"],
-            f"{_MARKS[row['fit']['ok']]}: {row['fit']['detail']}",
+            f"{_MARKS[row['fit']['ok']]}: {row['fit']['detail'].partition(';')[0]}",
         )
         for row in found
     ]
@@ -61,18 +70,18 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     )
 
 
-def describe(entry: Entry, place: Place, served: Mapping[str, str]) -> dict[str, Any]:
+def describe(entry: Entry, place: Place, served: Mapping[str, Options]) -> dict[str, Any]:
     """A model as plain data: all of the catalogue's keys, its weights in memory, and how it fits.
 
-    `served`: the models that the inventory serves, each with the data type that it chose.
+    `served`: the models that the inventory serves, each with its engine's options there.
     """
-    judged = fit(entry, place, served.get(entry.name, ""))
-    known = bool(entry.parameters)
+    judged = fit_as(entry.served, place, served.get(entry.name, Options()))
+    width = DTYPE_BYTES[judged.dtype or entry.dtypes[0]]
     return {
         **entry.to_data(),
         "served": entry.name in served,
-        "weights_bytes": entry.weights_bytes(judged.dtype or entry.dtypes[0]),
-        "minimum_accelerator_bytes": minimum_accelerator_bytes(entry) if known else None,
+        "weights_bytes": entry.weights_bytes_on_disk if entry.quantization else entry.parameters * width,
+        "minimum_accelerator_bytes": smallest_accelerator_bytes(entry.served),
         "fit": judged.to_json(),
     }
 
@@ -85,10 +94,11 @@ def place_for(cluster: ClusterInventory) -> Place:
         here, engines = _this_machine(), max(sum(host.settings.runs_engine for host in cluster.hosts), 1)
     profile = _profile(settings.profile.partition(" ")[0])
     if profile is not None:
-        return place_of(profile, host_bytes=here, sharing=engines)
+        return place_of(profile.compute, host_bytes=here, sharing=engines)
     compute = [host.settings for host in cluster.compute]
-    accelerators = min(len(host.accelerators.names) for host in compute)
-    return Place(settings.runtime.kind, len(compute), accelerators, host_bytes=here, sharing=engines)
+    ranks = max(1, min(len(host.accelerators.names) for host in compute))
+    unknown = Device("a device of no profile", compute[0].node, settings.runtime.kind, "", memory_bytes=here)
+    return Place(settings.runtime.kind, (unknown,), len(compute), ranks, engines)
 
 
 def _profile(name: str) -> Cluster | None:

@@ -21,7 +21,7 @@ from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 
 
 @click.command("plan")
-@click.option("--model", "given", metavar="MODEL", help="A model's directory, its config.json, or a known name.")
+@click.option("--model", "given", metavar="MODEL", help="Any name that `cluster models` takes, or a config.json.")
 @click.option("--context", type=int, metavar="TOKENS", help="Longest request (max_model_len).")
 @click.option("--prompt", type=int, default=512, show_default=True, metavar="TOKENS", help="Length of the prompts.")
 @click.option("--output", type=int, default=128, show_default=True, metavar="TOKENS", help="Length of the answers.")
@@ -49,14 +49,14 @@ def command(
     model_name = found.model_name if given is None else given
     if not model_name:
         said = f"{name} declares no model" if given is None else "--model is empty"
-        raise OperatorError(f"{said}; give a model's directory, its config.json, or a known name with --model")
+        raise OperatorError(f"{said}; give a name of `cluster models`, a directory or a config.json with --model")
     model = planning.load_model(model_name)
     cluster = found.cluster
     try:
         for change in changes:
             cluster = what_if.apply(cluster, change, ACCELERATORS)
         workload = Workload(prompt, output, tuple(sorted(set(users or (1, 4, 16)))))
-        options = planning.options(found, model_name, context)
+        options = planning.options(found, model, context)
         if any(change.startswith("accelerator=") for change in changes):
             # What the inventory declares is for the cards that it has.
             options = replace(options, dtype=None, enforce_eager=False)
@@ -67,7 +67,9 @@ def command(
             said = f"calibrated with {calibration.engine}, planned for {engine}: the engine's overheads may differ"
             display.words().print(said, style="yellow", markup=False)
         made = plan.make(cluster, model, workload, options, calibration)
-        over = links.compare(cluster, model, workload, options, calibration) if len(cluster.links) else ()
+        over = (
+            links.compare(cluster, made.timed, workload, options, calibration) if made.timed and cluster.links else ()
+        )
     except (PlanError, ProfileError) as error:
         raise OperatorError(f"{name}: {error}") from None
     if as_json:
@@ -83,5 +85,5 @@ def _status(made: Plan) -> int:
     if made.recommended is not None:
         return HOLDS
     # Whatever fits but cannot be predicted is a matter of missing figures, not of the cluster.
-    untold = made.support.ok and any(c.fits or not c.memory for c in made.candidates)
+    untold = made.support.ok and any(c.judgement.ok is not False for c in made.candidates)
     return COULD_NOT_TELL if untold else DOES_NOT_HOLD

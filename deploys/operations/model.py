@@ -19,6 +19,7 @@ from deploys.vllm.declared import FETCH_MODEL
 from deploys.vllm.settings import Model
 from facts.memory import Memory
 from facts.vllm import ModelDirectory
+from hardware.planner.fit import room_on_host
 
 Commands = Generator[StringCommand, None, None]
 
@@ -64,11 +65,15 @@ def fetch(settings: Settings, model: Model) -> Commands:
 def _limits(settings: Settings, model: Model) -> dict[str, Any]:
     """What the hub's own sizes are judged by; empty where no memory is known. One machine's nodes have this one's."""
     limits = dict(model.limits)
-    if limits and limits["memory_bytes"] is None and settings.system.shared_machine:
-        memory = host.get_fact(Memory)
+    unknown = limits and limits["room_bytes"] is None and settings.system.shared_machine
+    if unknown and (memory := host.get_fact(Memory)):
         engines = sum(len(application.nodes) for application in settings.applications)
-        limits["memory_bytes"] = memory.total_bytes // engines if memory else None
-    return limits if limits.get("memory_bytes") else {}
+        limits["room_bytes"] = room_on_host(
+            limits["other_bytes"], memory.total_bytes, limits["reserve_bytes"], limits["share"], engines
+        )
+    if limits.get("room_bytes") is None:
+        return {}
+    return {key: limits[key] for key in ("where", "dtype", "room_bytes")}
 
 
 @operation()

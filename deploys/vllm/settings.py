@@ -25,10 +25,11 @@ class Model(Part, frozen=True):
     engine: Mapping[str, Any] = {}
 
 
-class Fit(Part, frozen=True):
-    """Whether a model fits this node, by the profile; `ok` None: the host's own memory has to tell, or nobody knows.
+class NodeFit(Part, frozen=True):
+    """What this node has for a model, and what its share of an engine needs there (hardware/planner/fit.py judged it).
 
-    `other_bytes`: of the other engines on the same machine. `reserve_bytes`: for the system and Ray.
+    `ok` None: the host's own memory has to tell, or nobody knows. `other_bytes`: of the other engines on the same
+    machine. `reserve_bytes`: for the system and Ray. `share`: what the engine lets itself use of a host's memory.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Fit(Part, frozen=True):
     available_bytes: int | None
     other_bytes: int
     reserve_bytes: int
+    share: float
 
 
 class Serving(Part, frozen=True):

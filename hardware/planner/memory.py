@@ -1,4 +1,4 @@
-"""What a rank's memory holds, and whether it is enough. Pure; bytes.
+"""What a rank's memory holds, and what is short of it. Pure; bytes. `fit.py` judges by it.
 
 The sum is vLLM's own (vllm/v1/worker/gpu_worker.py:determine_available_memory): memory x gpu_memory_utilization, less
 weights, less the peak of activations in a profiling step, less what is not PyTorch's, less captured graphs; the rest is
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hardware.planner import assumptions
 from hardware.planner import options as engine_options
-from hardware.planner.architecture import DTYPE_BYTES, Layer, Model
+from hardware.planner.architecture import DTYPE_BYTES, EngineKind, Layer, Model, Sizes
 from hardware.planner.calibration import Calibration
 from hardware.planner.options import Options
 from hardware.planner.rates import Device, Level, memory_size, pick
@@ -30,7 +30,8 @@ from hardware.planner.tensors import (
 class RankMemory:
     """The fullest rank of one pipeline stage. `kv_bytes` is the room for the cache, below zero when there is none.
 
-    `sequence_bytes` is what one sequence of `length_tokens` takes; `short_bytes` is above zero when it does not fit.
+    `sequence_bytes` is what one sequence of `length_tokens` takes, `cache_bytes` what the engine has to give the cache:
+    that, or a size that it was told. `short_bytes` is above zero when it does not fit.
     """
 
     stage: int
@@ -46,12 +47,25 @@ class RankMemory:
     kv_bytes_per_token: float
     length_tokens: int
     sequence_bytes: float
+    cache_bytes: float
     system_left_bytes: float | None = None
 
     @property
+    def used_bytes(self) -> float:
+        """What is not cache."""
+        return (
+            self.weights_bytes + self.activation_bytes + self.context_bytes + self.graph_bytes + self.communicator_bytes
+        )
+
+    @property
+    def needed_bytes(self) -> float:
+        """The least with which the engine starts."""
+        return self.used_bytes + self.cache_bytes
+
+    @property
     def short_bytes(self) -> float:
-        """What is missing for one sequence of full length; 0 when it fits."""
-        return max(0.0, self.sequence_bytes - self.kv_bytes)
+        """What is missing for the cache; 0 when it fits."""
+        return max(0.0, self.cache_bytes - self.kv_bytes)
 
     @property
     def fits(self) -> bool:
@@ -61,7 +75,7 @@ class RankMemory:
     @property
     def kv_tokens(self) -> int:
         """Tokens of context that the cache holds; with windows, of sequences of `length_tokens`."""
-        if self.kv_bytes <= 0:
+        if self.kv_bytes <= 0 or not self.sequence_bytes:
             return 0
         return int(self.kv_bytes / self.sequence_bytes * self.length_tokens)
 
@@ -74,8 +88,9 @@ def rank_memory(
     options: Options,
     calibration: Calibration | None = None,
     level: Level = "likely",
+    engines: int = 1,
 ) -> RankMemory:
-    """Memory of the ranks of one stage.
+    """Memory of the ranks of one stage. So many `engines` have the device's memory among them, in equal parts.
 
     Raises MissingFigure when the device's memory size is neither in the catalogue nor measured.
     """
@@ -89,7 +104,7 @@ def rank_memory(
     activations = max(forward_bytes(model, sharding, tokens), sampler_bytes(model, sequences) if last else 0.0)
     cpu = device.runtime_kind == "cpu"
     known = calibration or Calibration(hardware=device.name, engine="")
-    context = _measured(known.context_bytes, _context(cpu), level)
+    context = _measured(known.context_bytes, own_bytes("vllm", cpu), level)
     graphs = 0.0
     if not (cpu or options.enforce_eager):
         graphs = _measured(known.graph_bytes, assumptions.GRAPH_BYTES, level)
@@ -97,15 +112,16 @@ def rank_memory(
     communicators = groups * _measured(known.communicator_bytes, assumptions.COMMUNICATOR_BYTES, level)
     per_token = kv_bytes_per_token(model, sharding, options, first, end)
     used = weights + activations + context + graphs + communicators
+    share = 1.0 if options.kv_cache_memory_bytes is not None else options.gpu_memory_utilization
+    budget = budget_bytes(total, device, share) / engines
+    sequence = sequence_bytes(model, sharding, options, first, end, length, tokens)
+    room, asked = budget - used, sequence
     if options.kv_cache_memory_bytes is not None:
-        budget = total
-        room = min(float(options.kv_cache_memory_bytes), total - used)
-    else:
-        budget = total * options.gpu_memory_utilization
-        room = budget - used
+        room = min(float(options.kv_cache_memory_bytes), room)
+        asked = max(sequence, float(options.kv_cache_memory_bytes))
     left = None
     if device.shares_system_memory and device.system_memory_bytes is not None:
-        left = device.system_memory_bytes - (used + max(0.0, room))
+        left = device.system_memory_bytes - engines * (used + max(0.0, room))
     return RankMemory(
         stage=stage,
         device=device.name,
@@ -119,9 +135,58 @@ def rank_memory(
         kv_bytes=room,
         kv_bytes_per_token=per_token,
         length_tokens=length,
-        sequence_bytes=sequence_bytes(model, sharding, options, first, end, length, tokens),
+        sequence_bytes=sequence,
+        cache_bytes=asked,
         system_left_bytes=left,
     )
+
+
+def sizes_memory(
+    sizes: Sizes,
+    engine: EngineKind,
+    sharding: Sharding,
+    device: Device,
+    options: Options,
+    calibration: Calibration | None = None,
+    engines: int = 1,
+) -> RankMemory:
+    """As `rank_memory`, of a model whose layers are not known: equal parts of its sizes on every rank."""
+    total, cpu = memory_size(device, calibration), device.runtime_kind == "cpu"
+    vllm = engine in ("vllm", "auto")
+    length = options.max_model_len or sizes.maximum_length
+    per_token = sizes.cached_values_per_token * DTYPE_BYTES[options.dtype or sizes.dtype] / sharding.ranks
+    told = options.kv_cache_memory_bytes if vllm else None
+    share = 1.0 if told is not None or (cpu and not vllm) else options.gpu_memory_utilization
+    groups = sum(size > 1 for size in (sharding.tensor, sharding.pipeline, sharding.data))
+    weights = sizes.weights_bytes / sharding.ranks
+    activations = pick(assumptions.ACTIVATION_BYTES, "likely") if vllm and not cpu else 0.0
+    graphs = pick(assumptions.GRAPH_BYTES, "likely") if vllm and not (cpu or options.enforce_eager) else 0.0
+    communicators = groups * pick(assumptions.COMMUNICATOR_BYTES, "likely")
+    context = pick(own_bytes(engine, cpu), "likely")
+    budget = budget_bytes(total, device, share) / engines
+    room = budget - (weights + activations + graphs + communicators + context)
+    sequence = per_token * length
+    return RankMemory(
+        stage=0,
+        device=device.name,
+        memory_bytes=total,
+        budget_bytes=budget,
+        weights_bytes=weights,
+        activation_bytes=activations,
+        context_bytes=context,
+        graph_bytes=graphs,
+        communicator_bytes=communicators,
+        kv_bytes=room if told is None else min(room, float(told)),
+        kv_bytes_per_token=per_token,
+        length_tokens=length,
+        sequence_bytes=sequence,
+        cache_bytes=max(sequence, float(told or 0)),
+    )
+
+
+def budget_bytes(total: float, device: Device, share: float) -> float:
+    """What all engines on a device may use together: their share, and no more than the system leaves of a host's."""
+    return max(0.0, min(total * share, total - device.reserve_bytes))
 
 
 def stage_weights(model: Model, sharding: Sharding, stage: int) -> float:
@@ -205,7 +270,12 @@ def sampler_bytes(model: Model, sequences: int) -> float:
     return float(sequences * model.vocabulary_size * (DTYPE_BYTES[model.dtype] + 3 * 4))
 
 
-def _context(cpu: bool) -> assumptions.Assumption:
+def own_bytes(engine: EngineKind, cpu: bool) -> assumptions.Assumption:
+    """What a process of an engine takes beside weights, activations and cache."""
+    if engine == "transformers":
+        return assumptions.TRANSFORMERS_BYTES
+    if engine == "llama.cpp":
+        return assumptions.LLAMA_CPP_PROCESSOR_BYTES if cpu else assumptions.LLAMA_CPP_BYTES
     return assumptions.PROCESSOR_BYTES if cpu else assumptions.CONTEXT_BYTES
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from hardware.model import Cluster, Link
 from hardware.planner import assumptions
-from hardware.planner.architecture import Model
+from hardware.planner.architecture import Model, Sizes
 from hardware.planner.assumptions import Assumption
 from hardware.planner.calibration import Calibration
 from hardware.planner.collectives import Path
 from hardware.planner.errors import MissingFigure, PlanError
+from hardware.planner.fit import Mode, Place, ServedModel, SpanBy, cut, uncut
 from hardware.planner.rates import Device, Level, device_of, pick
 from hardware.planner.tensors import Sharding
 
@@ -37,6 +38,16 @@ class Hardware:
     def devices(self) -> int:
         """Ranks that there can be."""
         return self.nodes * self.devices_per_node
+
+    @property
+    def place(self) -> Place:
+        """Where engines run, for the judgement of fit."""
+        return Place(self.device.runtime_kind, (self.device,), self.nodes, self.devices_per_node)
+
+    def sharing(self, replicas: int) -> int:
+        """How many of so many engines have one memory: all, where one machine plays nodes without their own."""
+        shared = self.one_machine and self.device.runtime_kind == "cpu" and self.device.memory_bytes is None
+        return replicas if shared else 1
 
 
 def hardware_of(cluster: Cluster) -> Hardware:
@@ -88,14 +99,29 @@ def link_name(link: Link) -> str:
     return f"{link.kind} {gigabits:g} Gb/s"
 
 
-def placements(hardware: Hardware, model: Model) -> tuple[tuple[Placement, ...], tuple[str, ...]]:
+def said_as(served: ServedModel, hardware: Hardware, placement: Placement) -> tuple[Mode, SpanBy] | None:
+    """The inventory's words for a placement (inventories.composition.serving.Serving); None where it has none."""
+    ways: tuple[tuple[Mode, SpanBy, int], ...] = (
+        ("replicas", "pipeline", hardware.nodes),
+        ("span", "pipeline", 1),
+        ("span", "tensor", 1),
+    )
+    for mode, by, engines in ways:
+        if placement.replicas == engines and placement.sharding == cut(served, hardware.place, mode, by):
+            return mode, by
+    return None
+
+
+def placements(hardware: Hardware, model: Model | Sizes | None) -> tuple[tuple[Placement, ...], tuple[str, ...]]:
     """(every placement that vLLM would accept, why whole kinds of placement are left out).
 
     An engine takes whole nodes, or an equal part of one. Replicas fill what is there. Several links between the nodes
-    give one placement each.
+    give one placement each. A model whose layers are not known is not cut.
     """
     found: list[Placement] = []
     reasons: list[str] = []
+    if not isinstance(model, Model):
+        return (Placement(hardware.nodes, Sharding(), None, hardware.devices - hardware.nodes),), ()
     if hardware.device.runtime_kind == "cpu":
         reasons.append(
             "no engine spans processors: vLLM's CPU platform does not run over Ray, so a CPU cluster scales by replicas"
@@ -127,16 +153,12 @@ def _shardings(hardware: Hardware, model: Model, reasons: list[str]) -> Iterator
         if not whole:
             continue
         for tensor in _divisors(ranks):
-            heads = model.attention.query_heads
-            if heads % tensor:
-                _once(reasons, f"TP {tensor} does not divide the {heads} attention heads")
-                continue
-            if _indivisible(model, tensor):
-                _once(reasons, f"TP {tensor} does not divide the MLP's width in whole quantisation groups")
+            if why := uncut(model, Sharding(tensor)):
+                _once(reasons, why)
                 continue
             for pipeline in _divisors(ranks // tensor):
-                if pipeline > len(model.layers):
-                    _once(reasons, f"PP {pipeline} is more than the {len(model.layers)} layers")
+                if why := uncut(model, Sharding(1, pipeline)):
+                    _once(reasons, why)
                     continue
                 data = ranks // tensor // pipeline
                 if data == 1:
@@ -146,14 +168,6 @@ def _shardings(hardware: Hardware, model: Model, reasons: list[str]) -> Iterator
                 elif model.is_mixture and _spread(model, tensor * data):
                     # DP inside one engine only pays with experts spread over its ranks; else replicas do the same.
                     yield Sharding(tensor, pipeline, data, expert_parallel=True)
-
-
-def _indivisible(model: Model, tensor: int) -> bool:
-    widths = [model.intermediate_size]
-    if model.experts is not None:
-        widths = [model.experts.intermediate_size]
-    group = max(1, model.quantisation.group_size) if model.quantisation.bits <= 4 else 1
-    return any(width % (tensor * group) for width in widths)
 
 
 def _spread(model: Model, ranks: int) -> bool:

@@ -1,7 +1,8 @@
 """The plan: every placement with its memory and its predictions, the one to take, and why the others lost. Pure.
 
 The recommendation has the most tokens a second at the highest concurrency that was asked for, among the placements that
-fit and depend on no optional link. Within `TIE` of that, the one whose single user waits least for the next token.
+fit, depend on no optional link, and that an inventory has words for. Within `TIE` of that, the one whose single user
+waits least for the next token. Of models that are not vLLM's, or whose layers are not known, the fit alone is told.
 """
 
 from __future__ import annotations
@@ -9,35 +10,47 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hardware.model import GIB, Cluster
-from hardware.planner import kernels
-from hardware.planner.architecture import Model
+from hardware.model import Cluster
+from hardware.planner import assumptions, kernels
+from hardware.planner.architecture import Model, Sizes
 from hardware.planner.calibration import Calibration, PastError
 from hardware.planner.errors import MissingFigure, PlanError
+from hardware.planner.fit import VLLM, FitJudgement, Mode, ServedModel, SpanBy, dtype_of, fit
 from hardware.planner.kernels import Support
-from hardware.planner.memory import RankMemory, rank_memory
+from hardware.planner.memory import RankMemory
 from hardware.planner.options import Options
-from hardware.planner.placement import Hardware, Placement, hardware_of, placements
+from hardware.planner.placement import Hardware, Placement, hardware_of, placements, said_as
 from hardware.planner.prediction import Prediction, Workload, predict, spread
+from hardware.planner.rates import memory_size
 from hardware.planner.tensors import active_parameter_count, parameter_count
 
 TIE = 0.03
+UNTIMED = "its speed is not told: its layers are not known here, or its engine is not vLLM"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One placement. `refusal` says why it does not fit or cannot be predicted; then there are no predictions."""
+    """One placement. `refusal` says why it does not fit or cannot be predicted; then there are no predictions.
+
+    `said` are an inventory's words for it, None where it has none.
+    """
 
     placement: Placement
-    memory: tuple[RankMemory, ...]
+    judgement: FitJudgement
     predictions: tuple[Prediction, ...]
     refusal: str
+    said: tuple[Mode, SpanBy] | None = None
     lost: str = ""
 
     @property
+    def memory(self) -> tuple[RankMemory, ...]:
+        """Each stage's memory; empty where the judgement did not come to it."""
+        return self.judgement.ranks if self.judgement.ok is not None else ()
+
+    @property
     def fits(self) -> bool:
-        """Whether vLLM would start it."""
-        return bool(self.memory) and all(rank.fits for rank in self.memory)
+        """Whether the engine would start."""
+        return self.judgement.ok is True
 
     @property
     def optional_link(self) -> bool:
@@ -50,7 +63,8 @@ class Plan:
     """All that can be said about a model on a cluster before anything runs."""
 
     cluster: str
-    model: Model
+    served: ServedModel
+    model: Model | Sizes
     parameters: int
     active_parameters: int
     hardware: Hardware
@@ -65,22 +79,27 @@ class Plan:
     past_error: PastError | None = None
 
     @property
+    def timed(self) -> Model | None:
+        """The model where its speed can be told: vLLM's, with layers that are known."""
+        return self.model if isinstance(self.model, Model) and self.served.engine in VLLM else None
+
+    @property
     def refusal(self) -> str:
         """Why there is no recommendation; empty when there is one."""
         if self.recommended is not None:
             return ""
         if not self.support.ok:
             return f"{self.hardware.device.name}: {'; '.join(self.support.reasons)} ({self.support.source})"
-        unknown = [c.refusal for c in self.candidates if c.refusal and (c.fits or not c.memory)]
+        unknown = [c.refusal for c in self.candidates if c.judgement.ok is not False]
         if unknown:
             return unknown[0]
-        nearest = min(self.candidates, key=lambda c: max(rank.short_bytes for rank in c.memory))
+        nearest = min(self.candidates, key=lambda c: max((rank.short_bytes for rank in c.memory), default=float("inf")))
         return f"nothing fits; the nearest is {nearest.placement.name}: {nearest.refusal}"
 
 
 def make(
     cluster: Cluster,
-    model: Model,
+    planned: Model | ServedModel,
     workload: Workload,
     options: Options,
     calibration: Calibration | None = None,
@@ -91,8 +110,15 @@ def make(
     in the plan, with its reason.
     """
     hardware = hardware_of(cluster)
-    length = options.max_model_len or max(workload.length_tokens, min(model.maximum_length, 8192))
-    if workload.length_tokens > length:
+    served = ServedModel(planned.name, planned) if isinstance(planned, Model) else planned
+    model = served.shape
+    if model is None:
+        raise PlanError(f"{served.name}: nobody knows its size before it is fetched; give its directory or config.json")
+    timed = isinstance(model, Model) and served.engine in VLLM
+    length = options.max_model_len or min(served.length or 8192, 8192)
+    if timed and options.max_model_len is None:
+        length = max(workload.length_tokens, length)
+    if timed and workload.length_tokens > length:
         raise PlanError(
             f"prompt {workload.prompt_tokens} and output {workload.output_tokens} tokens are more than the context of "
             f"{length}; give --context {workload.length_tokens} or shorter ones"
@@ -100,21 +126,24 @@ def make(
     if length > model.maximum_length:
         raise PlanError(f"context {length} is more than the {model.maximum_length} tokens of {model.name}")
     options = replace(options, max_model_len=length)
-    support = kernels.support(hardware.device, model, options)
+    if served.dtypes.get(hardware.place.kind) and options.dtype is None:
+        options = replace(options, dtype=dtype_of(served, hardware.place))
+    support = _support(served, hardware, options)
     eager = options.enforce_eager or ("enforce_eager", True) in support.arguments
     options = replace(options, dtype=support.dtype, enforce_eager=eager)
     # The model in the type that the engine will hold it in.
-    served = replace(model, dtype=support.dtype)
-    found, left_out = placements(hardware, served)
+    held = replace(model, dtype=support.dtype)
+    found, left_out = placements(hardware, held)
     candidates = tuple(
-        _candidate(served, hardware, placement, workload, options, support, calibration) for placement in found
+        _candidate(served, held, hardware, placement, workload, options, support, calibration) for placement in found
     )
     best = _best(candidates) if support.ok else None
     return Plan(
         cluster=cluster.name,
-        model=served,
-        parameters=parameter_count(model),
-        active_parameters=active_parameter_count(model),
+        served=served,
+        model=held,
+        parameters=parameter_count(model) if isinstance(model, Model) else model.parameters,
+        active_parameters=active_parameter_count(model) if isinstance(model, Model) else model.parameters,
         hardware=hardware,
         options=options,
         workload=workload,
@@ -131,8 +160,18 @@ def make(
     )
 
 
+def _support(served: ServedModel, hardware: Hardware, options: Options) -> Support:
+    """Kernels of vLLM's for it; another engine brings its own."""
+    device, shape = hardware.device, served.shape
+    dtype = options.dtype or (shape.dtype if shape else "float32")
+    if served.engine not in VLLM or shape is None:
+        return Support(True, served.engine, dtype, dtype, (), "its own engine")
+    return kernels.support_of(device.runtime_kind, device.architecture, shape.quantisation, dtype)
+
+
 def _candidate(
-    model: Model,
+    served: ServedModel,
+    model: Model | Sizes,
     hardware: Hardware,
     placement: Placement,
     workload: Workload,
@@ -140,40 +179,29 @@ def _candidate(
     support: Support,
     calibration: Calibration | None,
 ) -> Candidate:
+    place = replace(hardware.place, sharing=hardware.sharing(placement.replicas))
+    judged = fit(served, place, placement.sharding, options, calibration)
+    said = said_as(served, hardware, placement)
+    if judged.ok is False:
+        return Candidate(placement, judged, (), judged.detail, said)
     try:
-        memory = tuple(
-            rank_memory(model, placement.sharding, stage, hardware.device, options, calibration)
-            for stage in range(placement.sharding.pipeline)
+        memory_size(hardware.device, calibration)
+        if not isinstance(model, Model) or served.engine not in VLLM:
+            return Candidate(placement, judged, (), "", said)
+        predictions = predict(
+            model, hardware, placement, judged.ranks, workload, options, support.precision, calibration
         )
     except MissingFigure as error:
-        return Candidate(placement, (), (), str(error))
-    fullest = max(memory, key=lambda rank: rank.short_bytes)
-    if not fullest.fits:
-        return Candidate(placement, memory, (), _short(fullest))
-    if not support.ok:
-        return Candidate(placement, memory, (), "; ".join(support.reasons))
-    try:
-        predictions = predict(model, hardware, placement, memory, workload, options, support.precision, calibration)
-    except MissingFigure as error:
-        return Candidate(placement, memory, (), str(error))
-    return Candidate(placement, memory, predictions, "")
-
-
-def _short(rank: RankMemory) -> str:
-    where = f"stage {rank.stage}: " if rank.stage else ""
-    return (
-        f"{where}{rank.short_bytes / GIB:.2f} GiB short: {rank.budget_bytes / GIB:.2f} GiB may be used, weights take "
-        f"{rank.weights_bytes / GIB:.2f}, activations {rank.activation_bytes / GIB:.2f}, the runtime "
-        f"{(rank.context_bytes + rank.graph_bytes + rank.communicator_bytes) / GIB:.2f}, one sequence of "
-        f"{rank.length_tokens} tokens {rank.sequence_bytes / GIB:.2f}"
-    )
+        return Candidate(placement, judged, (), str(error), said)
+    return Candidate(placement, judged, predictions, "", said)
 
 
 def _best(candidates: tuple[Candidate, ...]) -> Candidate | None:
-    usable = [candidate for candidate in candidates if candidate.predictions and not candidate.optional_link]
-    usable = usable or [candidate for candidate in candidates if candidate.predictions]
+    usable = [candidate for candidate in candidates if candidate.predictions]
+    usable = [candidate for candidate in usable if candidate.said is not None] or usable
+    usable = [candidate for candidate in usable if not candidate.optional_link] or usable
     if not usable:
-        return None
+        return next((candidate for candidate in candidates if candidate.fits and not candidate.refusal), None)
     most = max(_speed(candidate) for candidate in usable)
     near = [candidate for candidate in usable if _speed(candidate) >= most * (1 - TIE)]
     return min(near, key=lambda candidate: candidate.predictions[0].itl_seconds.likely)
@@ -186,7 +214,7 @@ def _speed(candidate: Candidate) -> float:
 def _lost(candidate: Candidate, best: Candidate | None) -> str:
     if candidate.refusal:
         return candidate.refusal
-    if best is None:
+    if best is None or not candidate.predictions or not best.predictions:
         return ""
     mine, theirs = candidate.predictions[-1], best.predictions[-1]
     users = "1 user" if mine.concurrency == 1 else f"{mine.concurrency} users"
@@ -197,6 +225,8 @@ def _lost(candidate: Candidate, best: Candidate | None) -> str:
     )
     if candidate.optional_link and _speed(candidate) > _speed(best):
         return f"faster ({said}), but its link is optional: it may be down"
+    if candidate.said is None and best.said is not None and _speed(candidate) > _speed(best):
+        return f"faster ({said}), but an inventory has no words for it"
     if _overlap(candidate, best):
         said += "; the intervals overlap: calibrate before you rely on this order"
     return said
@@ -208,7 +238,9 @@ def _overlap(one: Candidate, other: Candidate) -> bool:
 
 
 def engine_arguments(plan: Plan, candidate: Candidate) -> dict[str, Any]:
-    """Arguments of the engine for a placement, by vLLM's names."""
+    """Arguments of the engine for a placement, by vLLM's names; none for another engine."""
+    if plan.served.engine not in VLLM:
+        return {}
     sharding = candidate.placement.sharding
     arguments: dict[str, Any] = {
         "tensor_parallel_size": sharding.tensor,
@@ -235,11 +267,28 @@ def engine_arguments(plan: Plan, candidate: Candidate) -> dict[str, Any]:
     return arguments
 
 
-def serving(candidate: Candidate) -> str:
-    """The same placement as an inventory says it (inventories.composition.compose.Serving), where one can."""
-    sharding, nodes = candidate.placement.sharding, candidate.placement.replicas
-    if candidate.placement.link is None and sharding.pipeline == 1 and sharding.data == 1:
-        return f'mode="replicas", replicas={nodes}'
-    if sharding.data > 1 or nodes > 1:
+def serving(plan: Plan, candidate: Candidate) -> str:
+    """The placement as an inventory says it, to be pasted there; "" where it has no words for it."""
+    if candidate.said is None or not plan.served.written:
         return ""
-    return f'mode="span", span_by="{"pipeline" if sharding.pipeline > 1 else "tensor"}"'
+    mode, by = candidate.said
+    options, served = plan.options, plan.served
+    words = [f'model="{served.written}"', f'mode="{mode}"']
+    words.append(f'span_by="{by}"' if mode == "span" else f"replicas={candidate.placement.replicas}")
+    words.append(f'dtype="{options.dtype}"')
+    if options.enforce_eager and served.engine in VLLM:
+        words.append("enforce_eager=True")
+    engine: dict[str, Any] = {}
+    if options.max_model_len != served.length:
+        engine["max_model_len"] = options.max_model_len
+    for name in ("max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes"):
+        if (value := getattr(options, name)) is not None:
+            engine[name] = value
+    if options.gpu_memory_utilization != assumptions.MEMORY_SHARE:
+        engine["gpu_memory_utilization"] = options.gpu_memory_utilization
+    if plan.hardware.sharing(2) > 1 and served.engine in VLLM:
+        # Each engine of one machine would take its share of all of the memory: it is told its part.
+        engine.setdefault("kv_cache_memory_bytes", int(candidate.memory[0].kv_bytes))
+    if engine:
+        words.append(f"engine={engine!r}".replace("'", '"'))
+    return f"Serving({', '.join(words)})"

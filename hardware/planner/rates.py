@@ -21,7 +21,10 @@ LEVELS: tuple[Level, ...] = ("best", "likely", "worst")
 
 @dataclass(frozen=True)
 class Device:
-    """What one rank runs on: an accelerator, or a node's processor. Figures are the catalogue's, None: not known."""
+    """What one rank runs on: an accelerator, or a node's processor. Figures are the catalogue's, None: not known.
+
+    `reserve_bytes` of a host's memory are no engine's: the system and Ray have them.
+    """
 
     name: str
     node: str
@@ -34,6 +37,7 @@ class Device:
     peer_bytes_per_second: float | None = None
     shares_system_memory: bool = False
     system_memory_bytes: float | None = None
+    reserve_bytes: float = 0.0
 
 
 def device_of(node: Node, accelerator: Accelerator | None) -> Device:
@@ -50,6 +54,7 @@ def device_of(node: Node, accelerator: Accelerator | None) -> Device:
             memory_bytes_per_second=bandwidth.value if bandwidth else None,
             shares_system_memory=True,
             system_memory_bytes=system,
+            reserve_bytes=assumptions.HOST_RESERVE_BYTES if node.reserve_bytes is None else node.reserve_bytes,
         )
     half, eight = accelerator.half_precision_dense_flops_per_second, accelerator.eight_bit_dense_flops_per_second
     peer = accelerator.peer_bandwidth_bytes_per_second
@@ -171,9 +176,13 @@ def _expert_flops(known: Calibration, flops: float, precision: str, level: Level
 
 
 def memory_size(device: Device, calibration: Calibration | None) -> float:
-    """Bytes that the driver (or, on a CPU, the system) has: measured, else the catalogue's."""
+    """Bytes that the driver (or, on a CPU, the system) has: measured, else the catalogue's.
+
+    A container's limit is the profile's, and what is measured in it is the machine's memory: the smaller one counts.
+    """
     if calibration is not None and calibration.memory_bytes is not None:
-        return calibration.memory_bytes
+        stated = device.memory_bytes if device.runtime_kind == "cpu" else None
+        return calibration.memory_bytes if stated is None else min(calibration.memory_bytes, stated)
     if device.memory_bytes is None:
         raise MissingFigure(_missing(device, "memory size", "memory_bytes"))
     return device.memory_bytes

@@ -16,9 +16,7 @@ from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
 from inventories.composition.operator import package_sources, secret_path
 from inventories.composition.places import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager
-from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, fit_of, limits_of
-from inventories.models import entry
-from inventories.models import model as known_model
+from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, limits_of, node_fit
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
@@ -164,7 +162,7 @@ def compose(
                     **(_UNBOUND if site.shared_processors else {}),
                 },
             },
-            "fit": fit_of(mine, node, served, alone=not site.shared_processors) if mine else None,
+            "fit": node_fit(mine, node, served, alone=not site.shared_processors) if mine else None,
             "ray": {
                 # Ray's CPUs are slots, not cores: an engine replica takes two, the ingress half of one.
                 "cpus": 0 if node.role == "control" else 4,
@@ -186,15 +184,14 @@ def compose(
 
 def _application(application: Application, cluster: Cluster, models: str) -> dict[str, Any]:
     """Plain data of one served model: what it is, how its engines run, and on which nodes."""
-    wanted = application.serving.model
-    model = known_model(wanted)  # its own name may differ: a hub id or a path is no directory name
+    model = application.model.to_settings()  # its own name may differ: a hub id or a path is no directory name
     return {
         # As Ray Serve knows it, by the rule that Ray Serve LLM has for deployments.
         "name": model["name"].replace("/", "--").replace(".", "_"),
         "model": {
             **model,
             "directory": f"{models}/{model['name']}",
-            "dtypes": list(entry(wanted).dtypes_on(cluster.runtime_kind)),
+            "dtypes": list(application.model.dtypes_on(cluster.runtime_kind)),
             "limits": limits_of(application),
         },
         "serving": dict(application.plan),

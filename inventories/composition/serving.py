@@ -6,14 +6,17 @@ Pure. ProfileError says what does not fit together.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hardware.model import Node, ProfileError
+from hardware.planner import assumptions, options
+from hardware.planner.errors import PlanError
+from hardware.planner.fit import Place, cut, fit_as, place_of, reserve_of, room_for_weights, share_of
+from hardware.planner.options import Options
 from inventories.composition.dealing import Wish, deal
 from inventories.models import entry
-from inventories.models import model as known_model
-from inventories.models.fit import HOST_RESERVE_BYTES, fit, limits, place_of_nodes
+from inventories.models.catalogue import Entry
 
 API_PORT = 8000
 
@@ -65,11 +68,18 @@ class Application:
     serving: Serving
     nodes: tuple[Node, ...]
     plan: Mapping[str, Any]
+    model: Entry
+    options: Options
 
     @property
     def name(self) -> str:
         """Name of the served model."""
-        return entry(self.serving.model).name
+        return self.model.name
+
+    @property
+    def place(self) -> Place:
+        """All of its nodes, as the judgement of fit sees them."""
+        return place_of(self.nodes)
 
 
 def applications(
@@ -91,83 +101,103 @@ def applications(
     found = []
     for serving, names in zip(servings, dealt, strict=True):
         nodes = tuple(node for node in declared if node.name in names)
-        found.append(Application(serving, nodes, serving_plan(name, serving, nodes)))
+        model = entry(serving.model)
+        plan = serving_plan(name, serving, nodes)
+        try:
+            known = options.declared(serving.dtype, serving.enforce_eager, plan["engine"])
+        except PlanError as error:
+            raise ProfileError(f"inventory {name}: {serving.model}: {error}") from None
+        found.append(Application(serving, nodes, plan, model, known))
     return tuple(found)
 
 
 def serving_plan(name: str, serving: Serving, on: Sequence[Node]) -> dict[str, Any]:
     """Parallelism on the model's nodes; ProfileError when it cannot be cut that way."""
-    model = known_model(serving.model)
-    nodes = len(on)
+    model = entry(serving.model)
     accelerators = {len(node.engine_accelerators) for node in on}
     if len(accelerators) > 1:
         raise ProfileError(f"inventory {name}: compute nodes have different numbers of accelerators ({accelerators})")
     per_node = accelerators.pop()
-    if serving.mode == "span":
-        if not per_node:
-            raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
-        tensor, pipeline = (per_node, nodes) if serving.span_by == "pipeline" else (per_node * nodes, 1)
-        replicas = 1
-    else:
-        tensor, pipeline, replicas = max(per_node, 1), 1, nodes
-    if model["attention_heads"] % tensor:
+    if serving.mode == "span" and not per_node:
+        raise ProfileError(f"inventory {name}: an engine spans nodes on GPUs only; use mode replicas on CPUs")
+    sharding = cut(model.served, place_of(on), serving.mode, serving.span_by)
+    if model.attention_heads % sharding.tensor:
         raise ProfileError(
-            f"inventory {name}: {serving.model} has {model['attention_heads']} attention heads, which {tensor}-way "
-            "tensor parallelism does not divide; span by pipeline"
+            f"inventory {name}: {serving.model} has {model.attention_heads} attention heads, which "
+            f"{sharding.tensor}-way tensor parallelism does not divide; span by pipeline"
         )
     return {
         "mode": serving.mode,
-        "replicas": replicas,
-        "tensor_parallel": tensor,
-        "pipeline_parallel": pipeline,
-        # Expert parallelism places whole experts; a dense model has none, and one rank has nowhere to place them.
-        "expert_parallel": bool(model["mixture_of_experts"]) and tensor > 1,
+        "replicas": 1 if serving.mode == "span" else len(on),
+        "tensor_parallel": sharding.tensor,
+        "pipeline_parallel": sharding.pipeline,
+        "expert_parallel": sharding.expert_parallel,
         "dtype": serving.dtype,
         "enforce_eager": serving.enforce_eager,
-        "engine": {**model.get("engine", {}), **serving.engine},
+        "engine": {**_share(model, per_node), **model.engine, **serving.engine},
     }
 
 
-def fit_of(
+def _share(model: Entry, accelerators: int) -> dict[str, Any]:
+    """vLLM is told the share of memory that the judgement of fit counts with: its own differs between versions."""
+    vllm = model.engine_kind == "vllm" or (model.engine_kind == "auto" and model.shape is not None)
+    if not (accelerators and vllm):
+        return {}
+    return {"gpu_memory_utilization": assumptions.MEMORY_SHARE}
+
+
+def node_fit(
     application: Application, node: Node, everybody: Sequence[Application], *, alone: bool
 ) -> dict[str, Any] | None:
     """Whether the model fits a node, as far as the profile tells, and the bytes to judge it by where it does not.
 
     `alone` False: the nodes of `everybody` are one machine's, so `other_bytes` are those of all other engines.
     """
-    serving, plan = application.serving, application.plan
+    serving = application.serving
     if not serving.check_fit:
         return None
-    span = plan["mode"] == "span"
-    known, place = entry(serving.model), place_of_nodes(application.nodes if span else (node,))
-    judged = fit(known, place, plan["dtype"], mode=plan["mode"], options=plan["engine"])
-    if judged.ok is False and not span:
-        over_all = fit(known, place_of_nodes(application.nodes), plan["dtype"], mode="span", options=plan["engine"])
-        judged = replace(judged, remedy=over_all.remedy) if over_all.ok else judged
+    served, whole = application.model.served, application.place
+    place = whole if serving.mode == "span" else place_of((node,))
+    judged = fit_as(served, place, application.options, serving.mode, serving.span_by)
+    remedy = judged.remedy
+    if judged.ok is False and serving.mode == "replicas":
+        remedy = fit_as(served, whole, application.options, "replicas", serving.span_by).remedy or remedy
     others = 0
-    if not alone and not place.accelerators:
+    if not alone and place.kind == "cpu":
         others = sum(_bytes(other) * len(other.nodes) for other in everybody) - _bytes(application)
     return {
-        "model": known.name,
+        "model": application.name,
         "ok": judged.ok,
         "detail": judged.detail,
-        "remedy": judged.remedy,
+        "remedy": remedy,
         "needed_bytes": judged.needed_bytes,
         "available_bytes": judged.available_bytes,
         "other_bytes": others,
-        "reserve_bytes": HOST_RESERVE_BYTES,
+        "reserve_bytes": reserve_of(place),
+        "share": share_of(served, application.options),
     }
 
 
 def _bytes(application: Application) -> int:
     """Memory of one engine on a host without accelerators; 0 where nobody knows yet."""
-    known, place = entry(application.serving.model), place_of_nodes(application.nodes)
-    return fit(known, place, application.plan["dtype"], options=application.plan["engine"]).needed_bytes
+    return fit_as(application.model.served, application.place, application.options).needed_bytes
 
 
 def limits_of(application: Application) -> dict[str, Any]:
-    """What a fetch from a hub judges the hub's own sizes by; empty where the inventory wants no check."""
-    serving, plan = application.serving, application.plan
-    if not serving.check_fit:
+    """What a fetch from a hub judges the hub's own sizes by; empty where the inventory wants no check, or none can be.
+
+    `room_bytes` None: the host's memory tells, less `other_bytes` and the rest.
+    """
+    serving, served, place = application.serving, application.model.served, application.place
+    sharding = cut(served, place, serving.mode, serving.span_by)
+    room = room_for_weights(served, place, sharding, application.options) if serving.check_fit else None
+    if room is None:
         return {}
-    return limits(entry(serving.model), place_of_nodes(application.nodes), plan["dtype"], span=plan["mode"] == "span")
+    return {
+        "where": f"{room.nodes} nodes" if room.nodes > 1 else "a node",
+        "dtype": room.dtype,
+        "room_bytes": room.bytes,
+        "other_bytes": room.other_bytes,
+        "reserve_bytes": room.reserve_bytes,
+        "share": room.share,
+    }

@@ -1,20 +1,25 @@
 """Models that are in no catalogue: a hub's repository by its id, or a directory with a config.json.
 
-Of a hub id only its name is known before it is fetched, so its sizes are 0 and its engine, task and golden answer are
-found when its weights are there. A directory says what it is in its config.json, read here.
+Of a hub id its name is known before it is fetched, and its shape where that config.json comes with the project; else
+its sizes are 0. Its engine, task and golden answer are found when its weights are there. A directory says what it is in
+its config.json, read here.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hardware.model import ProfileError
-from inventories.models.catalogue import EngineKind, Entry, Task
+from hardware.planner.architecture import EngineKind, Model
+from inventories.models import shapes
+from inventories.models.catalogue import Entry, Task
 
-MAXIMUM_LENGTH = 2048
+MAXIMUM_LENGTH = 2048  # where nobody knows what it can
+LONGEST = 8192  # of what is not asked for longer
 # The answer is the reference implementation's own on the checked weights: docs/decisions/0013-golden-answers.md.
 GOLDEN = {"prompt": "The capital of France is", "reference": "transformers", "max_tokens": 4}
 GOLDEN_MASKED = {"prompt": "Paris is the [MASK] of France.", "reference": "transformers", "max_tokens": 1}
@@ -32,21 +37,28 @@ def from_hub(text: str) -> Entry:
         raise ProfileError(f"model {text!r} is no hub id; write hub:OWNER/NAME or hub:OWNER/NAME@REVISION")
     repository, revision = found["repository"], found["revision"] or "main"
     name = repository if revision == "main" else f"{repository}@{revision}"
+    config = shapes.repositories().get(repository, "")
+    shape = shapes.known_shape(config) if config else None
+    longest = min(shape.model.maximum_length, LONGEST) if shape else MAXIMUM_LENGTH
+    # Heads of 0 are divided by any number of ranks; the engine itself refuses what does not divide.
+    sizes = {**shape.sizes, "config": config, "shape": shape.model} if shape else {}
     return Entry(
         name=_NOT_IN_NAMES.sub("--", name),
+        written=f"hub:{name}",
         task="auto",
         engine_kind="auto",
         source={"kind": "hub", "repository": repository, "revision": revision},
         golden=GOLDEN,
         licence="unknown; see the repository's page",
-        maximum_length=MAXIMUM_LENGTH,
-        parameters=0,
-        layers=0,
-        hidden_size=0,
-        attention_heads=0,  # divided by any number of ranks; the engine itself refuses what does not divide
-        key_value_heads=0,
-        head_size=0,
+        maximum_length=longest,
+        **sizes,
     )
+
+
+def from_known(config: str) -> Entry:
+    """A known config.json that no entry has: the hub's repository that the file names, under the config's own name."""
+    repository = next(key for key, name in shapes.repositories().items() if name == config)
+    return replace(from_hub(f"hub:{repository}"), name=config, written=config)
 
 
 def from_directory(path: Path) -> Entry:
@@ -73,26 +85,40 @@ def from_directory(path: Path) -> Entry:
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     weights = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
     quantization = str((config.get("quantization_config") or {}).get("quant_method", ""))
+    shape = _shape(path) if engine_kind == "vllm" else None
     golden = {"fill-mask": GOLDEN_MASKED, "text-to-text": GOLDEN_TEXT}.get(task, GOLDEN)
     return Entry(
         # Marked, so that it cannot be taken for the catalogue's model of that name.
         name=f"local--{_NOT_IN_NAMES.sub('--', path.name)}",
+        written=str(path),
         task=task,
         engine_kind=engine_kind,
         source={"kind": "directory", "path": str(path)},
         golden=golden,
         licence="unknown; the directory's owner knows",
-        maximum_length=min(longest, 8192),
-        parameters=weights // (4 if dtype == "float32" else 2),
-        layers=layers,
-        hidden_size=hidden,
-        attention_heads=heads,
-        key_value_heads=_number(config, "num_key_value_heads") or heads,
-        head_size=_number(config, "head_dim", "d_kv") or (hidden // heads if heads else 0),
-        quantization=quantization,
-        weights_bytes_on_disk=weights,
-        mixture_of_experts=bool(_number(config, "num_experts", "num_local_experts", "n_routed_experts")),
+        maximum_length=min(longest, LONGEST),
+        shape=shape,
+        **{
+            "parameters": weights // (4 if dtype == "float32" else 2),
+            "layers": layers,
+            "hidden_size": hidden,
+            "attention_heads": heads,
+            "key_value_heads": _number(config, "num_key_value_heads") or heads,
+            "head_size": _number(config, "head_dim", "d_kv") or (hidden // heads if heads else 0),
+            "quantization": quantization,
+            "weights_bytes_on_disk": weights,
+            "mixture_of_experts": bool(_number(config, "num_experts", "num_local_experts", "n_routed_experts")),
+            **(shapes.sizes_of(shape) if shape else {}),
+        },
     )
+
+
+def _shape(path: Path) -> Model | None:
+    """The planner's model of a directory; None for one whose layers it does not know: its files' sizes count then."""
+    try:
+        return shapes.read(path / "config.json", path.name)
+    except ProfileError:
+        return None
 
 
 def kind_of(config: dict[str, Any]) -> tuple[Task, EngineKind]:

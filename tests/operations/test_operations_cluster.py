@@ -135,7 +135,9 @@ def test_a_hubs_model_is_fetched_with_what_the_memory_allows(given_host: Any, co
         options = json.loads(shlex.split(command)[-1])
         assert ("fit" in options) is bool(engines), "another machine's memory is not the control node's"
         if engines:
-            assert options["fit"]["memory_bytes"] == 16 * 1024**3 // engines and options["fit"]["where"] == "a node"
+            assert options["fit"]["where"] == "a node"
+            # A gibibyte is the system's; the rest is for both engines, each with more than its weights.
+            assert 0 < options["fit"]["room_bytes"] < 15 * 1024**3 // engines
 
 
 def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]) -> None:

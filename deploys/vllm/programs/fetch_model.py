@@ -6,8 +6,9 @@ with the size and SHA-256 of every file and where they are from; model_state.py 
 
 Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors
 unless the source says `keep: gguf`), hub (a hub's repository, at a revision),
-directory (one of this machine's). Options: `fit`, memory to judge a hub's sizes by before the first byte; `golden` and
-`dtypes`, for an answer that the reference implementation gives (golden.json). Progress is JSON, a line each, on stdout.
+directory (one of this machine's). Options: `fit`, the room for the weights, by which a hub's sizes are judged before
+the first byte; `golden` and `dtypes`, for an answer that the reference implementation gives (golden.json). Progress is
+JSON, a line each, on stdout.
 """
 
 import fcntl

@@ -34,7 +34,7 @@ BESIDE = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 def fetch(work: Path, source: dict[str, Any], limits: dict[str, Any]) -> dict[str, str]:
     """Bring the repository into `work`; return where it is from, with the commit. FetchError, or OSError for the disk.
 
-    `limits`, where given: memory_bytes, other_bytes, dtype and where, to judge by whether the model fits, first.
+    `limits`, where given: room_bytes for the weights, dtype and where; more weights than that are refused first.
     """
     repository, revision = source["repository"], source["revision"]
     token = os.environ.get("HF_TOKEN", "").strip()
@@ -85,14 +85,14 @@ def refuse_what_does_not_fit(
     if parameters and set(parameters) <= plain and limits["dtype"] in ("float32", "bfloat16", "float16"):
         # They are converted when they are loaded: what counts is the type that is computed in.
         weights = sum(parameters.values()) * (4 if limits["dtype"] == "float32" else 2)
-    needed = weights + limits["other_bytes"]
-    if needed > limits["memory_bytes"]:
+    room = limits["room_bytes"]
+    if weights > room:
         raise FetchError(
-            f"{repository} does not fit: weights of {gib(weights)} in {limits['dtype']}, {gib(limits['other_bytes'])} "
-            f"for cache and engine, and {limits['where']} has {gib(limits['memory_bytes'])}; nothing was fetched; take "
-            "a smaller or a quantised model (`cluster models` shows what fits)"
+            f"{repository} does not fit: weights of {gib(weights)} in {limits['dtype']}, and {limits['where']} has "
+            f"room for {gib(max(room, 0))} beside cache and engine; nothing was fetched; take a smaller or a quantised "
+            "model (`cluster models` shows what fits)"
         )
-    say("fit", needed_bytes=needed, memory_bytes=limits["memory_bytes"])
+    say("fit", needed_bytes=weights, room_bytes=room)
 
 
 def _listing(endpoint: str, repository: str, revision: str, token: str) -> tuple[str, list[Remote], dict[str, int]]:

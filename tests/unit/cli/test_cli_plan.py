@@ -73,7 +73,7 @@ def test_a_profile_without_an_inventory_that_can_be_read(typed: Typed) -> None:
 def test_nothing_fits_is_exit_1(typed: Typed) -> None:
     status, out, err = typed("-c", "geforce_pair", "plan", "--model", "llama-3.1-405b")
     assert status == 1
-    assert "GiB short" in out
+    assert "GiB too little" in out
     assert err.count("\n") == 1
     assert "nothing fits" in err
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from cli.commands import models as models_command
+from hardware.planner.fit import Place
+from hardware.planner.options import declared
+from hardware.planner.rates import Device
 from inventories import models
-from inventories.models.fit import Place
 from operate import api, participation, preflight, status
 from operate.clusters import ClusterInventory, Host
 from operate.errors import OperatorError
@@ -103,8 +105,11 @@ def test_a_model_that_is_not_declared(cluster: ClusterInventory) -> None:
 
 
 def test_the_catalogue_marks_both(cluster: ClusterInventory) -> None:
-    place = Place("cpu", 2, host_bytes=64 * 1024**3)
-    served = {entry.model.name: entry.serving.dtype for entry in cluster.control.settings.applications}
+    place = Place("cpu", (Device("host", "node", "cpu", "cpu", memory_bytes=64 * 1024**3),), 2)
+    served = {
+        entry.model.name: declared(entry.serving.dtype, entry.serving.enforce_eager, entry.serving.engine)
+        for entry in cluster.control.settings.applications
+    }
     marked = {
         name: models_command.describe(models.entry(name), place, served)["served"] for name in (MODEL, SECOND, "gpt2")
     }

@@ -12,6 +12,7 @@ from deploys.fit import fit_check
 from deploys.settings import Settings
 from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.lab import lab
+from hardware.planner.assumptions import MEMORY_SHARE
 
 GIB = 1024**3
 AWQ = "mistral-small-instruct-2409-awq"
@@ -63,6 +64,7 @@ def test_a_hubs_model_is_judged_when_the_hub_was_asked(composed: Composed) -> No
     check = fit_check(settings["compute0"], 64 * GIB)
     assert check is not None and check.ok is None and "when the hub was asked" in check.detail
     limits: Any = settings["control"].model.limits
-    assert limits["memory_bytes"] == int(12 * GIB * 0.9) and limits["where"] == "a node"
+    assert limits["room_bytes"] + limits["other_bytes"] == int(12 * GIB * MEMORY_SHARE)
+    assert limits["where"] == "a node"
     other = replace(settings["control"].model, limits={})
     assert other.limits == composed(GEFORCE_PAIR, model="hub:a/b", check_fit=False)["control"].model.limits

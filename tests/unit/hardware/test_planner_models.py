@@ -20,7 +20,7 @@ from hardware.planner.errors import ConfigurationError
 CONFIGS = Path(__file__).parents[3] / "inventories" / "models" / "configs"
 PUBLISHED = json.loads((Path(__file__).parent / "fixtures" / "published_models.json").read_text())
 MODELS: dict[str, dict[str, Any]] = PUBLISHED["models"]
-UNITS = {"": 1, "B": 10**9, "KB": 10**3, "GB": 10**9, "KiB": 2**10, "GiB": 2**30}
+UNITS = {"": 1, "M": 10**6, "B": 10**9, "KB": 10**3, "GB": 10**9, "KiB": 2**10, "GiB": 2**30}
 
 # name -> published total and active parameters in billions, as their cards round them.
 ROUNDED = {
@@ -109,7 +109,7 @@ def test_totals_and_active_parameters_of_mixtures(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.json")))
 def test_every_configuration_says_where_it_is_from(name: str) -> None:
     assert "https://" in config(name)["_source"]
-    assert tensors.parameter_count(model(name)) > 1e8
+    assert tensors.parameter_count(model(name)) > 8e7
 
 
 def test_awq_is_packed_weights_scales_and_zero_points() -> None:

@@ -101,7 +101,7 @@ def test_what_does_not_fit_says_what_is_short() -> None:
     assert made.recommended is None
     whole = candidate(made, Sharding())
     assert whole.memory[0].short_bytes / GIB > 141e9 / 1e9 / 1.074 - 12
-    assert "GiB short" in whole.refusal
+    assert "GiB too little" in whole.refusal
     assert "nothing fits" in made.refusal
 
 

@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"addresses": {**ADDRESSES, "compute1": "192.0.2.10"}},
         ("inventory lab", "192.0.2.10", "each needs its own address"),
     ),
-    "unknown model": ({"model": "gpt-9"}, ("gpt-9", SMALL, "inventories/models/*.yaml")),
+    "unknown model": ({"model": "gpt-9"}, ("gpt-9", SMALL, "inventories/models")),
     "too many replicas": ({"replicas": 3}, ("inventory lab", "3 replicas", "2 compute nodes", "give 1 to 2")),
     "replicas below one": ({"replicas": -1}, ("inventory lab", "-1 replicas", "give 1 to 2")),
     "span on CPUs": ({"mode": "span"}, ("inventory lab", "GPUs only", "use mode replicas")),

@@ -14,6 +14,7 @@ from hardware.lab import lab
 from hardware.model import ProfileError
 from inventories import models
 from inventories.composition.compose import Serving, Site, compose
+from inventories.models import shapes
 from inventories.models.anywhere import kind_of
 from inventories.models.catalogue import load, parse
 
@@ -66,7 +67,7 @@ LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_s
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_what_was_a_dictionary_is_the_same_from_yaml(name: str) -> None:
-    now = models.model(name)
+    now = models.entry(name).to_settings()
     assert (now.pop("engine_kind"), now.pop("task")) == ("vllm", "chat")
     assert json.dumps(now, sort_keys=True) == json.dumps(BEFORE[name], sort_keys=True)
 
@@ -106,7 +107,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no licence": ({"licence": None}, "no licence"),
     "engine": ({"engine_kind": "ollama"}, "engine_kind is 'ollama'; it is one of vllm, transformers"),
     "task": ({"task": "chatting"}, "task is 'chatting'; it is one of chat"),
-    "dtype": ({"dtypes": ["int8"]}, "dtype 'int8' is not known; known are float32"),
+    "dtype": ({"dtypes": ["int8"]}, "dtype 'int8' is not known; known are bfloat16"),
     "kind": ({"dtypes_by_kind": {"tpu": []}}, "dtypes_by_kind names tpu; kinds are cpu, cuda, rocm"),
     "size": ({"parameters": 0}, "parameters is 0; give a whole number above zero"),
     "quantised without a size": ({"quantization": "awq"}, "needs weights_bytes_on_disk"),
@@ -150,7 +151,7 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_hub_id(text: str, name: str, repository: str, revision: str) -> None:
-    data = models.model(text)
+    data = models.entry(text).to_settings()
     assert data["name"] == name
     assert data["source"] == {"kind": "hub", "repository": repository, "revision": revision}
     assert models.entry(text).engine_kind == "auto"
@@ -159,7 +160,7 @@ def test_a_hub_id(text: str, name: str, repository: str, revision: str) -> None:
 @pytest.mark.parametrize("text", ["hub:", "hub:a/b/c", "hub:../x", "hub:a/..", "hub:a b", "hub:-a/b", "hub:a/b@"])
 def test_what_is_no_hub_id(text: str) -> None:
     with pytest.raises(ProfileError, match="is no hub id; write hub:OWNER/NAME"):
-        models.model(text)
+        models.entry(text).to_settings()
 
 
 @pytest.mark.parametrize(
@@ -197,5 +198,44 @@ def test_a_directory_that_is_no_model(tmp_path: Path, text: str | None, said: st
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(ProfileError, match=said) as raised:
-        models.model(str(tmp_path))
+        models.entry(str(tmp_path))
     assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "repository"),
+    [
+        ("AMead10/Mistral-Small-Instruct-2409-awq", "mistral-small-instruct-2409-awq", None),
+        ("openai-community/gpt2", "gpt2", None),
+        ("meta-llama/Llama-3.1-8B", "llama-3.1-8b", "meta-llama/Llama-3.1-8B"),
+        ("llama-3.1-8b", "llama-3.1-8b", "meta-llama/Llama-3.1-8B"),
+        ("somebody/something", "somebody--something", "somebody/something"),
+    ],
+)
+def test_a_hubs_name_is_a_name(text: str, name: str, repository: str | None) -> None:
+    """An entry's where one comes from there, else that repository's; the shape is the known one where there is one."""
+    found = models.entry(text)
+    assert found.name == name and found.source["repository"] == (repository or text)
+    assert (found.shape is None) is (name == "somebody--something")
+    assert models.entry(found.written) == found
+
+
+def test_a_repositorys_shape_is_known_by_its_hub_id_too() -> None:
+    found = models.entry("hub:Qwen/Qwen2.5-0.5B")
+    assert found.shape is not None and found.parameters == 494_032_768 and found.written == "hub:Qwen/Qwen2.5-0.5B"
+
+
+@pytest.mark.parametrize("name", shapes.known())
+def test_every_known_shape_can_be_served(name: str) -> None:
+    """Under its own name, from the repository of its config.json, as an entry or by the hub's rules."""
+    found = models.entry(name)
+    assert found.shape is not None and found.name == name == found.written
+    assert found.source["kind"] in ("hub", "pypi-gguf") and found.golden
+
+
+def test_a_shape_stands_in_one_place() -> None:
+    values = {key: GOOD[key] for key in ("task", "licence", "source", "golden", "maximum_length", "layers")}
+    with pytest.raises(ProfileError, match=r"layers stand in its config\.json as well; take them out here"):
+        parse("gpt2", values, "my.yaml")
+    with pytest.raises(ProfileError, match="config 'none' is not in configs/"):
+        parse("mine", {**GOOD, "config": "none"}, "my.yaml")
