@@ -18,7 +18,7 @@ from deploys.gateway.settings import Gateway
 from deploys.part import Part
 from deploys.pxe_server.settings import Netboot
 from deploys.ray_head.settings import Ray
-from deploys.vllm.settings import Application, Model, NodeFit, Serving
+from deploys.vllm.settings import Application, EnginePlan, Model, NodeFit
 from deploys.watch.settings import Watch
 
 
@@ -59,7 +59,7 @@ class Settings(Part, frozen=True):
         return self.applications[0].model
 
     @property
-    def serving(self) -> Serving:
+    def serving(self) -> EnginePlan:
         """How the default model is served."""
         return self.applications[0].serving
 

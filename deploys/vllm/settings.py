@@ -43,7 +43,7 @@ class NodeFit(Part, frozen=True):
     share: float
 
 
-class Serving(Part, frozen=True):
+class EnginePlan(Part, frozen=True):
     """How many engines of a model, and how each is cut."""
 
     mode: Literal["replicas", "span"]
@@ -61,7 +61,7 @@ class Application(Part, frozen=True):
 
     name: str
     model: Model
-    serving: Serving
+    serving: EnginePlan
     nodes: tuple[str, ...]
 
     @property

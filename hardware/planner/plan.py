@@ -286,7 +286,7 @@ def serving(plan: Plan, candidate: Candidate) -> str:
             engine[name] = value
     if options.gpu_memory_utilization != assumptions.MEMORY_SHARE:
         engine["gpu_memory_utilization"] = options.gpu_memory_utilization
-    if plan.hardware.sharing(2) > 1 and served.engine in VLLM:
+    if candidate.fits and plan.hardware.sharing(2) > 1 and served.engine in VLLM:
         # Each engine of one machine would take its share of all of the memory: it is told its part.
         engine.setdefault("kv_cache_memory_bytes", int(candidate.memory[0].kv_bytes))
     if engine:
