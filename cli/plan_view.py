@@ -7,7 +7,7 @@ from typing import Any
 
 from cli import display
 from hardware.model import GIB
-from hardware.planner import plan
+from hardware.planner import plan, serving_line
 from hardware.planner.kernels import describe
 from hardware.planner.links import LinkRow
 from hardware.planner.placement import Hardware
@@ -156,7 +156,7 @@ def _show_recommended(made: Plan, best: Candidate) -> None:
     arguments = plan.engine_arguments(made, best)
     if arguments:
         console.print("  engine: " + ", ".join(f"{key}={value!r}" for key, value in arguments.items()), markup=False)
-    serving = plan.serving(made, best)
+    serving = serving_line.serving(made, best)
     console.print(f"  inventory: {serving or 'it has no words for this'}", markup=False, soft_wrap=True)
     others = [candidate for candidate in made.candidates if candidate is not best]
     if others:
@@ -185,7 +185,7 @@ def to_json(made: Plan, over: tuple[LinkRow, ...]) -> dict[str, Any]:
         "interval_source": made.interval_source,
         "past_error": asdict(made.past_error) if made.past_error else None,
         "recommended": made.recommended.placement.name if made.recommended else None,
-        "serving": plan.serving(made, made.recommended) if made.recommended else "",
+        "serving": serving_line.serving(made, made.recommended) if made.recommended else "",
         "refusal": made.refusal,
         "left_out": list(made.left_out),
         "placements": [_candidate(made, candidate) for candidate in made.candidates],

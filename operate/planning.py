@@ -21,9 +21,9 @@ from hardware.planner import what_if
 from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.errors import PlanError
-from hardware.planner.fit import ServedModel
 from hardware.planner.options import Options
 from hardware.planner.options import declared as declare
+from hardware.planner.served import ServedModel
 from inventories import models
 from inventories.composition import reading
 from inventories.composition.operator import home_directory, write_whole

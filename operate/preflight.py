@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from deploys import hosts, runtime_lock
 from deploys.fit import fit_check
 from deploys.roles import services
+from deploys.settings import Settings
 from facts.health.result import CheckResult
+from hardware.planner.assumptions import HOST_RESERVE_BYTES
+from hardware.planner.fit import host_bytes
 from operate import runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import OperatorError
@@ -18,7 +21,6 @@ from operate.runner import FactRequest, Observation
 
 GIB = 1024**3
 _RUNTIME_BYTES = 8 * GIB
-_ENGINE_BYTES = 3 * GIB
 
 
 def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
@@ -178,5 +180,10 @@ def engine_memory_bytes(cluster: ClusterInventory, host: Host) -> int:
     """Memory that the engines of this host's machine will want, and whatever else of the cluster is on it."""
     machine = hosts.of(host.settings).machine
     here = [entry.settings for entry in cluster.hosts if hosts.of(entry.settings).machine == machine]
-    engines = sum(settings.runs_engine for settings in here)
-    return _ENGINE_BYTES * engines + (GIB if engines < len(here) else 0)
+    engines = [host_bytes(settings.runtime.kind, _needed(settings)) for settings in here if settings.runs_engine]
+    return sum(engines) + (HOST_RESERVE_BYTES if len(engines) < len(here) else 0)
+
+
+def _needed(settings: Settings) -> int:
+    """An engine's need by the judgement of fit; 0 where nobody knows, or nobody wants to."""
+    return settings.fit.needed_bytes if settings.fit else 0

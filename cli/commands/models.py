@@ -12,9 +12,10 @@ import click
 from cli import display
 from hardware.model import Cluster, ProfileError
 from hardware.planner.architecture import DTYPE_BYTES
-from hardware.planner.fit import Place, fit_as, gib, place_of, smallest_accelerator_bytes
+from hardware.planner.fit import fit_as, gib, smallest_accelerator_bytes
 from hardware.planner.options import Options, declared
 from hardware.planner.rates import Device
+from hardware.planner.served import Place, place_of
 from inventories import models
 from inventories.models.catalogue import Entry
 from operate import clusters

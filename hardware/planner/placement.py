@@ -16,8 +16,8 @@ from hardware.planner.assumptions import Assumption
 from hardware.planner.calibration import Calibration
 from hardware.planner.collectives import Path
 from hardware.planner.errors import MissingFigure, PlanError
-from hardware.planner.fit import Mode, Place, ServedModel, SpanBy, cut, uncut
 from hardware.planner.rates import Device, Level, device_of, pick
+from hardware.planner.served import Mode, Place, ServedModel, SpanBy, cut, uncut
 from hardware.planner.tensors import Sharding
 
 PEER = "peer"

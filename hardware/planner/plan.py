@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware.model import Cluster
-from hardware.planner import assumptions, kernels
+from hardware.planner import kernels
 from hardware.planner.architecture import Model, Sizes
 from hardware.planner.calibration import Calibration, PastError
 from hardware.planner.errors import MissingFigure, PlanError
-from hardware.planner.fit import VLLM, FitJudgement, Mode, ServedModel, SpanBy, dtype_of, fit
+from hardware.planner.fit import FitJudgement, dtype_of, fit
 from hardware.planner.kernels import Support
 from hardware.planner.memory import RankMemory
 from hardware.planner.options import Options
 from hardware.planner.placement import Hardware, Placement, hardware_of, placements, said_as
 from hardware.planner.prediction import Prediction, Workload, predict, spread
 from hardware.planner.rates import memory_size
+from hardware.planner.served import VLLM, Mode, ServedModel, SpanBy
 from hardware.planner.tensors import active_parameter_count, parameter_count
 
 TIE = 0.03
@@ -265,30 +266,3 @@ def engine_arguments(plan: Plan, candidate: Candidate) -> dict[str, Any]:
     if plan.model.quantisation.origin in ("awq", "gptq", "fp8"):
         arguments["quantization"] = plan.model.quantisation.origin
     return arguments
-
-
-def serving(plan: Plan, candidate: Candidate) -> str:
-    """The placement as an inventory says it, to be pasted there; "" where it has no words for it."""
-    if candidate.said is None or not plan.served.written:
-        return ""
-    mode, by = candidate.said
-    options, served = plan.options, plan.served
-    words = [f'model="{served.written}"', f'mode="{mode}"']
-    words.append(f'span_by="{by}"' if mode == "span" else f"replicas={candidate.placement.replicas}")
-    words.append(f'dtype="{options.dtype}"')
-    if options.enforce_eager and served.engine in VLLM:
-        words.append("enforce_eager=True")
-    engine: dict[str, Any] = {}
-    if options.max_model_len != served.length:
-        engine["max_model_len"] = options.max_model_len
-    for name in ("max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes"):
-        if (value := getattr(options, name)) is not None:
-            engine[name] = value
-    if options.gpu_memory_utilization != assumptions.MEMORY_SHARE:
-        engine["gpu_memory_utilization"] = options.gpu_memory_utilization
-    if candidate.fits and plan.hardware.sharing(2) > 1 and served.engine in VLLM:
-        # Each engine of one machine would take its share of all of the memory: it is told its part.
-        engine.setdefault("kv_cache_memory_bytes", int(candidate.memory[0].kv_bytes))
-    if engine:
-        words.append(f"engine={engine!r}".replace("'", '"'))
-    return f"Serving({', '.join(words)})"

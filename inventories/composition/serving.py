@@ -12,8 +12,9 @@ from typing import Any, Literal
 from hardware.model import Node, ProfileError
 from hardware.planner import assumptions, options
 from hardware.planner.errors import PlanError
-from hardware.planner.fit import Place, cut, fit_as, place_of, reserve_of, room_for_weights, share_of
+from hardware.planner.fit import fit_as, reserve_of, room_for_weights, share_of
 from hardware.planner.options import Options
+from hardware.planner.served import Place, cut, place_of
 from inventories.composition.dealing import Wish, deal
 from inventories.models import entry
 from inventories.models.catalogue import Entry

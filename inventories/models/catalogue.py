@@ -17,7 +17,7 @@ import yaml
 
 from hardware.model import ProfileError
 from hardware.planner.architecture import EngineKind, Model, Quantisation, Sizes
-from hardware.planner.fit import DTYPES, KINDS, ServedModel
+from hardware.planner.served import DTYPES, KINDS, ServedModel
 from inventories.models.shapes import known_shape
 
 Task = Literal["chat", "completion", "text-to-text", "fill-mask", "auto"]

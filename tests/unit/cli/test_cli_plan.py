@@ -63,6 +63,28 @@ def test_a_directory_and_a_file_are_a_model(typed: Typed, tmp_path: Path) -> Non
         assert (status, json.loads(out)["model"]) == (0, "mine")
 
 
+def test_a_hubs_name_is_a_model_and_the_line_can_be_pasted(typed: Typed) -> None:
+    words = ("plan", "--model", "AMead10/Mistral-Small-Instruct-2409-awq", "--context", "10000")
+    status, out, _ = typed("-c", "v0_1", *words)
+    line = 'Serving(model="mistral-small-instruct-2409-awq", mode="replicas", replicas=2, dtype="float16", '
+    assert status == 0
+    assert f'{line}enforce_eager=True, engine={{"max_model_len": 10000}})' in out
+    status, out, _ = typed("-c", "v0_1", "plan", "--model", "hub:Qwen/Qwen2.5-0.5B", "--json")
+    assert json.loads(out)["serving"].startswith('Serving(model="hub:Qwen/Qwen2.5-0.5B", ')
+    status, _, err = typed("-c", "v0_1", "plan", "--model", "somebody/something")
+    assert (status, err.count("\n")) == (2, 1) and "nobody knows its size before it is fetched" in err
+
+
+@pytest.mark.parametrize("name", ["flan-t5-small", "distilbert-base-uncased", "smollm2-135m-instruct-gguf"])
+def test_a_model_of_another_engine_fits_and_is_not_timed(typed: Typed, name: str) -> None:
+    status, out, _ = typed("-c", "v0_1", "plan", "--model", name)
+    assert status == 0
+    assert "fits; its speed is not told" in out and f'inventory: Serving(model="{name}", mode="replicas"' in out
+    _, out, _ = typed("-c", "v0_1", "plan", "--model", name, "--json")
+    (entry,) = json.loads(out)["placements"]
+    assert entry["fits"] and not entry["predictions"] and not entry["engine_arguments"]
+
+
 def test_a_profile_without_an_inventory_that_can_be_read(typed: Typed) -> None:
     """The lab's inventory exists when the lab is up; its profile can be planned for before."""
     status, _, err = typed("-c", "lab", "plan", "--model", "smollm2-135m-instruct")

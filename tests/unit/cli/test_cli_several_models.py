@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cli.commands import models as models_command
-from hardware.planner.fit import Place
 from hardware.planner.options import declared
 from hardware.planner.rates import Device
+from hardware.planner.served import Place
 from inventories import models
 from operate import api, participation, preflight, status
 from operate.clusters import ClusterInventory, Host

@@ -11,10 +11,11 @@ from hardware.laptop import CLUSTER as LAPTOP
 from hardware.model import GIB, Cluster, RuntimeKind
 from hardware.planner import assumptions, fit, plan
 from hardware.planner.architecture import Quantisation, Sizes
-from hardware.planner.fit import FitJudgement, Place, ServedModel, fit_as
+from hardware.planner.fit import FitJudgement, fit_as
 from hardware.planner.options import Options
 from hardware.planner.prediction import Workload
 from hardware.planner.rates import Device
+from hardware.planner.served import Place, ServedModel, place_of
 from hardware.planner.tensors import WHOLE, Sharding
 from hardware.v0_1 import CLUSTER as V0_1
 from inventories import models
@@ -37,7 +38,7 @@ def host(size: float | None, engines: int = 1) -> Place:
 
 
 def place(cluster: Cluster) -> Place:
-    return fit.place_of(cluster.compute)
+    return place_of(cluster.compute)
 
 
 def test_the_arithmetic_by_hand() -> None:

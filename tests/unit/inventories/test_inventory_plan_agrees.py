@@ -21,12 +21,12 @@ from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.lab import lab
 from hardware.laptop import laptop
 from hardware.model import GIB, Cluster, ProfileError
-from hardware.planner import plan
+from hardware.planner import plan, serving_line
 from hardware.planner.calibration import Calibration
-from hardware.planner.fit import ServedModel
 from hardware.planner.options import Options
 from hardware.planner.placement import hardware_of
 from hardware.planner.prediction import Workload
+from hardware.planner.served import ServedModel
 from hardware.v0_1 import CLUSTER as V0_1
 from hardware.v0_2 import CLUSTER as V0_2
 from inventories import models
@@ -94,11 +94,11 @@ def test_what_the_plan_recommends_is_accepted(name: str) -> None:
             if made.recommended is None:
                 assert made.refusal, where
                 refused = [one for one in made.candidates if one.said and one.judgement.ok is False]
-                for line in {plan.serving(made, one) for one in refused[:1]}:
+                for line in {serving_line.serving(made, one) for one in refused[:1]}:
                     assert accepted(cluster, memory, line) == {False}, f"{where}: {line}"
                 continue
             recommended += 1
-            line = plan.serving(made, made.recommended)
+            line = serving_line.serving(made, made.recommended)
             assert line, where
             assert accepted(cluster, memory, line) == {True}, f"{where}: {line}"
     assert recommended >= 6, "a profile on which nothing fits shows nothing"
