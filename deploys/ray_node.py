@@ -35,6 +35,7 @@ def node_arguments(settings: Settings) -> tuple[str, ...]:
     return (
         f"--node-ip-address={settings.network.address}",
         f"--node-name={settings.node}",
+        f"--temp-dir={settings.directories.ray}",
         f"--num-cpus={ray.cpus}",
         f"--num-gpus={ray.gpus}",
         f"--resources={json.dumps(resources if ray.engine_slots else {})}",

@@ -125,15 +125,14 @@ def logs(cluster: ClusterInventory, screen: Screen, node: str, lines: int) -> No
 
 
 def log_request(host: Host, lines: int) -> FactRequest:
-    """The fact that reads a host's logs. Nodes that share one machine share Ray's logs: the control node shows them."""
+    """The fact that reads a host's logs."""
     settings = host.settings
-    shared = settings.system.shared_files
     arguments = {
         "services": [service.name for service in services(settings)],
         "lines": lines,
         "supervisor": hosts.of(settings).manager.state_directory,
-        "ray": "" if shared and not settings.is_control else settings.directories.ray,
-        "replicas": sum(one.serving.replicas for one in settings.applications) + 1 if shared else 2,
+        "ray": settings.directories.ray,
+        "replicas": 2,
     }
     return FactRequest("logs", "facts.logs.Logs", arguments)
 

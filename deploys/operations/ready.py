@@ -9,13 +9,17 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from deploys import shell
+from deploys import hosts, shell
 from deploys.compute_base.declared import CLUSTER_WAIT
+from deploys.compute_base.programs.service_ends import SYSTEMD
 from deploys.deadlines import ENGINES_SECONDS, GATEWAY_SECONDS, HEAD_SECONDS, nodes_seconds
 from deploys.environment import ray_client
 from deploys.gateway.configuration import health_of
+from deploys.gateway.declared import GATEWAY
 from deploys.library import start
 from deploys.operations.service import restart
+from deploys.ray_head.declared import HEAD
+from deploys.ray_worker.declared import WORKER
 from deploys.settings import Settings
 from deploys.vllm.declared import SERVE
 from facts.programs.engines import is_engine
@@ -25,11 +29,13 @@ from facts.reach import Answers, Reach
 Commands = Generator[StringCommand, None, None]
 
 
-def _wait(settings: Settings, *arguments: str) -> StringCommand:
+def _wait(settings: Settings, service: str, *arguments: str) -> StringCommand:
+    """The command that waits for what `service`, one of this host's, is to bring."""
+    manager = hosts.of(settings).manager.state_directory or SYSTEMD
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(ray_client(settings).items()))
     program = shell.line(*start("python3", CLUSTER_WAIT))
     dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
-    return StringCommand(f"env {environment} {program} {shell.line(dashboard, *arguments)}")
+    return StringCommand(f"env {environment} {program} {shell.line(manager, service, dashboard, *arguments)}")
 
 
 @operation()
@@ -38,7 +44,14 @@ def wait_for_head(settings: Settings) -> Commands:
     if host.get_fact(Reach, address=settings.head_address, port=settings.ray.ports.gcs) == "open":
         host.noop("the head answers")
         return
-    yield _wait(settings, "head", str(HEAD_SECONDS), f"{settings.head_address}:{settings.ray.ports.gcs}")
+    yield _wait(settings, HEAD, "head", str(HEAD_SECONDS), f"{settings.head_address}:{settings.ray.ports.gcs}")
+
+
+@operation()
+def wait_for_join(settings: Settings) -> Commands:
+    """Wait until Ray has this node; for a worker that was just started."""
+    seconds = nodes_seconds(len(settings.network.peers))
+    yield _wait(settings, WORKER, "joined", str(seconds), f"{settings.node}={settings.network.address}")
 
 
 @operation()
@@ -50,8 +63,7 @@ def wait_for_nodes(settings: Settings) -> Commands:
         host.noop("Ray has exactly the declared nodes")
         return
     pairs = [f"{name}={address}" for name, address in settings.network.peers.items()]
-    seconds = nodes_seconds(len(pairs))
-    yield _wait(settings, "nodes", str(seconds), *pairs)
+    yield _wait(settings, HEAD, "nodes", str(nodes_seconds(len(pairs))), *pairs)
 
 
 @operation()
@@ -70,7 +82,9 @@ def wait_for_engines(settings: Settings) -> Commands:
         return
     if any(state.applications.get(name) == "DEPLOY_FAILED" for name in wanted):
         yield from restart(settings, SERVE)  # it begins anew with an application that was given up
-    yield _wait(settings, "engines", str(ENGINES_SECONDS), *(f"{name}={count}" for name, count in wanted.items()))
+    yield _wait(
+        settings, SERVE, "engines", str(ENGINES_SECONDS), *(f"{name}={count}" for name, count in wanted.items())
+    )
 
 
 @operation()
@@ -81,4 +95,4 @@ def wait_for_gateway(settings: Settings) -> Commands:
         host.noop("the gateway has an engine of every model")
         return
     for url in places:
-        yield _wait(settings, "gateway", str(GATEWAY_SECONDS), url)
+        yield _wait(settings, GATEWAY, "gateway", str(GATEWAY_SECONDS), url)

@@ -6,6 +6,7 @@ test asks it of the locked runtime. Imports stand in the functions: whoever star
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Tried with these: vLLM 0.32 on processors, 0.29 on GPUs.
@@ -21,7 +22,13 @@ _NAMES = {
         "persist_port",
     ),
     "ray._private.services": ("get_node",),
-    "ray._private.node": ("Node.start_raylet", "Node.get_session_dir_path"),
+    "ray._private.node": (
+        "Node.start_raylet",
+        "Node.get_session_dir_path",
+        "Node.get_logs_dir_path",
+        "Node.kill_all_processes",
+    ),
+    "ray._private.ray_constants": ("PROCESS_TYPE_RAYLET",),
     "ray.scripts.scripts": ("main",),
     "ray.serve._private.common": ("RequestMetadata",),
     "ray.serve.llm.deployment": (
@@ -107,6 +114,25 @@ def declared_port(node: Any, parameter: str) -> int | None:
 def place_of(node: Any) -> tuple[str, str]:
     """Session directory and id of a node that `ray start` makes."""
     return node.get_session_dir_path(), node._node_id
+
+
+def raylet_status(node: Any) -> int | None:
+    """Exit status of the raylet that `ray start` has started; None while it runs or before it is started."""
+    from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+    started = node.all_processes.get(PROCESS_TYPE_RAYLET) or []
+    status: int | None = started[0].process.poll() if started else None
+    return status
+
+
+def raylet_logs(node: Any) -> list[Path]:
+    """Where the raylet of a node that `ray start` makes writes."""
+    return [Path(node.get_logs_dir_path(), name) for name in ("raylet.out", "raylet.err")]
+
+
+def kill_all(node: Any) -> None:
+    """End whatever `ray start` has started for a node."""
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 # Ray Serve LLM and vLLM: the replica of an engine.

@@ -29,7 +29,6 @@ def head_service(settings: Settings) -> Service:
             f"--dashboard-host={settings.network.address}",
             f"--dashboard-port={ports.dashboard}",
             f"--ray-client-server-port={ports.client}",
-            f"--temp-dir={settings.directories.ray}",
             "--no-monitor",  # the autoscaler's: hosts are declared, not made on demand
             f"--node-manager-port={ports.node_manager_first}",
             *node_arguments(settings),

@@ -39,15 +39,24 @@ def configuration(pid: int) -> str:
     return (found or ["-"])[0] or "-"
 
 
+def programs(directory: str) -> dict[str, dict[str, str]]:
+    """What the supervisor says of each program, by name; empty where no supervisor answers.
+
+    In its own words, of its getProcessInfo: `statename`, `pid` (0: none), `start` and `stop` (seconds since 1970),
+    `spawnerr`.
+    """
+    rows = answer(directory).split("<struct>")[1:]
+    found = (dict(re.findall(r"<name>(\w+)</name>\s*<value><\w+>([^<]*)<", row)) for row in rows)
+    return {values.get("name", ""): values for values in found}
+
+
 def main() -> None:
     """A line for each of the names."""
     directory, *names = sys.argv[1:]
-    states = {}
-    for row in answer(directory).split("<struct>")[1:]:
-        values = dict(re.findall(r"<name>(\w+)</name>\s*<value><\w+>([^<]*)<", row))
-        states[values.get("name")] = (values.get("statename", "none"), int(values.get("pid", 0)))
+    known = programs(directory)
     for name in names:
-        state, pid = states.get(name, ("none", 0))
+        values = known.get(name, {})
+        state, pid = values.get("statename", "none"), int(values.get("pid", 0))
         enabled = "program" if Path(directory, "conf.d", f"{name}.conf").exists() else "none"
         print("service", name, state, enabled, configuration(pid) if pid else "-")
 

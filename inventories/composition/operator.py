@@ -90,18 +90,6 @@ def package_sources() -> dict[str, str]:
     return found
 
 
-def processor_dtype() -> str:
-    """bfloat16 when this machine's processor has instructions for it, else float32, which is faster then.
-
-    For clusters whose nodes are this machine. The judgement on any host, with its reason, is facts.cpu.Cpu's.
-    """
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "float32"
-    return "bfloat16" if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", text) else "float32"
-
-
 def _is_usable(source: str) -> bool:
     # A local index is skipped: uv asks it for every package and it answers only for some.
     return not source.startswith("file:")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+from hardware.model import ProfileError
 from inventories.composition.operator import cache_directory, cluster_directory
 
 ServiceManager = Literal["systemd", "supervisor", "compose"]
@@ -34,6 +35,10 @@ RAY_PORTS = {
     "watch": 8090,
 }
 DEPOT_PORT = 8730
+
+# unix(7): a socket's name has 108 bytes with its end. The longest that Ray 2.60 makes below its directory.
+SOCKET_PATH_CHARACTERS = 107
+_LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 # Only the control node listens on these, so nodes that share a machine need no block of them.
 _ONCE = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
@@ -90,9 +95,22 @@ class OneAccount:
             "library": str(cluster_directory(cluster) / "lib"),
             "configuration": str(state / "etc"),
             "state": str(state),
-            # Ray puts Unix sockets below it, and a socket's path may not be longer than 107 characters.
-            "ray": f"/tmp/cluster-{os.getuid()}/{cluster}",  # noqa: S108 (made with mode 0700 by compute_base)
+            "ray": _short_directory(cluster, node),
         }
+
+
+def _short_directory(cluster: str, node: str) -> str:
+    """Ray's directory of a node that shares its machine; ProfileError where its sockets would have too long names.
+
+    Of its own: Ray nodes that share one pick the same names for their sockets when they start together.
+    """
+    directory = f"/tmp/cluster-{os.getuid()}/{cluster}.{node}"  # noqa: S108 (made with mode 0700 by compute_base)
+    if (over := len(f"{directory}{_LONGEST_SOCKET}") - SOCKET_PATH_CHARACTERS) > 0:
+        raise ProfileError(
+            f"inventory {cluster}: Ray's sockets below {directory} would have names that are {over} characters too "
+            f"long; give the inventory or {node} a shorter name"
+        )
+    return directory
 
 
 PLACES: Mapping[ServiceManager, Places] = {"systemd": OwnHost(), "supervisor": OneAccount(), "compose": OwnHost()}

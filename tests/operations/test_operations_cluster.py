@@ -22,6 +22,7 @@ from facts.parse.memory import MemoryReport
 from facts.ray import Nodes, Runtime, Serve
 from facts.reach import Reach
 from facts.vllm import ModelDirectory
+from hardware.laptop import CLUSTER as laptop_profile
 
 CAPTURED = Path(__file__).parents[1] / "unit" / "facts" / "fixtures" / "ray-2.60.0"
 LIBRARY = "/usr/local/lib/cluster/deploys/compute_base/programs"
@@ -47,9 +48,7 @@ def managed(composed: Any) -> dict[str, Settings]:
 @pytest.fixture
 def head(composed: Any) -> Settings:
     """The control node of the cluster from which Ray's answers were captured."""
-    from hardware.laptop import CLUSTER
-
-    found: Settings = composed(CLUSTER, managed=False, addresses=LOOPBACK)["head"]
+    found: Settings = composed(laptop_profile, managed=False, addresses=LOOPBACK)["head"]
     return found
 
 
@@ -165,14 +164,17 @@ def test_a_damaged_model_is_refused(given_host: Any, managed: dict[str, Settings
 
 
 def waits(command: str, settings: Settings) -> list[str]:
-    """Arguments that cluster_wait.py gets, after the dashboard's address."""
+    """Arguments that cluster_wait.py gets, but for the service manager and the dashboard's address."""
     words = shlex.split(command)
     program = words.index(CLUSTER_WAIT)
     assert words[0] == "env" and words[program - 3 : program] == ["python3", "-P", "-m"]
     assert f"PYTHONPATH={settings.directories.library}" in words[:program]
     assert any(word.startswith("RAY_AUTH_TOKEN_PATH=") for word in words[:program])
-    assert words[program + 1] == f"http://{settings.head_address}:8265"
-    return words[program + 2 :]
+    manager, service, dashboard = words[program + 1 : program + 4]
+    supervised = settings.system.service_manager == "supervisor"
+    assert manager == (f"{settings.directories.state}/supervisor" if supervised else "systemd")
+    assert dashboard == f"http://{settings.head_address}:8265"
+    return [service, *words[program + 4 :]]
 
 
 def test_a_head_that_answers(given_host: Any, unchanged: Any, head: Settings) -> None:
@@ -182,7 +184,7 @@ def test_a_head_that_answers(given_host: Any, unchanged: Any, head: Settings) ->
 def test_a_head_that_does_not(given_host: Any, head: Settings) -> None:
     outcome = given_host.run(ready.wait_for_head, {Reach: ["refused"]}, settings=head)
     (command,) = outcome.commands
-    assert waits(command, head) == ["head", "120", "127.0.0.10:6379"]
+    assert waits(command, head) == ["cluster-ray-head", "head", "120", "127.0.0.10:6379"]
 
 
 def test_exactly_the_declared_nodes(given_host: Any, unchanged: Any, head: Settings) -> None:
@@ -206,6 +208,7 @@ def test_other_nodes_than_the_declared(given_host: Any, head: Settings, change: 
     outcome = given_host.run(ready.wait_for_nodes, {Nodes: output(answer)}, settings=head)
     (command,) = outcome.commands
     assert waits(command, head) == [
+        "cluster-ray-head",
         "nodes",
         str(180 + 15 * len(LOOPBACK)),
         *(f"{name}={address}" for name, address in LOOPBACK.items()),
@@ -217,6 +220,17 @@ def test_a_dead_node_beside_its_successor_is_no_difference(given_host: Any, unch
     rows = answer["data"]["result"]["result"]
     rows.append({**rows[1], "state": "DEAD"})
     unchanged(given_host.run(ready.wait_for_nodes, {Nodes: output(answer)}, settings=head))
+
+
+def test_a_worker_waits_until_it_has_joined(given_host: Any, composed: Any) -> None:
+    worker = composed(laptop_profile, managed=False, addresses=LOOPBACK)["worker1"]
+    (command,) = given_host.run(ready.wait_for_join, {}, settings=worker).commands
+    assert waits(command, worker) == [
+        "cluster-ray-worker",
+        "joined",
+        str(180 + 15 * len(LOOPBACK)),
+        f"{worker.node}={worker.network.address}",
+    ]
 
 
 def test_every_engine_answered(given_host: Any, unchanged: Any, head: Settings) -> None:
@@ -236,7 +250,7 @@ def test_not_every_engine_answered(given_host: Any, head: Settings, change: str)
         answer["applications"][MODEL]["deployments"]["ProvenLLMServer:smollm2-135m-instruct"]["replicas"].pop()
     outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
     (command,) = outcome.commands
-    assert waits(command, head) == ["engines", "1800", f"{MODEL}=2"]
+    assert waits(command, head) == ["cluster-serve", "engines", "1800", f"{MODEL}=2"]
 
 
 def test_an_application_that_was_given_up_is_begun_anew(given_host: Any, head: Settings) -> None:
@@ -244,7 +258,7 @@ def test_an_application_that_was_given_up_is_begun_anew(given_host: Any, head: S
     answer["applications"][MODEL]["status"] = "DEPLOY_FAILED"
     outcome = given_host.run(ready.wait_for_engines, {Serve: output(answer)}, settings=head)
     assert outcome.commands[0].endswith("restart cluster-serve")
-    assert waits(outcome.commands[1], head) == ["engines", "1800", f"{MODEL}=2"]
+    assert waits(outcome.commands[1], head) == ["cluster-serve", "engines", "1800", f"{MODEL}=2"]
 
 
 def _filesystem(size_bytes: int) -> list[str]:

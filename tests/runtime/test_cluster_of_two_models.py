@@ -35,7 +35,6 @@ import getpass
 
 from hardware.laptop import CLUSTER
 from inventories.composition.compose import Serving, Site, compose
-from inventories.composition.operator import processor_dtype
 
 control, compute = compose(
     CLUSTER,
@@ -44,7 +43,7 @@ control, compute = compose(
     serving=(
         Serving(
             model="smollm2-135m-instruct",
-            dtype=processor_dtype(),
+            dtype="float32",
             enforce_eager=True,
             engine={{"kv_cache_memory_bytes": 96 * 1024**2, "max_num_seqs": 16}},
         ),

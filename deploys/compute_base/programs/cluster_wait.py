@@ -1,6 +1,8 @@
-"""Wait for a state of the cluster, with a deadline: DASHBOARD head|nodes|engines|gateway SECONDS ARGUMENT...
+"""Wait for a state of the cluster, with a deadline: MANAGER SERVICE DASHBOARD WHAT SECONDS ARGUMENT...
 
-Standard library only. Exits 1 with one line that says what is still missing when the time is up.
+WHAT is head, joined, nodes, engines or gateway; SERVICE is the service of this host that is to bring it, kept by
+MANAGER ("systemd", or a supervisor's directory). Standard library only. Says so when the service ends, with its last
+words, and exits 1 when it does so again and again, or with one line that says what is missing when the time is up.
 """
 
 import socket
@@ -12,12 +14,16 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from deploys.compute_base.programs.service_ends import Watched
 from facts.programs import ray_rest
 from facts.programs.engines import running
 
 PERIOD_SECONDS = 0.5
 # A failure from before this run is still told for a moment, until cluster_serve.py has taken the application down.
 FAILED_SECONDS = 20.0
+# Its manager starts a service anew; one that ends this often while it is waited for will not come by waiting.
+ENDS = 3
+LOOK_SECONDS = 1.0
 
 
 class FailedError(Exception):
@@ -29,6 +35,13 @@ def head(_base: str, address: str) -> str:
     name, _, port = address.rpartition(":")
     socket.create_connection((name, int(port)), 3).close()
     return ""
+
+
+def joined(base: str, declared: str) -> str:
+    """Empty when Ray has this one node (NAME=ADDRESS), whatever else it has."""
+    rows = ray_rest.nodes(ray_rest.request(f"{base}{ray_rest.NODES}"))
+    alive = [f"{row['node_name']}={row['node_ip']}" for row in rows if row["state"] == "ALIVE"]
+    return "" if declared in alive else f"{declared.partition('=')[0]} has not joined"
 
 
 def nodes(base: str, *declared: str) -> str:
@@ -76,12 +89,39 @@ def gateway(_base: str, url: str) -> str:
         return f"the gateway says {error.code}: no engine serves yet"
 
 
+class Ends:
+    """Counts how often the service that is waited for ends."""
+
+    def __init__(self, service: Watched) -> None:
+        self.service, self.count, self.looked = service, 0, 0.0
+
+    def look(self) -> None:
+        """Say when it has ended; SystemExit when it has done so too often."""
+        if time.monotonic() - self.looked < LOOK_SECONDS:
+            return
+        self.looked = time.monotonic()
+        if not (words := self.service.ended()):
+            return
+        self.count += 1
+        if self.count >= ENDS:
+            raise SystemExit(f"{self.service.name} ended {self.count} times: {words}")
+        print(f"{self.service.name} ended and begins anew: {words}", flush=True)
+
+
+CHECKS: dict[str, Callable[..., str]] = {
+    "head": head,
+    "joined": joined,
+    "nodes": nodes,
+    "engines": engines,
+    "gateway": gateway,
+}
+
+
 def main() -> None:
-    """Poll until the state holds or the time is up."""
-    base, what, seconds, *arguments = sys.argv[1:]
+    """Poll until the state holds, the service is given up, or the time is up."""
+    manager, service, base, what, seconds, *arguments = sys.argv[1:]
     deadline = time.monotonic() + float(seconds)
-    checks: dict[str, Callable[..., str]] = {"head": head, "nodes": nodes, "engines": engines, "gateway": gateway}
-    check = checks[what]
+    check, ends = CHECKS[what], Ends(Watched(manager, service))
     said, failed_since = "", None
     while True:
         failed = False
@@ -99,6 +139,7 @@ def main() -> None:
         failed_since = (failed_since or time.monotonic()) if failed else None
         if failed_since and time.monotonic() - failed_since > FAILED_SECONDS:
             raise SystemExit(now)
+        ends.look()
         if time.monotonic() > deadline:
             raise SystemExit(f"gave up after {seconds} s: {now}")
         time.sleep(PERIOD_SECONDS)
