@@ -57,11 +57,17 @@ def api_key(cluster: ClusterInventory) -> str | None:
 def application_of(cluster: ClusterInventory, model: str = "") -> Application:
     """The declared application of a model, the default one for ""; OperatorError that lists those that there are."""
     applications = cluster.control.settings.applications
-    found = [application for application in applications if model in ("", application.model.name)]
+    found = [application for application in applications if not model or model in application.model.names]
     if not found:
         known = ", ".join(application.model.name for application in applications)
         raise OperatorError(f"{cluster.name} does not serve {model!r}; it serves {known}")
     return found[0]
+
+
+def served_name(cluster: ClusterInventory, model: str) -> str:
+    """The name by which the API knows a model, whichever of its names is given; another word stays as it is."""
+    applications = cluster.control.settings.applications
+    return next((one.model.name for one in applications if not model or model in one.model.names), model)
 
 
 def ask_golden(cluster: ClusterInventory, model: str = "") -> tuple[Answer, bool]:

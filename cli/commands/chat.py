@@ -12,7 +12,7 @@ from cli.chat.interrupts import Interrupts
 from cli.chat.screen import Plain, Screen
 from cli.chat.session import HOW_TO_LEAVE, Session
 from operate import ownership
-from operate.api import api_key
+from operate.api import api_key, served_name
 from operate.chat.conversation import Conversation
 from operate.chat.link import Link
 from operate.clusters import ClusterInventory
@@ -47,7 +47,7 @@ def command(
     `help` inside lists the commands. Exit status in a pipe: 0 every answer came whole, 1 one did not.
     """
     cluster = ownership.load(name)
-    conversation = Conversation(model or cluster.control.settings.model.name, system, temperature, max_tokens)
+    conversation = Conversation(served_name(cluster, model), system, temperature, max_tokens)
     comfortable = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     link = Link(cluster)
     with Interrupts() as interrupts:

@@ -24,6 +24,14 @@ class Model(Part, frozen=True):
     limits: Mapping[str, Any]
     engine: Mapping[str, Any] = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Its own name and those of where it comes from, as inventories/models/places.py reads them."""
+        found = {self.name, self.source.get("path", "")}
+        if repository := self.source.get("repository"):
+            found |= {repository, f"hub:{repository}", f"hub:{repository}@{self.source.get('revision')}"}
+        return frozenset(found) - {""}
+
 
 class NodeFit(Part, frozen=True):
     """What this node has for a model, and what its share of an engine needs there (hardware/planner/fit.py judged it).

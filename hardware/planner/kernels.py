@@ -10,9 +10,7 @@ import re
 from dataclasses import dataclass
 
 from hardware.model import RuntimeKind
-from hardware.planner.architecture import Dtype, Model, Quantisation
-from hardware.planner.options import Options
-from hardware.planner.rates import Device
+from hardware.planner.architecture import Dtype, Quantisation
 
 _PLATFORMS = "vllm/platforms/"
 _QUANTISATION = "vllm/model_executor/layers/quantization/"
@@ -39,13 +37,8 @@ class Support:
     arguments: tuple[tuple[str, object], ...] = ()
 
 
-def support(device: Device, model: Model, options: Options) -> Support:
-    """The answer for a device. Never raises: what is not known is a no, with the reason."""
-    return support_of(device.runtime_kind, device.architecture, model.quantisation, options.dtype or model.dtype)
-
-
 def support_of(kind: RuntimeKind, architecture: str, quantisation: Quantisation, dtype: Dtype) -> Support:
-    """As `support`, from what alone decides it."""
+    """The answer for an architecture. Never raises: what is not known is a no, with the reason."""
     if kind == "cpu":
         return _cpu(quantisation, dtype)
     if kind == "rocm":

@@ -99,7 +99,10 @@ def test_the_last_node_of_a_model_stays(cluster: ClusterInventory) -> None:
 
 def test_a_model_that_is_not_declared(cluster: ClusterInventory) -> None:
     assert api.application_of(cluster).model.name == MODEL
-    assert api.application_of(cluster, SECOND).model.task == "text-to-text"
+    for name in (SECOND, "google/flan-t5-small", "hub:google/flan-t5-small", "hub:google/flan-t5-small@main"):
+        assert api.application_of(cluster, name).model.task == "text-to-text"
+        assert api.served_name(cluster, name) == SECOND
+    assert (api.served_name(cluster, ""), api.served_name(cluster, "gpt2")) == (MODEL, "gpt2")
     with pytest.raises(OperatorError, match=f"lab does not serve 'gpt2'; it serves {MODEL}, {SECOND}"):
         api.application_of(cluster, "gpt2")
 

@@ -20,6 +20,7 @@ from hardware.planner.architecture import Model
 from hardware.planner.calibration import Calibration
 from hardware.planner.catalogue import ACCELERATORS
 from hardware.planner.errors import PlanError
+from hardware.planner.kernels import Support
 from hardware.planner.options import Options
 from hardware.planner.placement import hardware_of
 from hardware.planner.plan import Candidate, Plan
@@ -196,6 +197,11 @@ CARDS: dict[str, Device] = {
 CPU = hardware_of(LAPTOP).device
 
 
+def support(device: Device, name: str) -> Support:
+    found = model(name)
+    return kernels.support_of(device.runtime_kind, device.architecture, found.quantisation, found.dtype)
+
+
 @pytest.mark.parametrize(
     ("device", "name", "ok", "kernel"),
     [
@@ -213,7 +219,7 @@ CPU = hardware_of(LAPTOP).device
     ],
 )
 def test_kernels(device: Device, name: str, ok: bool, kernel: str) -> None:
-    found = kernels.support(device, model(name), Options())
+    found = support(device, name)
     assert (found.ok, found.kernel) == (ok, kernel)
     assert found.source.startswith("vllm/")
     assert ok or found.reasons
@@ -221,7 +227,7 @@ def test_kernels(device: Device, name: str, ok: bool, kernel: str) -> None:
 
 def test_a_card_that_is_in_no_list() -> None:
     unknown = replace(CARDS["AMD Radeon RX 7600 XT"], architecture="gfx803")
-    assert not kernels.support(unknown, model("llama-3.1-8b"), Options()).ok
+    assert not support(unknown, "llama-3.1-8b").ok
 
 
 @pytest.mark.parametrize(
