@@ -197,11 +197,13 @@ def stage_weights(model: Model, sharding: Sharding, stage: int) -> float:
     """
     first, end = pipeline_layers(len(model.layers), sharding.pipeline)[stage]
     size = 0.0
-    for index in range(first, end):
-        for tensor in layer_tensors(model, index):
-            size += stored_bytes(tensor, model, sharding)
+    # Layers differ in whether they have experts, and in nothing else that weighs something.
+    kinds = [layer.experts for layer in model.layers[first:end]]
+    for kind in dict.fromkeys(kinds):
+        for tensor in layer_tensors(model, first + kinds.index(kind)):
+            size += kinds.count(kind) * stored_bytes(tensor, model, sharding)
             if tensor.name == "kv_b":
-                size += tensor.parameters / sharding.tensor * DTYPE_BYTES[model.dtype]
+                size += kinds.count(kind) * tensor.parameters / sharding.tensor * DTYPE_BYTES[model.dtype]
     last = stage == sharding.pipeline - 1
     if stage == 0 or (last and model.tied_embeddings):
         size += sum(stored_bytes(tensor, model, sharding) for tensor in embedding_tensors(model))
