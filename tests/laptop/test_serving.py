@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -185,3 +186,15 @@ def test_nodes_that_cannot_be(laptop: Operator, arguments: tuple[str, ...], said
     done = laptop.cluster("nodes", *arguments)
     assert done.status == 2
     assert said in done.complaint
+
+
+@pytest.mark.parametrize("command", ["down", "up", "status"])
+def test_a_copy_of_the_inventory_touches_nothing(
+    laptop: Operator, client: openai.OpenAI, tmp_path: Path, repository: Path, command: str
+) -> None:
+    copy = tmp_path / "dup.py"
+    shutil.copy(repository / "inventories" / "laptop.py", copy)
+    done = laptop.cluster("-c", str(copy), command)
+    assert done.status == 2
+    assert f"{copy}: cluster laptop is {repository}/inventories/laptop.py's, and runs on head" in done.complaint
+    assert client.models.list().data[0].id == MODEL
