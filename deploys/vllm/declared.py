@@ -85,7 +85,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
             "directory": model.directory,
             "task": model.task,
             "dtype": serving.dtype,
-            "maximum_length": model.maximum_length,
+            "maximum_length": engine["max_model_len"],
             "golden": dict(model.golden),
             # Serve sees no change in a module that it imports by name; this makes one that it sees.
             "revision": _engine_revision(settings),

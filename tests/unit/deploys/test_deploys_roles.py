@@ -241,6 +241,7 @@ def test_the_inventorys_engine_arguments_win(composed: Any) -> None:
     control = composed(engine={"max_num_seqs": 16, "max_model_len": 512})["control"]
     engine = llm_arguments(control)["llm_config"]["engine_kwargs"]
     assert (engine["max_num_seqs"], engine["max_model_len"]) == (16, 512)
+    assert llm_arguments(control)["maximum_length"] == 512, "engines that are not vLLM's are told by this"
 
 
 def test_several_models_are_applications_that_know_nothing_of_each_other(several: Any) -> None:
