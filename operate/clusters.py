@@ -5,6 +5,7 @@ Reading touches no host and writes nothing. Commands that touch what the invento
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class ClusterInventory:
     def command(self) -> str:
         """The command for this cluster, for remedies: `cluster -c NAME`."""
         return f"cluster -c {shlex.quote(self.given)}"
+
+    def named(self, text: str) -> str:
+        """A remedy of a lower floor, where no cluster is known, with this one's command: `cluster up` there."""
+        return re.sub(r"(?<=[`\"])cluster (?!-c )", lambda _: f"{self.command} ", text)
 
     @property
     def control(self) -> Host:

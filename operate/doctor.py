@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from deploys import hosts
@@ -55,7 +56,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
                 _reach_head_check(host.name, seen.facts["reach"], settings.head_address, settings.ray.ports.gcs)
             )
         checks.append(_python_check(host.name, seen, settings.runtime.python, complete=_complete(seen)))
-    return checks
+    return [replace(check, remedy=cluster.named(check.remedy)) for check in checks]
 
 
 _FIELDS = set(ResolutionReport.__dataclass_fields__)

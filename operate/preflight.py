@@ -53,7 +53,8 @@ def refuse_bad_ground(cluster: ClusterInventory) -> list[CheckResult]:
     checks = blocking_checks(cluster, found)
     for check in checks:
         if check.ok is False:
-            raise OperatorError(f"{check.detail}; {check.remedy}" if check.remedy else check.detail)
+            said = f"{check.detail}; {check.remedy}" if check.remedy else check.detail
+            raise OperatorError(cluster.named(said))
     return [check for check in checks if check.name == "fit" and check.ok is None]
 
 

@@ -114,10 +114,12 @@ def deploy(
     try:
         results = json.loads(output)["results"]
     except (ValueError, KeyError):
-        raise OperatorError(f"{cluster.name}: {_why(errors) or _last(said)}", exit_code=DOES_NOT_HOLD) from None
+        why = cluster.named(_why(errors) or _last(said))
+        raise OperatorError(f"{cluster.name}: {why}", exit_code=DOES_NOT_HOLD) from None
     result = DeployResult(tuple(results["operations"]), tuple(results["failed_hosts"]), tuple(errors))
     if result.failed_hosts or any(operation["error"] for operation in result.operations) or status:
-        raise OperatorError(f"{cluster.name}: {_why(errors) or _last(said)}", exit_code=DOES_NOT_HOLD)
+        why = cluster.named(_why(errors) or _last(said))
+        raise OperatorError(f"{cluster.name}: {why}", exit_code=DOES_NOT_HOLD)
     return result
 
 

@@ -161,6 +161,10 @@ def test_a_name_of_its_own_is_a_cluster_of_its_own(laptop: ClusterInventory, cop
 def test_remedies_name_the_cluster_as_its_operator_does(copied: ClusterInventory, tmp_path: Path) -> None:
     assert copied.command == f"cluster -c {copied.path}"
     assert copied.name == "laptop", "it is named as what it touches"
+    said = 'run "cluster up --only compute_base", or `cluster models`; the cluster is up'
+    assert clusters.read("laptop").named(said) == (
+        'run "cluster -c laptop up --only compute_base", or `cluster -c laptop models`; the cluster is up'
+    )
     place = tmp_path / "two words"
     place.mkdir()
     other = clusters.read(str(shutil.copy(copied.path, place)))
