@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import left_over
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _BIN = Path(sys.executable).parent
 
@@ -52,6 +54,7 @@ def main() -> int:
         return _pytest(SLOWEST, *WORKERS, *SIDE_BY_SIDE)
     first = _pytest(SLOWEST, *WORKERS, *SIDE_BY_SIDE, *BROWSER)
     print("== tests one by one", flush=True)
+    left_over.end()
     return _pytest(SLOWEST, *ONE_BY_ONE) or first
 
 
