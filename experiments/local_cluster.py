@@ -18,6 +18,7 @@ from deploys.settings import Settings
 from experiments.answers import Question
 from experiments.errors import ExperimentError
 from facts.parse.processes import ProcessReport
+from facts.programs import direct
 from facts.programs.golden import is_right
 from facts.vllm import Processes
 from operate import clusters
@@ -63,7 +64,7 @@ def ask(head: Settings) -> bool:
         f"{head.endpoint}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with _open(call, ANSWER_SECONDS) as stream:
+        with direct.opened(call, ANSWER_SECONDS) as stream:
             answer: Any = json.load(stream)
         text = str(answer["choices"][0]["message"]["content"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError):
@@ -74,17 +75,10 @@ def ask(head: Settings) -> bool:
 def answers_at_all(head: Settings) -> bool:
     """Whether anything speaks HTTP at the endpoint."""
     try:
-        _open(urllib.request.Request(f"{head.endpoint}/models"), 5).close()  # noqa: S310 (http on loopback)
-    except urllib.error.HTTPError:
-        return True
+        direct.status(f"{head.endpoint}/models", 5)
     except (OSError, http.client.HTTPException):
         return False
     return True
-
-
-def _open(call: urllib.request.Request, seconds: float) -> Any:
-    """What answers, asked without the operator's proxies."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(call, timeout=seconds)
 
 
 def memory_of(node: Settings) -> NodeMemory:

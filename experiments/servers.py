@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from deploys.programs.private_names import ENGINE_PROCESS
 from experiments.errors import ExperimentError
+from facts.programs import direct
 from facts.sources import REPOSITORY
 
 STOP_SECONDS = 20.0
@@ -136,9 +136,8 @@ def engine_flags(engine: Mapping[str, Any]) -> list[str]:
 
 def get_json(url: str, seconds: float = 5.0) -> Any:
     """The object at `url`; ExperimentError when there is none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=seconds) as stream:
+        with direct.opened(url, seconds) as stream:
             return json.load(stream)
     except (OSError, ValueError) as error:
         raise ExperimentError(f"{url}: {error}") from None
@@ -191,10 +190,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _healthy(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
+        return direct.status(f"{url}/health", 5) == 200
     except OSError:
         return False
 

@@ -6,6 +6,8 @@ import shlex
 
 from pyinfra.api.facts import FactBase
 
+from facts import script
+
 _PROBE = """
 import socket, sys
 try:
@@ -30,23 +32,11 @@ class Reach(FactBase[str]):
         return output[-1] if output else "unreachable: no answer"
 
 
-_GET = """
-import ssl, sys, urllib.error, urllib.request
-try:
-    with urllib.request.urlopen(sys.argv[1], timeout=5, context=ssl._create_unverified_context()) as answer:
-        print("status", answer.status)
-except urllib.error.HTTPError as error:
-    print("status", error.code)
-except (OSError, ValueError) as error:
-    print("none:", getattr(error, "reason", error))
-"""
-
-
 class Answers(FactBase[int]):
     """HTTP status of a GET, asked from the host; 0 when there is no answer. Certificates are not judged."""
 
     def command(self, url: str) -> str:
-        return f"timeout 8 python3 -c {shlex.quote(_GET)} {shlex.quote(url)} 2>&1; true"
+        return script.command("http_status", url, seconds=8)
 
     def process(self, output: list[str]) -> int:
         found = [line.split()[1] for line in output if line.startswith("status ")]

@@ -32,6 +32,7 @@ from experiments.load.tool import Work
 from experiments.load.turns import take_turns
 from experiments.report import results
 from experiments.report.gateway import DIRECT, GATEWAY, REPLICA, report, targets_missed, unlike
+from facts.programs import direct
 from hardware.model import GIB
 from inventories.composition.compose import Serving
 from inventories.composition.operator import cache_directory
@@ -169,9 +170,8 @@ def record_golden(url: str, name: str, directory: Path) -> dict[str, Any]:
     call = urllib.request.Request(  # noqa: S310 (http on loopback)
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(call, timeout=60) as stream:
+        with direct.opened(call, 60) as stream:
             text = str(json.load(stream)["choices"][0]["text"]).rstrip("\ufffd").strip()
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise ExperimentError(f"{url}: no golden answer: {type(error).__name__}: {error}") from None

@@ -10,10 +10,8 @@ One look, one line, exit 0 or 1; the container engine asks again. Standard libra
 import http.client
 import os
 import sys
-import urllib.error
-import urllib.request
 
-from facts.programs import ray_rest
+from facts.programs import direct, ray_rest
 from facts.programs.engines import running
 
 SECONDS = 4.0  # below the timeout of the health checks, so that the line is said
@@ -54,12 +52,7 @@ def application(dashboard: str, engines: str) -> str:
 
 def answers(url: str) -> str:
     """401 is an answer as well: the key is not for whoever looks after the container."""
-    try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 (http by design)
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-        error.close()
+    status = direct.status(url, SECONDS)
     if status >= 500:
         raise UnhealthyError(f"{url} answers {status}")
     return f"{url} answers {status}"

@@ -17,6 +17,12 @@ from deploys.files import ManagedFile
 from deploys.services.description import OPEN_FILES, STOP_SECONDS, Service
 
 _PROGRAMS = Path(sys.executable).parent
+# What it starts has nothing of the operator's shell, whose secrets and proxies are not the engines': these variables,
+# and what a service declares.
+_CLEAN = (
+    'env -i HOME="$HOME" USER="$(id -un)" LANG=C.UTF-8 '
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
 # Longer than what it stops takes: keep_together.py waits for the processes that it looks after.
 _STOP_SECONDS = STOP_SECONDS + 5
 
@@ -102,7 +108,7 @@ class Supervisor:
 
     def start(self, names: Sequence[str]) -> Iterator[str]:
         """See ServiceManager."""
-        daemon = shell.line(str(_PROGRAMS / "supervisord"), "-c", self._configuration)
+        daemon = f"{_CLEAN} {shell.line(str(_PROGRAMS / 'supervisord'), '-c', self._configuration)}"
         # It inherits the open-file limit; Ray wants more than the usual 1024, as far as the hard limit lets us.
         yield (
             f"ulimit -n {OPEN_FILES} 2>/dev/null || ulimit -n $(ulimit -Hn); "

@@ -1,6 +1,6 @@
 """Ray's REST interface on the head: what is asked, with the cluster's token, and where its answers have what.
 
-Standard library only. Never through a proxy: the token is in every request, and the head is on the cluster's network.
+Standard library only.
 """
 
 import json
@@ -8,6 +8,8 @@ import os
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from facts.programs import direct
 
 NODES = "/api/v0/nodes?detail=1&limit=1000"
 APPLICATIONS = "/api/serve/applications/"
@@ -23,7 +25,7 @@ def request(url: str, *, method: str = "GET", body: Any = None, token_file: str 
         headers["Authorization"] = f"Bearer {Path(path).read_text().strip()}"
     data = None if body is None else json.dumps(body).encode()
     call = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 (http by design)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(call, timeout=seconds) as answer:
+    with direct.opened(call, seconds) as answer:
         text = answer.read().decode()
     return json.loads(text) if text.strip() else None
 

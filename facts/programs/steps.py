@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from facts.programs import direct
+
 
 def ask(order: dict[str, Any], number: int, words: int, tokens: int, answers: list[dict[str, Any]]) -> None:
     """One request; its usage goes into `answers`."""
@@ -32,7 +34,7 @@ def ask(order: dict[str, Any], number: int, words: int, tokens: int, answers: li
         headers["Authorization"] = "Bearer " + order["key"]
     call = urllib.request.Request(order["url"] + "/completions", json.dumps(body).encode(), headers)  # noqa: S310 (http by design)
     try:
-        with urllib.request.urlopen(call, timeout=order["seconds"]) as response:  # noqa: S310
+        with direct.opened(call, order["seconds"]) as response:
             answers.append(json.load(response)["usage"])
     except (OSError, ValueError, KeyError) as error:
         answers.append({"error": f"{getattr(error, 'reason', None) or error}"})

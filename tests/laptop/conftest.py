@@ -44,9 +44,14 @@ class Operator:
         }
 
 
+# A secret of the operator's shell, which no process of a cluster has any business with.
+SHELL_SECRET = "CLUSTER_TEST_SHELL_SECRET"  # noqa: S105 (a name)
+
+
 def operator_at(home: Path) -> Operator:
     """An operator whose state is in `home`."""
-    return Operator(home, {**os.environ, "CLUSTER_HOME": str(home), "NO_COLOR": "1", "CLUSTER": ""})
+    mine = {"CLUSTER_HOME": str(home), "NO_COLOR": "1", "CLUSTER": "", SHELL_SECRET: "of the operator's"}
+    return Operator(home, {**os.environ, **mine})
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_fetched(operato
     place = _inventory(tmp_path, text.replace('connector="loopback"', 'connector="loopback", shared_processors=True'))
     cache = tmp_path / "cache"
     said = _refused(operator, "-c", place, "up", CLUSTER_CACHE=str(cache))
-    assert "worker1: qwen3-30b-a3b does not fit: it needs 60.0 GiB; the host has" in said
+    assert "worker1: qwen3-30b-a3b does not fit: it needs 60.2 GiB; the host has" in said
     assert "too little; take a smaller or a quantised model" in said and len(said.strip().splitlines()) == 1
     # pyinfra alone, without the first look.
     done = subprocess.run(

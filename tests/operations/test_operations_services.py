@@ -93,7 +93,9 @@ def test_a_stale_service_under_supervisor(given_host: Any, supervised: Settings)
     outcome = given_host.run(service.ensure_running, facts, settings=supervised, services=(head, serve))
     control = f"{PROGRAMS}/supervisorctl -c {hosts.of(supervised).manager.state_directory}/supervisord.conf"
     daemon, update, restart = outcome.commands
-    assert daemon.endswith(f"{control} pid >/dev/null 2>&1 || {control.replace('supervisorctl', 'supervisord')}")
+    asked, started = daemon.split(" || ")[-2:]
+    assert asked.endswith(f"{control} pid >/dev/null 2>&1")
+    assert started.startswith("env -i ") and started.endswith(control.replace("supervisorctl", "supervisord"))
     assert update == f"{control} reread >/dev/null && {control} update >/dev/null"
     assert f"{control} restart cluster-serve" in restart and f"{control} start cluster-serve" in restart
     assert "cluster-ray-head" not in " ".join(outcome.commands)

@@ -232,3 +232,26 @@ def test_each_rule_finds_its_fault(
     rule: Callable[[Module], Iterator[str]], path: str, source: str, said: list[str]
 ) -> None:
     assert list(rule(Module(PurePath(path), len(source.splitlines()), ast.parse(source)))) == said
+
+
+# They fetch from the world outside the cluster, where a proxy may be the only way.
+OUTSIDE = {"images/builder.py", "deploys/vllm/programs/hub_download.py"}
+
+
+def test_a_clusters_address_is_asked_in_the_one_way_that_uses_no_proxy() -> None:
+    asking = {
+        str(path.relative_to(REPOSITORY))
+        for package in (*SHIPPED, "benchmarks")
+        for path in (REPOSITORY / package).rglob("*.py")
+        if any(word in path.read_text() for word in ("urlopen(", "build_opener(", "getproxies("))
+        and "prepared" not in path.parts
+    }
+    assert asking == {"facts/programs/direct.py", *OUTSIDE}
+
+
+def test_clients_of_httpx_take_no_proxy_from_the_environment() -> None:
+    for package in (*SHIPPED, "benchmarks"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            text = path.read_text()
+            made = text.count("httpx.Client(") + text.count("httpx.AsyncClient(")
+            assert text.count("trust_env=False") >= made, path

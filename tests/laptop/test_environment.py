@@ -1,0 +1,46 @@
+"""What of the operator's shell reaches the laptop cluster: neither its variables nor its proxies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.laptop.conftest import SHELL_SECRET, Operator
+
+pytestmark = pytest.mark.cluster
+
+# Nobody listens there: whoever asks a proxy gets no answer.
+NOBODY = "http://127.0.0.1:9"
+PROXIES = {name: NOBODY for lower in ("http_proxy", "https_proxy", "all_proxy") for name in (lower, lower.upper())}
+
+
+def test_no_process_of_the_cluster_has_the_variables_of_the_shell(laptop: Operator) -> None:
+    cluster, with_secret = [], []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = dict(entry.partition("=")[::2] for entry in path.read_text(errors="replace").split("\0"))
+        except OSError:
+            continue
+        if variables.get("CLUSTER_NAME") != "laptop":
+            continue
+        cluster.append(path)
+        if SHELL_SECRET in variables:
+            with_secret.append(Path(path.parent, "cmdline").read_text().replace("\0", " ")[:200])
+    assert len(cluster) > 4, "the raylets and what they start"
+    assert with_secret == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify",),
+        ("ask", "What is the capital of France?"),
+        ("status", "--full"),
+        ("up", "--json"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_command_asks_a_proxy(laptop: Operator, command: tuple[str, ...]) -> None:
+    done = laptop.cluster(*command, seconds=300, extra=PROXIES)
+    assert done.status == 0, done.stdout + done.stderr
