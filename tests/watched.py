@@ -284,7 +284,8 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str | Callable[[
 class Gateway(Local):
     """In the gateway's place: `/v1/chat/completions` streams in OpenAI's shape, signed by a node; the rest goes on.
 
-    `key`: what a caller has to show for all but the page. `breaks`: a stream ends without its last line.
+    `key`: what a caller has to show for all but the page. `breaks`: a stream ends without its last line. `room`: how many
+    messages the model can read.
     """
 
     def __init__(self, watching: Watching, port: int = 0) -> None:
@@ -293,6 +294,7 @@ class Gateway(Local):
         self.words = ["The", " capital", " of", " France", " is", " Paris", "."]
         self.pause_seconds = 0.02
         self.breaks = False
+        self.room = 100
         self.bodies: list[dict[str, Any]] = []
         super().__init__(HEAD, self._answer, port)
 
@@ -313,6 +315,11 @@ class Gateway(Local):
         if not self.words:
             error = {"message": "no engine serves now", "type": "service_unavailable", "code": 503}
             send(handler, 503, {"error": error}, retry_after="5")
+            return
+        if len(body["messages"]) > self.room:
+            # As vLLM 0.32 says it.
+            message = "This model's maximum context length is 2048 tokens. However, you requested 2600 tokens."
+            send(handler, 400, {"error": {"message": message, "type": "BadRequestError", "code": 400}})
             return
         handler.send_response(200)
         for name, value in {"content_type": "text/event-stream", **signed}.items():

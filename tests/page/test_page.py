@@ -118,6 +118,28 @@ def test_an_answer_streams_and_says_who_gave_it(visit: Visit, served: Served) ->
     first, second = served.gateway.bodies
     assert first["stream"] is True and first["model"] == "smollm2-135m-instruct"
     assert [turn["role"] for turn in second["messages"]] == ["user", "assistant", "user"]
+    assert first["temperature"] == 0, "as everywhere else: the same answer each time"
+    page.fill("#temperature", "0.7")
+    ask(page, "And of Spain?")
+    expect(page.locator(".turn.answer")).to_have_count(3)
+    expect(page.locator("#send")).to_have_text("Send")
+    assert served.gateway.bodies[-1]["temperature"] == 0.7
+
+
+def test_a_conversation_longer_than_the_model_can_read_goes_on_without_its_oldest_turns(
+    visit: Visit, served: Served
+) -> None:
+    page = visit()
+    served.gateway.room = 3
+    for number, question in enumerate(("One?", "Two?", "Three?"), 1):
+        ask(page, question)
+        expect(page.locator(".turn.answer")).to_have_count(number)
+        expect(page.locator("#send")).to_have_text("Send")
+    last = page.locator(".turn.answer").last
+    expect(last.locator(".text")).to_have_text("The capital of France is Paris.")
+    expect(last.locator(".meta")).to_contain_text("without the oldest turn")
+    said = [turn["content"] for turn in served.gateway.bodies[-1]["messages"] if turn["role"] == "user"]
+    assert said == ["Two?", "Three?"]
 
 
 def test_what_goes_wrong_in_the_chat_is_said(visit: Visit, served: Served) -> None:
@@ -125,6 +147,7 @@ def test_what_goes_wrong_in_the_chat_is_said(visit: Visit, served: Served) -> No
     words, served.gateway.words = served.gateway.words, []
     ask(page, "Anybody?")
     expect(page.locator(".turn.answer .problem")).to_have_text("503: no engine serves now (try again in 5 s)")
+    expect(page.locator("#question")).to_have_value("Anybody?")  # to be sent again
     served.gateway.words, served.gateway.breaks = words, True
     ask(page, "Again?")
     broken = page.locator(".turn.answer").nth(1)

@@ -9,16 +9,22 @@ import { sign } from "./states.js";
 const MAX_TOKENS = 512;
 const PATIENCE_MS = 120_000; // without a word for so long, the page gives up and says so
 
+// The conversation is longer than the model's context; a shorter one would be answered.
+class ContextFull extends Error {}
+
 // What an error answer says, in OpenAI's shape or in any other.
 async function refusal(response) {
-  let said = "";
+  let error = {};
   try {
-    said = (await response.json()).error?.message ?? "";
+    error = (await response.json()).error ?? {};
   } catch {
     // no JSON: the status has to do
   }
+  const said = error.message ?? "";
   const wait = response.headers.get("retry-after");
-  return `${response.status}: ${said || response.statusText || "refused"}${wait ? ` (try again in ${wait} s)` : ""}`;
+  const text = `${response.status}: ${said || response.statusText || "refused"}${wait ? ` (try again in ${wait} s)` : ""}`;
+  const full = response.status === 400 && (error.code === "context_length_exceeded" || said.includes("maximum context length"));
+  return full ? new ContextFull(text) : new Error(text);
 }
 
 export class Chat {
@@ -31,6 +37,7 @@ export class Chat {
     this.log = byId("log");
     this.question = byId("question");
     this.model = byId("model");
+    this.temperature = byId("temperature");
     this.welcome();
     byId("ask").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -95,17 +102,18 @@ export class Chat {
     turn.className = "turn answer";
     turn.setAttribute("aria-busy", "true");
     const said = { model: this.model.value, tokens: 0 };
-    const asked = [...this.turns, { role: "user", content: question }];
+    const asked = { role: "user", content: question };
     this.busy(true);
     try {
-      await this.stream(asked, said, (part) => this.follow(() => text.append(part)), () => this.follow(() => this.describe(meta, said)));
-      if (!text.textContent) said.problem = "the answer is empty";
+      await this.streamWhatFits(asked, said, (part) => this.follow(() => text.append(part)), () => this.follow(() => this.describe(meta, said)));
+      if (!text.textContent) said.problem = this.turns.length ? "the answer is empty; New chat asks without what was said before" : "the answer is empty";
     } catch (error) {
       said.problem = this.running?.signal.aborted ? this.running.signal.reason.message : error.message;
     }
     this.busy(false);
-    // What has been answered, if only in part, is the context of the next question.
-    if (text.textContent) this.turns = [...asked, { role: "assistant", content: text.textContent }];
+    // What has been answered, if only in part, is the context of the next question. What has not is there to be sent again.
+    if (text.textContent) this.turns.push(asked, { role: "assistant", content: text.textContent });
+    else if (!this.question.value) this.question.value = question;
     turn.classList.toggle("failed", Boolean(said.problem));
     this.follow(() => this.describe(meta, said));
     turn.removeAttribute("aria-busy");
@@ -115,6 +123,19 @@ export class Chat {
     this.running = busy ? new AbortController() : null;
     byId("send").textContent = busy ? "Stop" : "Send";
     byId("send").classList.toggle("stop", busy);
+  }
+
+  // The oldest turns are left out where the conversation is longer than the model can read.
+  async streamWhatFits(asked, said, grow, describe) {
+    for (;;) {
+      try {
+        return await this.stream([...this.turns, asked], said, grow, describe);
+      } catch (error) {
+        if (!(error instanceof ContextFull) || !this.turns.length) throw error;
+        this.turns.splice(0, 2);
+        said.leftOut = (said.leftOut ?? 0) + 1;
+      }
+    }
   }
 
   async stream(asked, said, grow, describe) {
@@ -134,6 +155,7 @@ export class Chat {
           ...(said.model ? { model: said.model } : {}),
           messages: asked,
           max_tokens: MAX_TOKENS,
+          temperature: this.temperature.valueAsNumber || 0,
           stream: true,
           stream_options: { include_usage: true },
         }),
@@ -143,7 +165,7 @@ export class Chat {
       said.address = response.headers.get("x-cluster-address");
       said.replica = response.headers.get("x-cluster-replica");
       if (response.status === 401) this.refused();
-      if (!response.ok) throw new Error(await refusal(response));
+      if (!response.ok) throw await refusal(response);
       let finished = false;
       let last = began;
       for await (const { data } of messages(response)) {
@@ -183,6 +205,7 @@ export class Chat {
       said.speed ? `${rate(said.speed)} tokens/s` : "",
       said.tokens ? `${count(said.tokens)} ${said.tokens === 1 ? "token" : "tokens"}` : "",
       said.first === undefined ? "" : said.model,
+      said.leftOut ? `without the ${said.leftOut === 1 ? "oldest turn" : `${said.leftOut} oldest turns`}, for which the model has no room` : "",
     ].filter(Boolean);
     place.replaceChildren(
       ...[
