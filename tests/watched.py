@@ -284,8 +284,8 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str | Callable[[
 class Gateway(Local):
     """In the gateway's place: `/v1/chat/completions` streams in OpenAI's shape, signed by a node; the rest goes on.
 
-    `key`: what a caller has to show for all but the page. `breaks`: a stream ends without its last line. `room`: how many
-    messages the model can read.
+    `key`: what a caller has to show for all but the page. `breaks`: a stream ends without its last line. `room`: how
+    many messages the model can read.
     """
 
     def __init__(self, watching: Watching, port: int = 0) -> None:

@@ -24,7 +24,7 @@ def command(name: str, question: str, max_tokens: int, temperature: float, model
     """Ask QUESTION; prints the answer and the node that gave it."""
     if not question.strip():
         raise click.UsageError(
-            "the question is empty; ask something, as in: cluster ask 'What is the capital of France?'"
+            "the question is empty; as in: cluster ask 'What is the capital of France?'"
         )
     cluster = ownership.load(name)
     answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature, model=model)
