@@ -23,9 +23,7 @@ from operate.api import ask
 def command(name: str, question: str, max_tokens: int, temperature: float, model: str, as_json: bool) -> None:
     """Ask QUESTION; prints the answer and the node that gave it."""
     if not question.strip():
-        raise click.UsageError(
-            "the question is empty; as in: cluster ask 'What is the capital of France?'"
-        )
+        raise click.UsageError("the question is empty; as in: cluster ask 'What is the capital of France?'")
     cluster = ownership.load(name)
     answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature, model=model)
     if as_json:
