@@ -17,6 +17,7 @@ from deploys.gateway import choice
 from deploys.gateway.choice import Engine, Served
 from deploys.settings import Settings
 from deploys.vllm.settings import Application
+from facts.programs.own_name import GATEWAY_SAYS
 
 __all__ = ["Engine", "Served", "digest", "gateway_socket", "haproxy_text", "health_of", "render", "served"]
 
@@ -91,6 +92,7 @@ def haproxy_text(settings: Settings) -> str:
         request_seconds=gateway.request_seconds,
         requests_per_minute=gateway.requests_per_minute,
         socket=gateway_socket(settings),
+        names=(settings.node, *gateway.names),
     )
 
 
@@ -105,8 +107,12 @@ def render(
     request_seconds: int = 600,
     requests_per_minute: int = 0,
     socket: str = "",
+    names: Sequence[str] = (),
 ) -> str:
-    """Configuration text from plain values; `listen` and `page` are ADDRESS:PORT. The first model is the default."""
+    """Configuration text from plain values; `listen` and `page` are ADDRESS:PORT. The first model is the default.
+
+    Where no key is asked for, callers have to call it by an address, as localhost or by one of `names`.
+    """
     secure = f" ssl crt {certificate} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if certificate else ""
     lines = [
         "# Managed by cluster.",
@@ -144,7 +150,10 @@ def render(
         # Who asked what is not logged, only that it was answered, by which engine, and how fast.
         '    log-format "%HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, %s, ended %tsc, retried %rc"',
         "    http-request set-log-level silent if { path /cluster/state /cluster/events }",
+        *([] if key_file else _own_name(names)),
         *_admission(key_file, request_bytes, requests_per_minute),
+        # The name by which it was called is judged here, once.
+        f"    http-request set-header host {GATEWAY_SAYS}",
         *choice.rules(models),
         _answer(404, "no such path; the API is below /v1/", "not_found", f"unless api{' or page' * bool(page)}"),
         *(["    use_backend page if page"] if page else []),
@@ -169,6 +178,20 @@ def render(
     text = "\n".join(lines)
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     return text.replace("global\n", f"global\n    description {mark}\n", 1)
+
+
+def _own_name(names: Sequence[str]) -> list[str]:
+    """Refuse who calls the API by a name that is not its own: see facts/programs/own_name.py."""
+    own = "|".join(re.escape(name) for name in ("localhost", *names))
+    return [
+        f"    acl own_name req.hdr(host),host_only -m reg -i '^(\\[[0-9a-f:.]*\\]|[0-9.]+|{own})$'",
+        _answer(
+            421,
+            "no name of this API; call it by its address, or declare the name: Serving(gateway=Gateway(names=[...]))",
+            "invalid_request_error",
+            "if { req.hdr(host) -m found } !own_name",
+        ),
+    ]
 
 
 def _admission(key_file: str, request_bytes: int, requests_per_minute: int) -> list[str]:

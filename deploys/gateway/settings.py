@@ -19,4 +19,5 @@ class Gateway(Part, frozen=True):
     request_seconds: int
     requests_per_minute: int
     log_prompts: bool
+    names: tuple[str, ...]
     engine_ports: Mapping[str, tuple[int, ...]]

@@ -124,6 +124,7 @@ def compose(
         "applications": [_application(application, cluster, models) for application in served],
         "gateway": {
             **asdict(servings[0].gateway),
+            "names": list(servings[0].gateway.names),
             "port": servings[0].api_port,
             "engine_ports": {
                 node.name: list(range(ports["engine_first"], ports["engine_last"] + 1))

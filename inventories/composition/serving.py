@@ -5,6 +5,7 @@ Pure. ProfileError says what does not fit together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,7 +30,8 @@ class Gateway:
     `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
     `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
     or each address where there is no key; 0 is no limit. `log_prompts`: each engine's node keeps every request as it
-    came, in a file for the service's user alone.
+    came, in a file for the service's user alone. `names`: by which the API is called beside its address, where it wants
+    no key.
     """
 
     certificate: str = ""
@@ -37,6 +39,12 @@ class Gateway:
     request_seconds: int = 600
     requests_per_minute: int = 0
     log_prompts: bool = False
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.names if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name)]
+        if wrong:
+            raise ProfileError(f"Gateway(names=...): {wrong[0]!r} is no host name; give names without scheme and port")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 import uvicorn
 
 from deploys.vllm.programs.engine_life import STATUS, Life
+from facts.programs.own_name import is_own
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -42,6 +43,10 @@ class Identity:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if not is_own(dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")):
+            error = {"message": "this engine is called by its address", "type": "invalid_request_error", "code": 421}
+            await _json(send, 421, {"error": error})
             return
         if scope["path"] == "/cluster/ready":
             await self._ready(scope, send)

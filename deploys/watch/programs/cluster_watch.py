@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from deploys.watch.programs.watch_http import NoAnswer, Request, Response, Server, get
 from deploys.watch.programs.watch_state import Replicas, mapping, number, proof, sequence, text, verify_record
+from facts.programs.own_name import is_own
 from facts.programs.ray_rest import APPLICATIONS, NODES
 
 PROBE_SECONDS = 1.5
@@ -261,6 +262,9 @@ class Watch:
 
     def answer(self, request: Request) -> Response:
         """A response to a GET."""
+        if not is_own(request.headers.get("host", "")):
+            said = "this service is called by its address"
+            return Response(421, refusal(said, "invalid_request_error", 421), {"Content-Type": "application/json"})
         if request.path == "/favicon.ico":
             request = Request("GET", "/ui/icon.svg", request.headers)
         if not request.path.startswith("/cluster/"):

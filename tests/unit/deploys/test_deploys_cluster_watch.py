@@ -304,7 +304,7 @@ def events(watching: Watching, number: int) -> list[dict[str, Any]]:
     """So many events of one stream; none when it is refused."""
     found: list[dict[str, Any]] = []
     with socket.create_connection((HEAD, watching.port), 10) as connection:
-        connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         stream = connection.makefile("rb")
         if b" 200 " not in stream.readline():
             return []
@@ -340,7 +340,7 @@ def test_not_more_than_64_pages_at_once(start: Start, engine: Engine) -> None:
     with ExitStack() as open_pages:
         for _ in range(64):
             connection = open_pages.enter_context(socket.create_connection((HEAD, watching.port), 10))
-            connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in connection.recv(4096)
         status, body, _ = watching.get("/cluster/events")
         assert status == 503 and json.loads(body)["error"]["code"] == 503
@@ -405,7 +405,7 @@ def test_term_ends_it_at_once_with_pages_open(tmp_path: Path, ray: Ray, engine: 
     watching.start()
     assert watching.process is not None
     with socket.create_connection((HEAD, watching.port), 10) as connection:
-        connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(4096)
         os.kill(watching.process.pid, signal.SIGTERM)
         said, _ = watching.process.communicate(timeout=10)
@@ -427,3 +427,10 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, text: str | None) -
     )
     assert done.returncode == 2
     assert str(file) in done.stderr and "cluster up" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_page_of_a_strangers_site_reads_nothing(tmp_path: Path, start: Start, engine: Engine) -> None:
+    watching = start({"worker1": [engine.port]})
+    for path in ("/cluster/state", "/cluster/events", "/"):
+        assert watching.get(path, Host="evil.example")[0] == 421
+    assert watching.get("/cluster/state", Host="localhost:8090")[0] == 200

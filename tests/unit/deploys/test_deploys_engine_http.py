@@ -54,9 +54,9 @@ class Served:
     def run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Any:
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
         connection = http.client.HTTPConnection(ADDRESS, self.listener.port, timeout=20)
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read(), dict(answer.getheaders())
 
@@ -80,6 +80,13 @@ def test_every_answer_says_who_gave_it(serve: Any) -> None:
     status, body, headers = serve().ask("/v1/models")
     assert (status, body) == (200, b"said")
     assert [headers[f"x-cluster-{key}"] for key in ("node", "address", "replica")] == ["worker1", ADDRESS, "abc"]
+
+
+def test_a_page_of_a_strangers_site_reads_nothing(serve: Any) -> None:
+    served = serve()
+    for path in ("/v1/models", "/cluster/ready", "/cluster/proof"):
+        assert served.ask(path, host="evil.example:8100")[0] == 421
+        assert served.ask(path, host="engine")[0] == 200, "as the gateway calls it"
 
 
 @pytest.mark.parametrize(("state", "status"), [("serving", 200), ("wrong", 503), ("wedged", 503), ("draining", 404)])

@@ -343,3 +343,33 @@ def loaded(path: str) -> str:
         return ""
     found = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("description:")]
     return found[0] if found else ""
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("evil.example", 421),
+        ("127.0.0.80.evil.example", 421),
+        ("localhost.evil.example:8000", 421),
+        ("", 421),
+        ("localhost:8000", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.80:8000", 200),
+        ("[::1]:8000", 200),
+        ("api.example", 200),
+        ("apixexample", 421),
+    ],
+)
+def test_a_strangers_name_for_a_keyless_api_is_refused(start: Callable[..., Gateway], name: str, status: int) -> None:
+    gateway = start(names=("api.example",))
+    for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models")):
+        found, body, _ = gateway.ask(method, path, host=name)
+        assert found == status
+        if status == 421:
+            assert "names=" in json.loads(body)["error"]["message"]
+
+
+def test_with_a_key_every_name_will_do(start: Callable[..., Gateway], tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    gateway = start(key_file=str(tmp_path / "key"))
+    assert gateway.ask(host="api.elsewhere.example", authorization=f"Bearer {KEY}")[0] == 200

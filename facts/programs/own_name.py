@@ -1,0 +1,26 @@
+"""By which names a keyless service on loopback or behind the gateway may be called. Pure; standard library only.
+
+A page of a stranger's site can have its own name lead to our address (DNS rebinding), and the browser of whoever visits
+it then reads our answers for it. Such a call has the stranger's name in its Host header. An address, as people and
+programs use it, cannot be the stranger's.
+"""
+
+import ipaddress
+from collections.abc import Collection
+
+# What the gateway calls an engine and the page.
+GATEWAY_SAYS = "engine"
+
+
+def is_own(host: str, names: Collection[str] = ()) -> bool:
+    """Whether a Host header, with or without a port, is an address, localhost or one of `names`; none at all is."""
+    if not host:
+        return True
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() in {"localhost", GATEWAY_SAYS, *(own.lower() for own in names)}:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
