@@ -79,3 +79,45 @@ def _free(count: int) -> list[int]:
     for one in taken:
         one.close()
     return found
+
+
+def test_a_raylet_that_ends_ends_the_start_with_its_words(
+    python: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Its port is taken. Ray alone asks for it for 30 s, and says no more than that something may have failed."""
+    gcs, agent, metrics, listen, runtime_env = _free(5)
+    place = Path("/tmp") / f"ended-{os.getpid()}"
+    with socket.socket() as taken:
+        taken.bind((ADDRESS, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [
+                *(
+                    *library.start(python, PROGRAM),
+                    "180",
+                    "start",
+                    "--head",
+                    "--block",
+                    f"--port={gcs}",
+                    "--num-cpus=1",
+                ),
+                *("--include-dashboard=false", f"--node-ip-address={ADDRESS}", "--disable-usage-stats"),
+                *(f"--dashboard-agent-grpc-port={agent}", f"--metrics-export-port={metrics}"),
+                *(f"--dashboard-agent-listen-port={listen}", f"--runtime-env-agent-port={runtime_env}"),
+                *(f"--temp-dir={place}", "--object-store-memory=80000000"),
+                f"--node-manager-port={port}",
+            ],
+            env={**environment, "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        (log,) = place.glob("session_2*/logs/raylet.out")
+        seconds_after_its_last_word = time.time() - log.stat().st_mtime
+    subprocess.run(["rm", "-rf", str(place)], check=True)
+    assert done.returncode == 1
+    assert "the raylet ended with status" in done.stderr
+    assert f"The specified port is {port}" in done.stderr
+    assert seconds_after_its_last_word < 20, "Ray alone asks for 30 s"

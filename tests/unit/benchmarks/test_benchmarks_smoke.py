@@ -25,6 +25,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.netboot": SMOKE,
     "benchmarks.netboot_join": SMOKE,
     "benchmarks.noop_rerun": SMOKE,
+    "benchmarks.ray_joins": SMOKE,
     "benchmarks.startup": SMOKE,
 }
 # Scripts that others start, each tried by tests of its own or only where its GPU is.
