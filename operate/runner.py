@@ -23,6 +23,7 @@ FACT_SECONDS = 75.0
 
 Listener = Callable[[str, str], None]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"[A-Za-z_.]*(Error|Exception|Interrupt|Exit)\b.*:")
 
 
 @dataclass(frozen=True)
@@ -109,22 +110,22 @@ def deploy(
         arguments += ["--limit", limit]
     for key, value in (data or {}).items():
         arguments += ["--data", f"{key}={value}"]
-    errors: list[str] = []
-    output, said, status = _work("pyinfra", arguments, "", lambda line: _listen(line, listener, errors))
+    log = _Log(listener)
+    output, said, status = _work("pyinfra", arguments, "", log.hear)
     try:
         results = json.loads(output)["results"]
     except (ValueError, KeyError):
-        why = cluster.named(_why(errors) or _last(said))
+        why = cluster.named(_why(log.errors) or _last(said))
         raise OperatorError(f"{cluster.name}: {why}", exit_code=DOES_NOT_HOLD) from None
-    result = DeployResult(tuple(results["operations"]), tuple(results["failed_hosts"]), tuple(errors))
+    result = DeployResult(tuple(results["operations"]), tuple(results["failed_hosts"]), tuple(log.errors))
     if result.failed_hosts or any(operation["error"] for operation in result.operations) or status:
-        why = cluster.named(_why(errors) or _last(said))
+        why = cluster.named(_why(log.errors) or _last(said))
         raise OperatorError(f"{cluster.name}: {why}", exit_code=DOES_NOT_HOLD)
     return result
 
 
 def _why(errors: list[str]) -> str:
-    said = [line for line in errors if not line.startswith(("Error: executed", "--> pyinfra error"))]
+    said = [line for line in errors if not line.startswith("--> pyinfra error")]
     said = [line for line in said if ': {"phase": ' not in line]  # a fetch's progress, up to where it failed
     return "; ".join(list(dict.fromkeys(said))[-3:]) or "; ".join(errors[-2:])
 
@@ -132,7 +133,7 @@ def _why(errors: list[str]) -> str:
 def _last(said: list[str]) -> str:
     """The exception that ended pyinfra, where it was none that pyinfra expects; its last words else."""
     lines = [line.strip() for line in said if line.strip()]
-    raised = [line for line in lines if re.match(r"[A-Za-z_.]*(Error|Exception)\b.*:", line)]
+    raised = [line for line in lines if _EXCEPTION.match(line)]
     return f"pyinfra stopped: {(raised or lines)[-1]}" if lines else "pyinfra stopped without saying why"
 
 
@@ -173,19 +174,39 @@ def _work(
     return output, lines, status
 
 
-def _listen(line: str, listener: Listener, errors: list[str]) -> None:
-    """Tell pyinfra's log lines apart: operations, results of hosts, and what went wrong."""
-    if line.startswith("--> Starting operation: "):
-        listener("operation", line.removeprefix("--> Starting operation: ").strip())
-    elif line.startswith("--> pyinfra error"):
-        errors.append(line)
-    elif found := re.match(r"\s+\[([^\]]+)\]\s+(.*)", line):
-        host, text = found.groups()
-        if text in ("Success", "No changes", "Skipped", "Connected") or text.startswith("Ready"):
-            listener("host", f"{host} {text}")
-        else:
-            errors.append(f"{host}: {text}")
-            listener("note", f"{host}: {text}")
+class _Log:
+    """Tells pyinfra's log lines apart: operations, results of hosts, and what went wrong, which it keeps."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.errors: list[str] = []
+        self._listener = listener
+        self._tracing: set[str] = set()
+
+    def hear(self, line: str) -> None:
+        """One line of pyinfra's."""
+        if line.startswith("--> Starting operation: "):
+            self._listener("operation", line.removeprefix("--> Starting operation: ").strip())
+        elif line.startswith("--> pyinfra error"):
+            self.errors.append(line)
+        elif found := re.match(r"\s+\[([^\]]+)\]\s+(.*)", line):
+            host, text = found.groups()
+            if text in ("Success", "No changes", "Skipped", "Connected") or text.startswith("Ready"):
+                self._listener("host", f"{host} {text}")
+            elif not self._is_frame(host, text):
+                self.errors.append(f"{host}: {text}")
+                self._listener("note", f"{host}: {text}")
+
+    def _is_frame(self, host: str, text: str) -> bool:
+        """Whether a host said this only to programmers: pyinfra's count of commands, and the way to an exception.
+
+        The exception itself, which is a traceback's first line that is named like one, is what the operator reads.
+        """
+        if text.startswith("Traceback (most recent call last)"):
+            self._tracing.add(host)
+        elif host in self._tracing and _EXCEPTION.match(text):
+            self._tracing.discard(host)
+            return False
+        return host in self._tracing or bool(re.match(r"Error: executed \d+ command", text))
 
 
 def _environment() -> dict[str, str]:

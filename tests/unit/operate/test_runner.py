@@ -79,6 +79,16 @@ def test_a_deploy_that_fails_says_what_was_said(here: Seen, tmp_path: Path, body
     assert str(failed.value).startswith("lab: ") and said in str(failed.value)
 
 
+def test_a_traceback_is_told_by_its_exception_alone(here: Seen, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("def deep():\n    raise ValueError('no disk')\n\ndeep()\n")
+    heard = Heard()
+    with pytest.raises(OperatorError) as failed:
+        deploy(here, tmp_path, f"server.shell(name='Fail', commands=['python3 {program}'])", heard)
+    assert str(failed.value) == "lab: @local: ValueError: no disk"
+    assert not any(word in text for word in ("Traceback", "File", "executed") for _, text in heard)
+
+
 def test_ctrl_c_stops_pyinfra_and_is_raised(here: Seen, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored for what runs in the background
 
