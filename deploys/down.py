@@ -1,9 +1,9 @@
-"""Stop the cluster's services, engines first; files, runtime and weights stay."""
+"""Stop the cluster's services, engines first; files, runtime and weights stay, Ray's sessions and their logs go."""
 
 from pyinfra import host
 
 from deploys import roles, settings
-from deploys.operations import service, stage
+from deploys.operations import directories, service, stage
 
 _here = settings.of(host)
 
@@ -17,3 +17,10 @@ if "control" in host.groups:
     service.ensure_stopped(
         name=f"Stop services on {_here.node}", settings=_here, services=tuple(reversed(roles.services(_here)))
     )
+
+# What the engines proved and were asked is the operator's; the rest is remade by the next start, and grows with each.
+directories.empty(
+    name=f"Remove Ray's sessions on {_here.node}",
+    path=_here.directories.ray,
+    keep=("*.jsonl", "*.node-manager-port"),
+)

@@ -1,9 +1,10 @@
-"""Make the directories that the project's services use, with their owners."""
+"""Make the directories that the project's services use, with their owners, and empty one."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator
+from fnmatch import fnmatch
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -11,7 +12,7 @@ from pyinfra.api.command import StringCommand
 
 from deploys import hosts, shell
 from deploys.settings import Settings
-from facts.directories import Directories
+from facts.directories import Contents, Directories
 
 Commands = Generator[StringCommand, None, None]
 
@@ -42,3 +43,13 @@ def make(settings: Settings) -> Commands:
         if kind.owner:
             yield shell.command("chown", "--", values=(owner, path))
         yield shell.command("chmod", mode, "--", values=(path,))
+
+
+@operation()
+def empty(path: str, keep: tuple[str, ...]) -> Commands:
+    """Remove what is in the directory `path`, but for names that one of the patterns in `keep` fits."""
+    going = [name for name in host.get_fact(Contents, path=path) if not any(fnmatch(name, one) for one in keep)]
+    if not going:
+        host.noop(f"nothing to remove in {path}")
+        return
+    yield shell.command("rm", "-rf", "--", values=tuple(posixpath.join(path, name) for name in going))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def test_down_leaves_no_process_behind(laptop: Operator) -> None:
         if entry.name.isdigit() and str(laptop.home).encode() in environment and b"CLUSTER_NODE_NAME=" in environment:
             left.append((entry / "cmdline").read_bytes())
     assert left == []
+    sessions = [*Path("/tmp", f"cluster-{os.getuid()}").glob("laptop.*/session_*")]
+    assert sessions == []
     assert laptop.cluster("down", "--json").json["changed"] == 0
     status = laptop.cluster("status", "--json")
     assert status.status == 1

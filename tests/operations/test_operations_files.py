@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import pwd
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pyinfra.api.operations import run_ops
 from deploys.files import ManagedFile
 from deploys.operations import directories, managed
 from deploys.settings import Settings
-from facts.directories import Directories
+from facts.directories import Contents, Directories
 from facts.files import Digests
 
 FILE = ManagedFile("/etc/cluster/a.conf", "content\n", owner="root")
@@ -203,3 +204,17 @@ def test_files_on_this_machine_twice(tmp_path: Path) -> None:
     assert deploy() == (0, 1)
     assert Path(files[0].path).read_text() == "one\n"
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a place", "b.conf", "it's.conf"]
+
+
+def test_a_directory_is_emptied_but_for_what_is_kept(given_host: Any, unchanged: Any) -> None:
+    names = ["contents", "session_latest", "session_2026-11-29_14-36-12", "worker1.proofs.jsonl", "-f"]
+    outcome = given_host.run(
+        directories.empty, {Contents: names}, path="/var/lib/cluster/ray", keep=("*.jsonl", "*.node-manager-port")
+    )
+    (command,) = outcome.commands
+    assert shlex.split(command) == [
+        *("rm", "-rf", "--"),
+        *(f"/var/lib/cluster/ray/{name}" for name in ("session_latest", "session_2026-11-29_14-36-12", "-f")),
+    ]
+    for left in (["contents"], ["contents", "worker1.proofs.jsonl"]):
+        unchanged(given_host.run(directories.empty, {Contents: left}, path="/var/lib/cluster/ray", keep=("*.jsonl",)))
