@@ -21,9 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from benchmarks import common
 from benchmarks.smoke import add_argument, report_kept
@@ -94,19 +95,14 @@ def one_start(count: int, *, shared: bool) -> dict[str, Any]:
         _write_tokens([head, *workers])
         logs = {node.node: Path(home, f"{node.node}.log") for node in (head, *workers)}
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_started(head, head_service(head), logs[head.node]))
+            stack.enter_context(_started(head_service(head), logs[head.node]))
             begun = time.monotonic()
             _wait(head, {head.node}, {})
             first = time.monotonic()
+            if shared:
+                workers = [_with_directory(node, head.directories.ray) for node in workers]
             processes = {
-                node.node: stack.enter_context(
-                    _started(
-                        _with_directory(node, head.directories.ray) if shared else node,
-                        worker_service(node),
-                        logs[node.node],
-                    )
-                )
-                for node in workers
+                node.node: stack.enter_context(_started(worker_service(node), logs[node.node])) for node in workers
             }
             missing = _wait(head, {head.node, *processes}, processes)
             seconds = round(time.monotonic() - first, 2)
@@ -161,7 +157,7 @@ def _write_tokens(nodes: Sequence[Settings]) -> None:
 
 
 @contextlib.contextmanager
-def _started(node: Settings, service: Service, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _started(service: Service, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The declared command, with this project's programs as they are here."""
     environment = {**service.environment, "PYTHONPATH": str(REPOSITORY)}
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
