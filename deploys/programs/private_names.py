@@ -126,8 +126,12 @@ def raylet_status(node: Any) -> int | None:
 
 
 def raylet_logs(node: Any) -> list[Path]:
-    """Where the raylet of a node that `ray start` makes writes."""
-    return [Path(node.get_logs_dir_path(), name) for name in ("raylet.out", "raylet.err")]
+    """Where the raylet of a node that `ray start` makes writes. Each start in one session has files of its own."""
+    directory = Path(node.get_logs_dir_path())
+    kinds = (
+        sorted(directory.glob(f"raylet*.{kind}"), key=lambda path: path.stat().st_mtime) for kind in ("out", "err")
+    )
+    return [path for paths in kinds for path in paths[-1:]]
 
 
 def kill_all(node: Any) -> None:
