@@ -204,7 +204,8 @@ def test_a_changed_model_leaves_the_other_ones_engine_running(two: Two) -> None:
     kept, changed = replica_on("worker1"), replica_on("worker2")
     started = two.engines()["worker1"]["since"]
     text = two.inventory.read_text()
-    two.inventory.write_text(text.replace('dtype="float32"', 'dtype="float32", enforce_eager=True'))
+    text = text.replace('dtype="float32"),', 'dtype="float32", enforce_eager=True),')
+    two.inventory.write_text(text)
     up = two.cluster("up", "--json")
     assert up.status == 0, up.stderr
     assert replica_on("worker1") == kept and replica_on("worker2") != changed
