@@ -20,12 +20,12 @@ from deploys import hosts, library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
 from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import firewall_chain
-from deploys.deadlines import ENGINES_SECONDS, GATEWAY_SECONDS, nodes_seconds
 from deploys.depot import declared as depot
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
 from deploys.gateway import configuration as gateway_configuration
 from deploys.gateway import declared as gateway
+from deploys.operations import ready
 from deploys.ray_head import declared as ray_head
 from deploys.ray_worker import declared as ray_worker
 from deploys.settings import Settings
@@ -115,9 +115,6 @@ def connection(name: str, data: Mapping[str, Any]) -> dict[str, str]:
 def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
     """Everything that the playbook's tasks name, for one host; writes the files' contents below `content`."""
     places = settings.directories
-    dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
-    wait = [*library.start("python3", compute_base.CLUSTER_WAIT), dashboard]
-    peers = [f"{name}={address}" for name, address in settings.network.peers.items()]
     return {
         "system_packages": list(PACKAGES),
         "service_user": settings.system.service_user,
@@ -136,16 +133,9 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "head_port": settings.ray.ports.gcs,
         "ray_environment": ray_client(settings),
         "shared_memory_bytes": 2 * settings.ray.object_store_bytes,
-        "nodes_command": [*wait, "nodes", str(nodes_seconds(len(peers))), *peers],
-        "engines_command": [
-            *wait,
-            "engines",
-            str(ENGINES_SECONDS),
-            *(f"{application.name}={application.serving.replicas}" for application in settings.applications),
-        ],
-        "gateway_commands": [
-            [*wait, "gateway", str(GATEWAY_SECONDS), url] for url in gateway_configuration.health_of(settings)
-        ],
+        "nodes_command": ready.waiting_for_nodes(settings),
+        "engines_command": ready.waiting_for_engines(settings),
+        "gateway_commands": ready.waiting_for_gateway(settings),
         **(loaded_gateway(settings) if settings.is_control else {}),
         **bringing_commands(settings),
     }

@@ -29,13 +29,37 @@ from facts.reach import Answers, Reach
 Commands = Generator[StringCommand, None, None]
 
 
-def _wait(settings: Settings, service: str, *arguments: str) -> StringCommand:
-    """The command that waits for what `service`, one of this host's, is to bring."""
+def _waiting(settings: Settings, service: str, *arguments: str) -> list[str]:
+    """The command that waits for what `service`, one of this host's, is to bring, word by word."""
     manager = hosts.of(settings).manager.state_directory or SYSTEMD
-    environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(ray_client(settings).items()))
-    program = shell.line(*start("python3", CLUSTER_WAIT))
     dashboard = f"http://{settings.head_address}:{settings.ray.ports.dashboard}"
-    return StringCommand(f"env {environment} {program} {shell.line(manager, service, dashboard, *arguments)}")
+    return [*start("python3", CLUSTER_WAIT), manager, service, dashboard, *arguments]
+
+
+def waiting_for_nodes(settings: Settings) -> list[str]:
+    """The command that waits until Ray has exactly the declared nodes."""
+    pairs = [f"{name}={address}" for name, address in settings.network.peers.items()]
+    return _waiting(settings, HEAD, "nodes", str(nodes_seconds(len(pairs))), *pairs)
+
+
+def waiting_for_engines(settings: Settings) -> list[str]:
+    """The command that waits until every declared engine has given the golden answer."""
+    wanted = [f"{name}={count}" for name, count in _engines(settings).items()]
+    return _waiting(settings, SERVE, "engines", str(ENGINES_SECONDS), *wanted)
+
+
+def waiting_for_gateway(settings: Settings) -> list[list[str]]:
+    """The commands that wait until the gateway has seen an engine of each model."""
+    return [_waiting(settings, GATEWAY, "gateway", str(GATEWAY_SECONDS), url) for url in health_of(settings)]
+
+
+def _engines(settings: Settings) -> dict[str, int]:
+    return {application.name: application.serving.replicas for application in settings.applications}
+
+
+def _as_rays_client(settings: Settings, command: list[str]) -> StringCommand:
+    environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(ray_client(settings).items()))
+    return StringCommand(f"env {environment} {shell.line(*command)}")
 
 
 @operation()
@@ -44,14 +68,16 @@ def wait_for_head(settings: Settings) -> Commands:
     if host.get_fact(Reach, address=settings.head_address, port=settings.ray.ports.gcs) == "open":
         host.noop("the head answers")
         return
-    yield _wait(settings, HEAD, "head", str(HEAD_SECONDS), f"{settings.head_address}:{settings.ray.ports.gcs}")
+    place = f"{settings.head_address}:{settings.ray.ports.gcs}"
+    yield _as_rays_client(settings, _waiting(settings, HEAD, "head", str(HEAD_SECONDS), place))
 
 
 @operation()
 def wait_for_join(settings: Settings) -> Commands:
     """Wait until Ray has this node; for a worker that was just started."""
     seconds = nodes_seconds(len(settings.network.peers))
-    yield _wait(settings, WORKER, "joined", str(seconds), f"{settings.node}={settings.network.address}")
+    pair = f"{settings.node}={settings.network.address}"
+    yield _as_rays_client(settings, _waiting(settings, WORKER, "joined", str(seconds), pair))
 
 
 @operation()
@@ -62,15 +88,14 @@ def wait_for_nodes(settings: Settings) -> Commands:
     if alive == set(settings.network.peers.items()):
         host.noop("Ray has exactly the declared nodes")
         return
-    pairs = [f"{name}={address}" for name, address in settings.network.peers.items()]
-    yield _wait(settings, HEAD, "nodes", str(nodes_seconds(len(pairs))), *pairs)
+    yield _as_rays_client(settings, waiting_for_nodes(settings))
 
 
 @operation()
 def wait_for_engines(settings: Settings) -> Commands:
     """Wait until every declared engine has given the golden answer, which is when Serve calls it running."""
     state = host.get_fact(Serve)
-    wanted = {application.name: application.serving.replicas for application in settings.applications}
+    wanted = _engines(settings)
     found = Counter(
         replica.application
         for replica in state.replicas
@@ -82,17 +107,14 @@ def wait_for_engines(settings: Settings) -> Commands:
         return
     if any(state.applications.get(name) == "DEPLOY_FAILED" for name in wanted):
         yield from restart(settings, SERVE)  # it begins anew with an application that was given up
-    yield _wait(
-        settings, SERVE, "engines", str(ENGINES_SECONDS), *(f"{name}={count}" for name, count in wanted.items())
-    )
+    yield _as_rays_client(settings, waiting_for_engines(settings))
 
 
 @operation()
 def wait_for_gateway(settings: Settings) -> Commands:
     """Wait until the gateway has seen an engine of every model that serves: before, the public API says 503."""
-    places = health_of(settings)
-    if all(host.get_fact(Answers, url=url) == 200 for url in places):
+    if all(host.get_fact(Answers, url=url) == 200 for url in health_of(settings)):
         host.noop("the gateway has an engine of every model")
         return
-    for url in places:
-        yield _wait(settings, GATEWAY, "gateway", str(GATEWAY_SECONDS), url)
+    for command in waiting_for_gateway(settings):
+        yield _as_rays_client(settings, command)
