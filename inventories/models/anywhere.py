@@ -26,17 +26,25 @@ GOLDEN_MASKED = {"prompt": "Paris is the [MASK] of France.", "reference": "trans
 GOLDEN_TEXT = {"prompt": "What is the capital of France?", "reference": "transformers", "max_tokens": 4}
 
 # A hub's own rule for a name: letters, digits and "-_." between them; a revision is a branch, a tag or a commit.
-_ID = re.compile(r"^hub:(?P<repository>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w][\w./-]*))?$")
+_ID = re.compile(
+    r"^hub:(?P<repository>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w][\w./-]*))?"
+    r"(?::(?P<variant>[\w][\w./-]*))?$"
+)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def from_hub(text: str) -> Entry:
-    """`hub:OWNER/NAME@REVISION`, where OWNER may be missing as in hub:gpt2, and the revision is `main` if not said."""
+    """`hub:OWNER/NAME@REVISION:VARIANT`; OWNER may be missing as in hub:gpt2, the revision is `main` if not said, and a
+    variant is one of a GGUF repository's quantisations."""
     found = _ID.match(text)
     if not found or ".." in text:
-        raise ProfileError(f"model {text!r} is no hub id; write hub:OWNER/NAME or hub:OWNER/NAME@REVISION")
+        raise ProfileError(
+            f"model {text!r} is no hub id; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION or hub:OWNER/NAME:VARIANT"
+        )
     repository, revision = found["repository"], found["revision"] or "main"
+    variant = {"variant": found["variant"]} if found["variant"] else {}
     name = repository if revision == "main" else f"{repository}@{revision}"
+    name += f":{found['variant']}" if variant else ""
     config = shapes.repositories().get(repository, "")
     shape = shapes.known_shape(config) if config else None
     longest = min(shape.model.maximum_length, LONGEST) if shape else MAXIMUM_LENGTH
@@ -47,7 +55,7 @@ def from_hub(text: str) -> Entry:
         written=f"hub:{name}",
         task="auto",
         engine_kind="auto",
-        source={"kind": "hub", "repository": repository, "revision": revision},
+        source={"kind": "hub", "repository": repository, "revision": revision, **variant},
         golden=GOLDEN,
         licence="unknown; see the repository's page",
         maximum_length=longest,
@@ -83,7 +91,7 @@ def from_directory(path: Path) -> Entry:
     layers = _number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
     longest = _number(config, "max_position_embeddings", "n_positions") or MAXIMUM_LENGTH
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    weights = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
+    weights = _weights_bytes(path)
     quantization = str((config.get("quantization_config") or {}).get("quant_method", ""))
     shape = _shape(path) if engine_kind == "vllm" else None
     golden = {"fill-mask": GOLDEN_MASKED, "text-to-text": GOLDEN_TEXT}.get(task, GOLDEN)
@@ -111,6 +119,19 @@ def from_directory(path: Path) -> Entry:
             **(shapes.sizes_of(shape) if shape else {}),
         },
     )
+
+
+def _weights_bytes(path: Path) -> int:
+    """Bytes of one copy of the weights: what the index names, safetensors before .bin. The fetch takes the same."""
+    for suffix, index in ((".safetensors", "model.safetensors.index.json"), (".bin", "pytorch_model.bin.index.json")):
+        files = {file.name: file.stat().st_size for file in path.iterdir() if file.suffix == suffix}
+        try:
+            named = set(map(str, json.loads((path / index).read_text())["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            named = {f"model{suffix}"} & set(files) or set(files)
+        if files:
+            return sum(size for name, size in files.items() if name in named)
+    return 0
 
 
 def _shape(path: Path) -> Model | None:

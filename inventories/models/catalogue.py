@@ -178,6 +178,11 @@ def check_source(source: Any, where: str) -> None:
     for key in SOURCE_KEYS[kind]:
         if not isinstance(source.get(key), str) or not source[key]:
             raise ProfileError(f"{where}: source {kind} has {key} {source.get(key)!r}, not a text")
+    files = source.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(pattern, str) for pattern in files):
+        raise ProfileError(f"{where}: source {kind} has files {files!r}, not a list of patterns")
+    if not isinstance(source.get("variant", ""), str):
+        raise ProfileError(f"{where}: source {kind} has variant {source['variant']!r}, not a text")
 
 
 def check_golden(golden: Any, where: str) -> None:

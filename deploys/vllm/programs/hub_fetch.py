@@ -4,7 +4,6 @@ Part of fetch_model.py, inside the locked runtime. The listing is asked through 
 the bytes. The token comes from HF_TOKEN only.
 """
 
-import fnmatch
 import os
 import shutil
 import threading
@@ -23,12 +22,9 @@ from deploys.vllm.programs.hub_download import (
     refused,
     say,
 )
+from deploys.vllm.programs.weights_choice import WEIGHT_SUFFIXES, ChoiceError, choose, index_of, named_by
 
 RESERVE_BYTES = 64 * 1024**2
-
-# Weights once: of the formats that a repository may hold side by side, the first that is there.
-WEIGHTS = (("*.safetensors",), ("pytorch_model*.bin", "model*.bin"), ("*.gguf",))
-BESIDE = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 
 
 def fetch(work: Path, source: dict[str, Any], limits: dict[str, Any]) -> dict[str, str]:
@@ -41,7 +37,10 @@ def fetch(work: Path, source: dict[str, Any], limits: dict[str, Any]) -> dict[st
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     say("list", repository=repository, revision=revision)
     commit, listed, parameters = _listing(endpoint, repository, revision, token)
-    files = choose(listed, source.get("files"))
+    try:
+        files = choose(listed, source.get("files"), source.get("variant", ""), limits.get("room_bytes"))
+    except ChoiceError as error:
+        raise FetchError(f"{repository} at {revision}: {error}; nothing was fetched") from None
     if not files:
         raise FetchError(
             f"{repository} at {revision} has no weights ({len(listed)} files); is it a model's repository?"
@@ -49,29 +48,33 @@ def fetch(work: Path, source: dict[str, Any], limits: dict[str, Any]) -> dict[st
     refuse_what_does_not_fit(repository, files, parameters, limits)
     work.mkdir(parents=True, exist_ok=True)
     _remove_strangers(work, files)
-    total = sum(file.size for file in files)
     missing = [file for file in files if not _is_whole(work / file.path, file)]
     _check_disk(work, missing)
-    before = total - sum(file.size for file in missing)
-    for file in missing:
-        url = f"{endpoint}/{repository}/resolve/{commit}/{quote(file.path)}"
-        Download(url, token, work, file, before, total).run()
-        before += file.size
-    return {"kind": "hub", "repository": repository, "revision": revision, "commit": commit}
+
+    def bring(wanted: list[Remote]) -> None:
+        total = sum(file.size for file in wanted)
+        before = total - sum(file.size for file in wanted if file in missing)
+        for file in [file for file in wanted if file in missing]:
+            url = f"{endpoint}/{repository}/resolve/{commit}/{quote(file.path)}"
+            Download(url, token, work, file, before, total).run()
+            missing.remove(file)
+            before += file.size
+
+    if (index := index_of(files)) is not None and not source.get("files"):
+        bring([index])
+        try:
+            files = named_by((work / index.path).read_bytes(), index.path, files)
+        except ChoiceError as error:
+            raise FetchError(f"{repository} at {revision}: {error}") from None
+        _remove_strangers(work, files)
+    bring(files)
+    return {"kind": "hub", "repository": repository, "revision": revision, "commit": commit, **_named(source, files)}
 
 
-def choose(listed: list[Remote], patterns: Any = None) -> list[Remote]:
-    """The files that are needed: those that `patterns` name, or one format of the weights and what lies beside it."""
-    if patterns:
-        return [file for file in listed if any(fnmatch.fnmatch(file.path, pattern) for pattern in patterns)]
-    top = [file for file in listed if "/" not in file.path]
-    for formats in WEIGHTS:
-        weights = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in formats)]
-        if weights:
-            beside = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in BESIDE)]
-            # The small files first: what is wrong with them is known before hours of weights.
-            return [file for file in beside if file not in weights] + weights
-    return []
+def _named(source: dict[str, Any], files: list[Remote]) -> dict[str, Any]:
+    """What the manifest says of the choice: the operator's word for a variant, and which GGUF file came."""
+    gguf = [file.path for file in files if file.path.endswith(".gguf")]
+    return {**({"variant": source["variant"]} if source.get("variant") else {}), **({"gguf": gguf} if gguf else {})}
 
 
 def refuse_what_does_not_fit(
@@ -80,7 +83,7 @@ def refuse_what_does_not_fit(
     """FetchError when the hub's own sizes say that the weights do not fit the memory that is there for them."""
     if not limits:
         return
-    weights = sum(file.size for file in files if file.path.endswith((".safetensors", ".bin", ".gguf")))
+    weights = sum(file.size for file in files if file.path.endswith(WEIGHT_SUFFIXES))
     plain = {"F64", "F32", "F16", "BF16"}
     if parameters and set(parameters) <= plain and limits["dtype"] in ("float32", "bfloat16", "float16"):
         # They are converted when they are loaded: what counts is the type that is computed in.

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from deploys.vllm.programs.weights_choice import gguf_file
+
 PATHS = ("/v1/completions", "/v1/chat/completions")
 WATCH_SECONDS = 2.0
 DISCONNECT_SECONDS = 1.0
@@ -45,18 +47,19 @@ class LlamaEngine:
         self._closing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
-        """Load the weights. EngineMissingError without llama.cpp, FileNotFoundError without a GGUF file."""
+        """Load the weights. EngineMissingError without llama.cpp, FileNotFoundError without a GGUF file, ChoiceError
+        for several models."""
         try:
             import xllamacpp
         except ImportError:
             raise EngineMissingError(MISSING.format(kind=Path(sys.prefix).name)) from None
         import httpx
 
-        files = sorted(self.directory.glob("*.gguf"))
-        if not files:
+        file = gguf_file(str(path.relative_to(self.directory)) for path in self.directory.rglob("*.gguf"))
+        if not file:
             raise FileNotFoundError(f"{self.directory} has no GGUF file; llama.cpp reads no other weights")
         parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(files[0])  # of several parts the first one names the others
+        parameters.model.path = str(self.directory / file)
         parameters.model_alias = {self.model}
         parameters.n_parallel = self.max_concurrency + 1
         parameters.n_ctx = self.maximum_length * parameters.n_parallel
