@@ -16,7 +16,7 @@ from deploys.compute_base.settings import Accelerators, Directories, Network, Ru
 from deploys.depot.settings import Depot
 from deploys.gateway.settings import Gateway
 from deploys.part import Part
-from deploys.pxe_server.settings import Netboot
+from deploys.pxe_server.settings import BootPlan
 from deploys.ray_head.settings import Ray
 from deploys.vllm.settings import Application, EnginePlan, Model, NodeFit
 from deploys.watch.settings import Watch
@@ -46,7 +46,7 @@ class Settings(Part, frozen=True):
     fit: NodeFit | None
     gateway: Gateway
     watch: Watch
-    netboot: Netboot | None
+    netboot: BootPlan | None
 
     @property
     def head_address(self) -> str:

@@ -19,7 +19,7 @@ def _ask(library: str, data: str, words: str) -> str:
     return f"[ ! -e {there} ] || [ ! -e {argument(data)} ] || {start} {argument(data)} {words}; true"
 
 
-class Netboot(FactBase[dict[str, Any]]):
+class BootServer(FactBase[dict[str, Any]]):
     """`images`, `nodes` (image, previous, host_key, last event) and `stale`; no node where no boot server is."""
 
     def command(self, library: str, data: str) -> str:

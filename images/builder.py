@@ -7,7 +7,6 @@ removes. One build at a time in a store: another one waits.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -18,16 +17,16 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploys.compute_base.accelerator import CUDA_KEYRING
 from facts.sources import REPOSITORY
 from images import contents
 from images.mounts import remove
 from images.request import Request, inputs
 from images.store import BUILD_PREFIX, PACKAGE_CACHE, Image, ImageError, default_store, made_from, problems, read
+from inventories.composition import lock_file
 from lab.apt import host_apt_options, host_mirrors
 from lab.plan import LOGIN_USER
 from lab.system import SEARCH_PATH, Progress, command_environment, last_line, write_whole
@@ -59,6 +58,8 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
         return there
     _refuse_impossible(store)
     if request.variant == "nvidia":
+        from deploys.compute_base.accelerator import CUDA_KEYRING  # with pyinfra, which takes long to load
+
         _refuse_without_driver(CUDA_KEYRING)
     with alone(store, request.variant, progress):
         # Another process may have built it while this one waited.
@@ -109,25 +110,16 @@ def _refuse_without_driver(source: str) -> None:
 @contextmanager
 def alone(store: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold the store's lock; the kernel frees it when this process ends."""
-    try:
-        opened = (store / ".lock").open("a+")
-    except OSError as error:
-        raise ImageError(f"{store}: {error.strerror}; the store is of the user who built in it") from None
-    with opened as lock:
+
+    def waiting(holder: str) -> None:
+        progress("image", f"waiting for {holder}, which builds in this store")
+
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            progress("image", f"waiting for {lock.read().strip() or 'another process'}, which builds in this store")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} (image {what})")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)
+            stack.enter_context(lock_file.held(store / ".lock", f"image {what}", waiting))
+        except OSError as error:
+            raise ImageError(f"{store}: {error.strerror}; the store is of the user who built in it") from None
+        yield
 
 
 def _build(request: Request, wanted: dict[str, Any], store: Path, progress: Progress) -> Image:

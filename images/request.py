@@ -17,11 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from deploys.compute_base.shared import PACKAGES
 from deploys.compute_base.system import limits_file
 from facts.sources import REPOSITORY
 from images import contents
-from images.roles import ROLES
 
 # Programs that decide what is in the tree: a change in one of them is another image.
 _SOURCES = (
@@ -62,6 +60,10 @@ class Request:
 
 def inputs(request: Request) -> dict[str, Any]:
     """All that is declared of an image, as plain JSON values."""
+    # pyinfra comes with these, and takes longer to load than all that looks at images without asking for one.
+    from deploys.compute_base.shared import PACKAGES
+    from images.roles import ROLES
+
     kernel = contents.KERNELS[request.variant]
     return {
         **json.loads(json.dumps(asdict(request))),

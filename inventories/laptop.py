@@ -11,10 +11,12 @@ from hardware.laptop import laptop
 from inventories.composition import members
 from inventories.composition.compose import Serving, Site, compose
 
-_workers = members.read("laptop").count or 2
+_name = "laptop"
+_workers = members.read(_name).count or 2
 
 control, compute = compose(
     laptop(_workers),
+    name=_name,
     # Not 127.0.0.1: a Ray head that is given it moves to the machine's own address, for the whole network to see.
     addresses={
         "head": "127.0.0.10",

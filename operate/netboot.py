@@ -66,7 +66,7 @@ def machines(cluster: ClusterInventory) -> dict[str, Machine]:
 
 def ask(cluster: ClusterInventory) -> dict[str, Any]:
     """What the control node's boot server says: images, nodes, stale; `image clean` then keeps what the nodes need."""
-    found = _ask(cluster, "facts.netboot.Netboot")
+    found = _ask(cluster, "facts.netboot.BootServer")
     needed = {
         node: [entry[key] for key in ("image", "previous") if entry[key]] for node, entry in found["nodes"].items()
     }

@@ -8,8 +8,6 @@ the directory over: a moved checkout and a second one go on without a question.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 from deploys import hosts
 from deploys.roles import services
 from deploys.settings import Settings
-from inventories.composition import reading
+from inventories.composition import lock_file, reading
 from inventories.composition.operator import write_whole
 from operate import clusters, runner
 from operate.clusters import ClusterInventory
@@ -111,26 +109,15 @@ def _services(settings: Settings) -> FactRequest:
 
 @contextlib.contextmanager
 def _locked(directory: Path, what: str) -> Iterator[None]:
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (directory / "lock").open("a+")
-    except OSError as error:
-        raise OperatorError(
-            f"{directory}: {error.strerror}; state is kept there, set CLUSTER_HOME to another place"
-        ) from None
-    with lock:
+    def refuse(holder: str) -> None:
+        raise OperatorError(f"{what}: {holder} is at work on this cluster; wait for it to end")
+
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise OperatorError(f"{what}: {owner} is at work on this cluster; wait for it to end") from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()} ({what})")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.seek(0)
-            lock.truncate()
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.enter_context(lock_file.held(directory / "lock", what, refuse))
+        except OSError as error:
+            raise OperatorError(
+                f"{directory}: {error.strerror}; state is kept there, set CLUSTER_HOME to another place"
+            ) from None
+        yield

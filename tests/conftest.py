@@ -15,9 +15,10 @@ from deploys.settings import Settings, parse
 from hardware.lab import lab as lab_profile
 from hardware.model import Cluster
 from inventories.composition.compose import Serving, Site, compose
-from tests.deployed_lab import healthy, lab
+from tests import shared_lab
+from tests.shared_lab import bare_lab, healthy, lab
 
-__all__ = ["healthy", "lab"]  # fixtures of tests/deployed_lab.py, for integration and live
+__all__ = ["bare_lab", "healthy", "lab"]  # fixtures of tests/shared_lab.py, for what needs real hosts
 
 Composed = Callable[..., dict[str, Settings]]
 Typed = Callable[..., tuple[int, str, str]]
@@ -31,6 +32,13 @@ SUPERVISOR = Site(
     shared_files=True,
     connector="loopback",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the one lab comes last, stage by stage."""
+    here = Path(__file__).parent
+    stages = {here / folder: stage for stage, folder in enumerate(shared_lab.FOLDERS, start=1)}
+    items.sort(key=lambda item: stages.get(item.path.parent, 0))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from deploys.pxe_server.configuration import choosing_path, images_directory
 from deploys.pxe_server.declared import PROGRAM
 from deploys.pxe_server.programs.netboot_image import ImageError, sha256, verify
 from deploys.settings import Settings
-from facts.netboot import Netboot, NetbootImage
+from facts.netboot import BootServer, NetbootImage
 
 Commands = Generator[StringCommand | RsyncCommand, None, None]
 
@@ -29,14 +29,14 @@ def program(settings: Settings, command: str, *words: str) -> StringCommand:
 
 
 def asked(settings: Settings) -> dict[str, str]:
-    """Arguments of the Netboot fact."""
+    """Arguments of the BootServer fact."""
     return {"library": settings.directories.library, "data": choosing_path(settings)}
 
 
 @operation()
 def apply(settings: Settings) -> Commands:
     """Scripts, links and identities of every node that boots; a host key is made once and kept."""
-    if not host.get_fact(Netboot, **asked(settings))["stale"]:
+    if not host.get_fact(BootServer, **asked(settings))["stale"]:
         host.noop("scripts and identities are as declared")
         return
     yield program(settings, "apply")
@@ -69,7 +69,7 @@ def upload(settings: Settings, directory: str) -> Commands:
 @operation()
 def use(settings: Settings, image: str, nodes: tuple[str, ...] = ()) -> Commands:
     """From its next boot on each of `nodes` (or all) boots `image`."""
-    found = host.get_fact(Netboot, **asked(settings))["nodes"]
+    found = host.get_fact(BootServer, **asked(settings))["nodes"]
     if all(found.get(node, {}).get("image") == image for node in nodes or booted(settings)):
         host.noop(f"{', '.join(nodes) or 'every node'} boots {image}")
         return

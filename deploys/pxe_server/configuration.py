@@ -10,7 +10,7 @@ import ipaddress
 import json
 
 from deploys.files import ManagedFile
-from deploys.pxe_server.settings import Machine, Netboot
+from deploys.pxe_server.settings import BootPlan, Machine
 from deploys.settings import Settings
 
 PLACE = "/var/lib/cluster-netboot"
@@ -24,7 +24,7 @@ LOADERS = {
 }
 
 
-def netboot_of(settings: Settings) -> Netboot:
+def netboot_of(settings: Settings) -> BootPlan:
     """The network boot of a control node that has one."""
     if settings.netboot is None:
         raise ValueError(f"{settings.node}: no network boot is declared")
@@ -78,7 +78,7 @@ def dnsmasq_text(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _loaders(settings: Settings, netboot: Netboot) -> list[str]:
+def _loaders(settings: Settings, netboot: BootPlan) -> list[str]:
     scripts = [
         f"dhcp-boot=tag:ipxe,tag:{machine.node},{base_url(settings)}/nodes/{machine.node}/start.ipxe"
         for machine in netboot.machines

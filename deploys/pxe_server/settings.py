@@ -18,7 +18,7 @@ class Machine(Part, frozen=True):
     largest_load_bytes: int
 
 
-class Netboot(Part, frozen=True):
+class BootPlan(Part, frozen=True):
     """What the control node boots, on which network; `proxy` where another server hands out the addresses.
 
     `network_drivers`: what the image needs for the cards of all nodes, whether their MAC addresses are known or not.

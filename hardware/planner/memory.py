@@ -8,7 +8,7 @@ KV cache. vLLM refuses to start when that cannot hold one sequence of max_model_
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from hardware.planner import assumptions
 from hardware.planner import options as engine_options
@@ -111,34 +111,16 @@ def rank_memory(
     groups = sum(size > 1 for size in (sharding.tensor, sharding.pipeline, sharding.data))
     communicators = groups * _measured(known.communicator_bytes, assumptions.COMMUNICATOR_BYTES, level)
     per_token = kv_bytes_per_token(model, sharding, options, first, end)
-    used = weights + activations + context + graphs + communicators
+    taken = _Taken(weights, activations, context, graphs, communicators)
+    sequence = sequence_bytes(model, sharding, options, first, end, length, tokens)
     share = 1.0 if options.kv_cache_memory_bytes is not None else options.gpu_memory_utilization
     budget = budget_bytes(total, device, share) / engines
-    sequence = sequence_bytes(model, sharding, options, first, end, length, tokens)
-    room, asked = budget - used, sequence
-    if options.kv_cache_memory_bytes is not None:
-        room = min(float(options.kv_cache_memory_bytes), room)
-        asked = max(sequence, float(options.kv_cache_memory_bytes))
-    left = None
+    cache = _Cache(length, per_token, sequence, options.kv_cache_memory_bytes)
+    found = _judged(stage, device, total, budget, taken, cache)
     if device.shares_system_memory and device.system_memory_bytes is not None:
-        left = device.system_memory_bytes - engines * (used + max(0.0, room))
-    return RankMemory(
-        stage=stage,
-        device=device.name,
-        memory_bytes=total,
-        budget_bytes=budget,
-        weights_bytes=weights,
-        activation_bytes=activations,
-        context_bytes=context,
-        graph_bytes=graphs,
-        communicator_bytes=communicators,
-        kv_bytes=room,
-        kv_bytes_per_token=per_token,
-        length_tokens=length,
-        sequence_bytes=sequence,
-        cache_bytes=asked,
-        system_left_bytes=left,
-    )
+        left = device.system_memory_bytes - engines * (found.used_bytes + max(0.0, found.kv_bytes))
+        return replace(found, system_left_bytes=left)
+    return found
 
 
 def sizes_memory(
@@ -163,24 +145,51 @@ def sizes_memory(
     graphs = pick(assumptions.GRAPH_BYTES, "likely") if vllm and not (cpu or options.enforce_eager) else 0.0
     communicators = groups * pick(assumptions.COMMUNICATOR_BYTES, "likely")
     context = pick(own_bytes(engine, cpu), "likely")
+    taken = _Taken(weights, activations, context, graphs, communicators)
     budget = budget_bytes(total, device, share) / engines
-    room = budget - (weights + activations + graphs + communicators + context)
-    sequence = per_token * length
+    return _judged(0, device, total, budget, taken, _Cache(length, per_token, per_token * length, told))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Bytes that are not cache, in the words of RankMemory."""
+
+    weights: float
+    activations: float
+    context: float
+    graphs: float
+    communicators: float
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """What a sequence takes of the cache, and the size of the cache where the engine was told one; bytes."""
+
+    length_tokens: int
+    bytes_per_token: float
+    sequence_bytes: float
+    told_bytes: float | None
+
+
+def _judged(stage: int, device: Device, total: float, budget: float, taken: _Taken, cache: _Cache) -> RankMemory:
+    """The rank's memory from what it takes: the cache has the rest of the budget, or the size that it was told."""
+    room = budget - sum(astuple(taken))
+    told = cache.told_bytes
     return RankMemory(
-        stage=0,
+        stage=stage,
         device=device.name,
         memory_bytes=total,
         budget_bytes=budget,
-        weights_bytes=weights,
-        activation_bytes=activations,
-        context_bytes=context,
-        graph_bytes=graphs,
-        communicator_bytes=communicators,
-        kv_bytes=room if told is None else min(room, float(told)),
-        kv_bytes_per_token=per_token,
-        length_tokens=length,
-        sequence_bytes=sequence,
-        cache_bytes=max(sequence, float(told or 0)),
+        weights_bytes=taken.weights,
+        activation_bytes=taken.activations,
+        context_bytes=taken.context,
+        graph_bytes=taken.graphs,
+        communicator_bytes=taken.communicators,
+        kv_bytes=room if told is None else min(float(told), room),
+        kv_bytes_per_token=cache.bytes_per_token,
+        length_tokens=cache.length_tokens,
+        sequence_bytes=cache.sequence_bytes,
+        cache_bytes=max(cache.sequence_bytes, float(told or 0)),
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import machines, members, ssh_files
+from inventories.composition.layout import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
 from inventories.composition.operator import package_sources, secret_path
-from inventories.composition.places import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager
 from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, limits_of, node_fit
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]

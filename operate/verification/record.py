@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from deploys import hosts
 from deploys.watch.declared import verify_path
 from facts.health.result import CheckResult
+from inventories.composition.operator import write_whole
 from operate.clusters import ClusterInventory
 from operate.ssh import ssh_command
 
@@ -53,7 +53,9 @@ def leave(cluster: ClusterInventory, found: dict[str, Any]) -> str:
     text = json.dumps(found) + "\n"
     try:
         if "ssh_user" not in host.data:
-            _replace(Path(path), text)
+            if not Path(path).parent.is_dir():  # nothing of the cluster was ever here, and nothing is made by looking
+                return f"{path}: No such file or directory"
+            write_whole(Path(path), text, 0o644)
             return ""
         staged = f"{path}.new"
         script = f"umask 022; cat > {shlex.quote(staged)} && mv -f {shlex.quote(staged)} {shlex.quote(path)}"
@@ -71,15 +73,3 @@ def leave(cluster: ClusterInventory, found: dict[str, Any]) -> str:
     if done.returncode:
         return f"{host.name}: {' '.join(done.stderr.split())[-200:] or f'exit {done.returncode}'}"
     return ""
-
-
-def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".verify-", delete=False) as staged:
-        try:
-            staged.write(text)
-            staged.flush()
-            Path(staged.name).chmod(0o644)
-            Path(staged.name).rename(path)
-        except BaseException:
-            Path(staged.name).unlink(missing_ok=True)
-            raise

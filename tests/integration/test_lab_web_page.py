@@ -13,6 +13,8 @@ from experiments.operated_lab import Lab
 
 pytestmark = pytest.mark.lab
 
+Repair = Callable[[Callable[[], object]], None]
+
 SECONDS = 60
 
 
@@ -51,7 +53,7 @@ def until(lab: Lab, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     return found
 
 
-def test_it_knows_the_lab(lab: Lab, healthy: Any) -> None:
+def test_it_knows_the_lab(lab: Lab) -> None:
     found = until(lab, lambda now: [node["state"] for node in now["nodes"]] == ["up"] * 3)
     assert [node["label"] for node in found["nodes"]] == ["Head Node", "Worker Node #1", "Worker Node #2"]
     assert {replica["node"] for replica in found["replicas"] if replica["state"] == "serving"} == {
@@ -65,17 +67,17 @@ def test_without_the_key_it_tells_nothing(lab: Lab) -> None:
     assert (status, list(found)) == (401, ["error"])
 
 
-def test_what_verify_finds_is_on_the_page(lab: Lab, healthy: Callable[[Callable[[], object]], None]) -> None:
+def test_a_file_edited_by_hand_is_named_by_verify_and_on_the_page(lab: Lab, healthy: Repair) -> None:
     before = until(lab, lambda now: now["verify"] is not None and now["verify"]["ok"] is True)
     owner = lab.ssh("control", "stat -c '%U %a' /var/lib/cluster/verify.json").stdout.split()
     assert owner == ["cluster", "644"]
-    healthy(lambda: lab.ssh("compute1", "systemctl start cluster-ray-worker"))
-    lab.ssh("compute1", "systemctl stop cluster-ray-worker")
+    healthy(lambda: lab.cluster("up"))
+    lab.ssh("control", 'sed -i \'s/"max_model_len": 2048/"max_model_len": 1024/\' /etc/cluster/serve.json')
     status, failures = lab.failures()
     assert status == 1
-    # Another verify may have held meanwhile, when the lab was made sure of: what counts is the one that does not.
+    assert any(failure.startswith("control: /etc/cluster/serve.json differs") for failure in failures), failures
+    # Another verify may have held meanwhile: what counts is the one that does not.
     found = until(lab, lambda now: now["verify"]["ok"] is False)
     assert found["verify"]["at"] > before["verify"]["at"]
     shown = [entry["detail"] for entry in found["verify"]["failures"] if entry["ok"] is False]
     assert sorted(shown) == sorted(failures)
-    assert any("compute1: cluster-ray-worker is not running" in detail for detail in shown)

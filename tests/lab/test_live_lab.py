@@ -1,16 +1,15 @@
-"""Real hosts: boots control and two compute hosts into a temporary home, breaks them, and takes them away.
+"""The lab's bare hosts: what they are, faults and their repair, another number of hosts. No cluster is on them yet.
 
 Everything stays in the lab's own namespaces: what may go outside is read from the rules, not tried. The image
-comes from this person's cache (built there when missing), so a second run takes seconds.
+comes from this person's cache (built there when missing). That nothing of the lab stays is in tests/live.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,9 @@ import pytest
 import images
 import lab
 from lab.boot import ssh_command
-from lab.network import namespaces, resolver_text
-from lab.processes import group_directory
+from lab.network import resolver_text
 from lab.rules import name_servers
-from lab.settings import NEEDED
+from tests.shared_lab import COMPUTE_HOSTS, BareLab
 
 pytestmark = pytest.mark.lab
 
@@ -33,26 +31,15 @@ def machine(*arguments: str) -> str:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=30).stdout
 
 
-def kernel_settings() -> dict[str, str]:
-    return {name: Path(name).read_text() for name in NEEDED}
-
-
 def quiet(_phase: str, _detail: str) -> None:
     pass
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.LabPaths]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    if namespaces():
-        pytest.skip("a lab is up on this machine: run `cluster lab down` first")
-    places = lab.LabPaths(home=tmp_path_factory.mktemp("lab-home") / "lab")
-    problems = lab.preflight(places)
-    if problems:
-        pytest.skip(problems[0])
-    yield places
-    lab.down(quiet, places)
+def paths(bare_lab: BareLab) -> lab.LabPaths:
+    if bare_lab.kept:
+        pytest.skip("this lab is kept: a cluster may be on it, and its hosts are not for breaking")
+    return bare_lab.paths
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +48,10 @@ def image(paths: lab.LabPaths) -> Path:
 
 
 @pytest.fixture(scope="module")
-def before(paths: lab.LabPaths) -> dict[str, str]:
-    return {"routes": machine("ip", "route"), "rules": machine("nft", "list", "ruleset"), **kernel_settings()}
-
-
-@pytest.fixture(scope="module")
-def up(paths: lab.LabPaths, image: Path, before: dict[str, str]) -> lab.LabState:
-    return lab.up(2, quiet, image, paths)
+def up(paths: lab.LabPaths) -> lab.LabState:
+    found = lab.state(paths)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -171,7 +155,7 @@ def test_up_again_leaves_running_hosts_alone(
 ) -> None:
     ids = [on(host.name, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/utmp") for host in up.hosts]
     phases: list[str] = []
-    assert lab.up(2, lambda phase, _detail: phases.append(phase), image, paths) == up
+    assert lab.up(COMPUTE_HOSTS, lambda phase, _detail: phases.append(phase), image, paths) == up
     assert "boot" not in phases
     assert ids == [on(host.name, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/utmp") for host in up.hosts]
 
@@ -249,20 +233,5 @@ def test_up_mends_faults_and_follows_the_number(paths: lab.LabPaths, image: Path
     assert [host.name for host in lab.up(1, quiet, image, paths).hosts] == ["control", "compute0"]
     assert list(lab.host_states(paths)) == ["control", "compute0"]
     assert not paths.host("compute1").exists()
-
-
-def test_down_leaves_nothing(paths: lab.LabPaths, before: dict[str, str], up: lab.LabState) -> None:
-    lab.down(quiet, paths)
-    lab.down(quiet, paths)
-    assert namespaces() == ()
-    assert "cluster" not in machine("ip", "netns", "list")
-    assert machine("nft", "list", "ruleset") == before["rules"]
-    assert machine("ip", "route") == before["routes"]
-    assert "lab0" not in machine("ip", "link")
-    assert str(paths.home) not in Path("/proc/self/mountinfo").read_text()
-    assert str(up.image) not in machine("losetup", "--list")
-    assert not group_directory().exists()
-    assert kernel_settings() == {name: before[name] for name in NEEDED}
-    assert not paths.home.exists()
-    assert lab.state(paths) is None
-    assert str(paths.home) not in machine("ps", "-e", "-o", "args")
+    # As it was for who comes next.
+    assert lab.up(COMPUTE_HOSTS, quiet, image, paths) == up

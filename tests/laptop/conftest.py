@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +50,39 @@ class Operator:
 
 # A secret of the operator's shell, which no process of a cluster has any business with.
 SHELL_SECRET = "CLUSTER_TEST_SHELL_SECRET"  # noqa: S105 (a name)
+
+
+ADDRESS = "http://127.0.0.10:8000"
+# Nobody listens there: whoever asks a proxy gets no answer.
+_NOBODY = "http://127.0.0.1:9"
+PROXIES = {name: _NOBODY for lower in ("http_proxy", "https_proxy", "all_proxy") for name in (lower, lower.upper())}
+
+
+def state() -> dict[str, Any]:
+    """What the laptop cluster's control node knows: one request, so that it takes no time from an engine that loads."""
+    with urllib.request.urlopen(f"{ADDRESS}/cluster/state", timeout=10) as answer:  # noqa: S310 (http by design)
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def engines() -> dict[str, tuple[str, str]]:
+    """Node -> name and state of its engine's replica."""
+    rows = state()["replicas"]
+    return {row["node"]: (row["replica"], row["state"]) for row in rows if row["state"] != "gone"}
+
+
+def serves(node: str) -> bool:
+    """Whether a node's engine serves."""
+    return engines().get(node, ("", ""))[1] == "serving"
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> float:
+    """Seconds that it took until something held."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 def operator_at(home: Path) -> Operator:

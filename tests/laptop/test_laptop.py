@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploys.stages import LAST_STAGE, STAGES
+from experiments.operated_lab import Done
 from facts.sources import REPOSITORY
-from tests.laptop.conftest import Operator, operator_at
+from tests.laptop.conftest import PROXIES, Operator, operator_at, serves, wait_until
 
 pytestmark = pytest.mark.cluster
 
 
-def test_up_ends_with_a_correct_answer_and_the_node_that_gave_it(laptop: Operator) -> None:
-    again = laptop.cluster("up", "--json")
-    assert again.status == 0, again.stderr
-    assert "Paris" in again.json["answer"]
-    assert again.json["node"] in ("worker1", "worker2")
-    assert again.json["changed"] == 0
-    assert again.json["checks"] > 0
-    assert [entry["phase"] for entry in again.json["phases"]] == ["look", *STAGES, LAST_STAGE, "verify", "token"]
+@dataclass(frozen=True)
+class Again:
+    """`up` again, in a shell whose proxies answer nobody, its process, and another person's `up` meanwhile."""
+
+    first: Done
+    process: int
+    second: Done
+
+
+@pytest.fixture(scope="module")
+def again(laptop: Operator) -> Again:
+    """The one `up` of these tests on the cluster that is up."""
+    first = subprocess.Popen(
+        [str(Path(sys.executable).parent / "cluster"), "up", "--json"],
+        cwd=REPOSITORY,
+        env={**laptop.environment, **PROXIES},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lock = laptop.home / "laptop" / "lock"
+    wait_until(lambda: bool(lock.read_text()), 20)
+    second = laptop.cluster("up")
+    stdout, stderr = first.communicate(timeout=300)
+    return Again(Done(first.returncode, stdout, stderr), first.pid, second)
+
+
+def test_up_ends_with_a_correct_answer_and_the_node_that_gave_it(laptop: Operator, again: Again) -> None:
+    done = again.first
+    assert done.status == 0, done.stderr
+    assert "Paris" in done.json["answer"]
+    assert done.json["node"] in ("worker1", "worker2")
+    assert done.json["changed"] == 0
+    assert done.json["checks"] > 0
+    assert [entry["phase"] for entry in done.json["phases"]] == ["look", *STAGES, LAST_STAGE, "verify", "token"]
     kept = [json.loads(line) for line in (laptop.home / "laptop" / "ups.jsonl").read_text().splitlines()]
-    assert kept[-1]["phases"] == again.json["phases"] and kept[0]["ok"]
+    assert kept[-1]["phases"] == done.json["phases"] and kept[0]["ok"]
+
+
+def test_another_person_is_told_who_is_at_work(again: Again) -> None:
+    assert again.second.status == 2
+    assert f"process {again.process}" in again.second.complaint
 
 
 def test_verify_holds_and_the_head_loads_no_model(laptop: Operator) -> None:
@@ -72,37 +103,4 @@ def test_a_second_cluster_on_this_machine_is_refused(laptop: Operator, tmp_path:
     assert done.status == 2
     assert "is taken by" in done.complaint
     assert "cluster -c NAME down" in done.complaint
-    assert laptop.cluster("verify").status == 0
-
-
-def test_two_people_at_once(laptop: Operator) -> None:
-    command = [str(Path(sys.executable).parent / "cluster"), "up", "--json"]
-    first = subprocess.Popen(
-        command, cwd=REPOSITORY, env=laptop.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 20
-    lock = laptop.home / "laptop" / "lock"
-    while not lock.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    second = laptop.cluster("up")
-    assert second.status == 2
-    assert f"process {first.pid}" in second.complaint
-    first.communicate(timeout=300)
-    assert first.returncode == 0
-
-
-def test_a_killed_worker_is_named_and_comes_back(laptop: Operator) -> None:
-    """The raylet of one node is killed; its supervisor starts the node again, and the engine proves itself anew."""
-    found = subprocess.run(
-        ["pgrep", "-f", "raylet.*--node_ip_address=127.0.0.12"], capture_output=True, text=True
-    ).stdout
-    assert found.split()
-    for pid in found.split():
-        os.kill(int(pid), signal.SIGKILL)
-    done = laptop.cluster("verify", "--json")
-    assert done.status == 1
-    assert any(check["ok"] is False and check["detail"].startswith("worker2") for check in done.json["checks"])
-    deadline = time.monotonic() + 300
-    while laptop.cluster("verify").status != 0:
-        assert time.monotonic() < deadline
+    assert serves("worker1") and serves("worker2")

@@ -9,18 +9,17 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.laptop.conftest import Operator
+from tests.laptop.conftest import ADDRESS, Operator, engines, serves, wait_until
 
 pytestmark = pytest.mark.cluster
 
-BASE = "http://127.0.0.10:8000"
 MODEL = "smollm2-135m-instruct"
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
 DETECTION_SECONDS = 15
@@ -29,7 +28,7 @@ DETECTION_SECONDS = 15
 @pytest.fixture
 def client(laptop: Operator) -> openai.OpenAI:
     """The unmodified client; it tries nothing twice, so that every failure shows."""
-    return openai.OpenAI(base_url=f"{BASE}/v1", api_key="none is asked for on loopback", max_retries=0, timeout=60)
+    return openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key="none is asked for on loopback", max_retries=0, timeout=60)
 
 
 class Asking:
@@ -69,31 +68,19 @@ def asking(client: openai.OpenAI) -> Iterator[Asking]:
     found.stop()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float) -> float:
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.2)
-    return time.monotonic() - began
-
-
-def engine_of(laptop: Operator, node: str) -> dict[str, Any]:
-    rows = laptop.cluster("status", "--json").json["nodes"]
-    found: dict[str, Any] = next(row for row in rows if row["node"] == node)
-    return found
-
-
-def core_of(node: str) -> int:
-    """Process of the engine core on a node: vLLM's own, beside the replica's."""
+def processes_of(node: str, words: bytes) -> list[int]:
+    """Processes of this user's laptop cluster on a node whose command line has these words."""
+    found = []
     for entry in Path("/proc").iterdir():
         try:
-            named = (entry / "cmdline").read_bytes().startswith(b"VLLM::EngineCore")
-            here = f"CLUSTER_NODE_NAME={node}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            named = words in (entry / "cmdline").read_bytes()
+            variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if named and here:
-            return int(entry.name)
-    raise AssertionError(f"no engine core on {node}")
+        if named and f"CLUSTER_NODE_NAME={node}".encode() in variables and b"CLUSTER_NAME=laptop" in variables:
+            found.append(int(entry.name))
+    assert found, f"no {words.decode()} on {node}"
+    return found
 
 
 def test_openais_client_whole_and_streamed(client: openai.OpenAI) -> None:
@@ -122,7 +109,7 @@ def test_errors_come_in_openais_shape(client: openai.OpenAI) -> None:
 def test_a_streamed_answer_says_who_gives_it(laptop: Operator) -> None:
     body = {"model": MODEL, "messages": QUESTION, "max_tokens": 4, "stream": True}
     request = urllib.request.Request(  # noqa: S310 (http by design)
-        f"{BASE}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{ADDRESS}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         assert answer.headers["x-cluster-node"] in ("worker1", "worker2")
@@ -131,25 +118,35 @@ def test_a_streamed_answer_says_who_gives_it(laptop: Operator) -> None:
         assert answer.read().rstrip().endswith(b"data: [DONE]")
 
 
-def test_a_wedged_engine_is_out_in_time_and_nobody_hears_of_it(laptop: Operator, asking: Asking) -> None:
-    """The engine core is stopped: the API is alive, the engine silent. Requests in it are answered by the other one."""
+def test_a_wedged_engine_is_out_in_time_and_its_node_comes_back_after_a_kill(laptop: Operator, asking: Asking) -> None:
+    """The engine core is stopped: the API is alive, the engine silent. Requests in it are answered by the other one.
+
+    Then the node's raylet is killed: verify names the node, its supervisor starts it again, the engine proves itself.
+    """
     wait_until(lambda: {node for _, node, _ in asking.answers} == {"worker1", "worker2"}, 60)
-    wedged = core_of("worker1")
+    before, _ = engines()["worker1"]
+    (wedged,) = processes_of("worker1", b"VLLM::EngineCore")
     os.kill(wedged, signal.SIGSTOP)
     try:
-        detected = wait_until(lambda: engine_of(laptop, "worker1")["engine"] != "serving", 60)
-        before = len(asking.answers)
-        wait_until(lambda: len(asking.answers) > before + 20, 90)
-        assert {node for _, node, _ in asking.answers[before + 6 :]} == {"worker2"}
+        detected = wait_until(lambda: not serves("worker1"), 60)
+        rows = laptop.cluster("status", "--json").json["nodes"]
+        assert [row["engine"] != "serving" for row in rows if row["node"] == "worker1"] == [True]
+        count = len(asking.answers)
+        wait_until(lambda: len(asking.answers) > count + 20, 90)
+        assert {node for _, node, _ in asking.answers[count + 6 :]} == {"worker2"}
     finally:
         asking.stop()
-        if Path(f"/proc/{wedged}").exists():
-            os.kill(wedged, signal.SIGKILL)
+        for process in processes_of("worker1", b"/raylet/raylet"):
+            os.kill(process, signal.SIGKILL)
     # What the client saw: the slowest answer waited for the detection, and was then given by the other engine.
     assert not asking.failures
     assert all("Paris" in text for _, _, text in asking.answers)
     assert max(seconds for seconds, _, _ in asking.answers) < detected + DETECTION_SECONDS
-    wait_until(lambda: engine_of(laptop, "worker1")["engine"] == "serving", 300)
+    done = laptop.cluster("verify", "--json")
+    assert done.status == 1
+    assert any(check["ok"] is False and check["detail"].startswith("worker1") for check in done.json["checks"])
+    wait_until(lambda: serves("worker1") and engines()["worker1"][0] != before, 300)
+    assert not Path(f"/proc/{wedged}").exists(), "the stopped engine went with its node"
     assert laptop.cluster("verify").status == 0
 
 
@@ -169,7 +166,6 @@ def test_a_node_leaves_and_comes_back_under_load(laptop: Operator, asking: Askin
     asking.stop()
     assert not asking.failures
     assert all("Paris" in text for _, _, text in asking.answers)
-    assert laptop.cluster("verify").status == 0
 
 
 @pytest.mark.parametrize(

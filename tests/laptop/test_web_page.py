@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.chromium import browser
-from tests.laptop.conftest import Operator
+from tests.laptop.conftest import ADDRESS, Operator, state
 
 __all__ = ["browser"]  # a fixture, used by its name
 
 pytestmark = pytest.mark.cluster
 
-ADDRESS = "http://127.0.0.10:8000"
 SECONDS = 30
-
-
-def state() -> dict[str, Any]:
-    with urllib.request.urlopen(f"{ADDRESS}/cluster/state", timeout=10) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
-    return found
 
 
 def test_the_state_is_that_of_the_cluster(laptop: Operator) -> None:

@@ -35,6 +35,7 @@ def hosts(lab: Lab, addresses: dict[str, str], tmp_path_factory: pytest.TempPath
     configuration.write_text(
         f"Host *\n  User {state['login_user']}\n  IdentityFile {state['ssh_key']}\n"
         f"  UserKnownHostsFile {state['known_hosts']}\n  StrictHostKeyChecking yes\n"
+        f"  ControlMaster auto\n  ControlPath {configuration.parent}/%C\n  ControlPersist 20\n"
     )
     return {
         name: testinfra.get_host(f"ssh://{address}?sudo=true&ssh_config={configuration}")

@@ -1,8 +1,7 @@
-"""The boot server on the lab's control host, set up by the operator's commands, and the guests that boot from it.
+"""The boot server on the one lab's control host, set up by the operator's commands, and guests that boot from it.
 
-All of it ends with this package: there is one lab a machine, and other tests have theirs to the end of the session.
-With CLUSTER_TEST_HOME set, the lab of that state is used and left up. CLUSTER_TEST_IMAGE names a directory with a built
-image; without it the image is built by the project's own command, or taken from the cache.
+No cluster is on the lab yet. CLUSTER_TEST_IMAGE names a directory with a built image; without it the image is built by
+the project's own command, or taken from the cache.
 """
 
 from __future__ import annotations
@@ -13,27 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from deploys.pxe_server.declared import DHCP, HTTP
 from experiments.boot_lab.lab import BootLab, choose_image, serve
 from lab.guests import MACS, Guest, missing_programs
+from tests.shared_lab import BareLab
 
 
 @pytest.fixture(scope="package")
-def boot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootLab]:
-    """Lab up, boot server set up; no image chosen yet."""
-    if os.geteuid() != 0:
-        pytest.skip("a lab of real hosts needs root")
+def boot_lab(bare_lab: BareLab) -> Iterator[BootLab]:
+    """The boot server is set up; no image is chosen yet. It is silent when these tests are done."""
     if missing := missing_programs():
         pytest.skip(f"not on this machine: {', '.join(missing)}")
-    given = os.environ.get("CLUSTER_TEST_HOME")
-    found = BootLab(Path(given) if given else tmp_path_factory.mktemp("home"), None)
-    up = found.run("lab", "up", "--nodes", "1", seconds=1200)
-    assert up.status == 0, up.stderr
-    try:
-        serve(found)
-        yield found
-    finally:
-        if not given:
-            found.run("lab", "down", seconds=300)
+    found = BootLab(bare_lab.lab.home, None)
+    serve(found)
+    yield found
+    if not bare_lab.kept:
+        found.ssh("control", f"systemctl disable --now {DHCP} {HTTP}")
 
 
 @pytest.fixture(scope="package")

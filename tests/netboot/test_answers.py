@@ -37,9 +37,9 @@ def served(boot_lab: BootLab, machines: str = "") -> Iterator[None]:
         file.write_text(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def as_before(boot_lab: BootLab) -> Iterator[None]:
-    """The boot server is set up anew after the test, when what the test changed of the inventory is gone."""
+    """The boot server is set up anew after these tests, when what they changed of the inventory is gone."""
     yield
     assert boot_lab.netboot("serve").status == 0
 

@@ -1,4 +1,4 @@
-"""The locked runtime's Python, for programs of the hosts that run in it.
+"""The locked runtime's Python, for programs of the hosts that run in it; tiny models made with it.
 
 The laptop's tests build the runtime, and tests/run.py has them run before these.
 """
@@ -17,7 +17,7 @@ from deploys.compute_base.settings import Runtime
 from facts.sources import REPOSITORY
 from inventories.composition.operator import cache_directory
 
-TINY_MODELS = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
+_TINY_MODELS = REPOSITORY / "experiments" / "programs" / "tiny_models.py"
 FETCH_MODEL = "deploys.vllm.programs.fetch_model"
 _RUNTIME = cache_directory() / "runtime" / runtime_lock.load(Runtime("cpu", "3.11")).name
 
@@ -30,6 +30,23 @@ def python() -> str:
     if not (_RUNTIME / "complete.json").is_file():
         pytest.skip(f"the locked runtime {_RUNTIME} is not there; `./cluster up` builds it")
     return str(_RUNTIME / "bin" / "python")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the models gpt2, t5, bert and chat of random weights, and expected.json; nobody changes it."""
+    directory = tmp_path_factory.mktemp("models")
+    variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [python, str(_TINY_MODELS), str(directory)],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return directory
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,24 +12,10 @@ from typing import Any
 import pytest
 
 from facts import sources
-from tests.runtime.conftest import FETCH_MODEL, TINY_MODELS
+from tests.runtime.conftest import FETCH_MODEL
 
 HERE = Path(__file__).parent
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(scope="module")
-def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("models")
-    variables = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run(
-        [python, str(TINY_MODELS), str(directory)],
-        env=variables,
-        capture_output=True,
-        timeout=300,
-        check=True,
-    )
-    return directory
 
 
 def fetch(start: Start, model: Path, target: Path, **options: Any) -> tuple[int, str]:
@@ -43,12 +28,12 @@ def fetch(start: Start, model: Path, target: Path, **options: Any) -> tuple[int,
 @pytest.mark.parametrize(
     ("name", "prompt"), [("gpt2", "abc"), ("t5", "one two three"), ("bert", "paris is the [MASK] of france")]
 )
-def test_it_is_what_generate_says(start: Start, models: Path, tmp_path: Path, name: str, prompt: str) -> None:
+def test_it_is_what_generate_says(start: Start, tiny_models: Path, tmp_path: Path, name: str, prompt: str) -> None:
     golden = {"prompt": prompt, "reference": "transformers", "max_tokens": 12}
-    status, error = fetch(start, models / name, tmp_path / name, golden=golden, dtypes=["float32"])
+    status, error = fetch(start, tiny_models / name, tmp_path / name, golden=golden, dtypes=["float32"])
     assert (status, error) == (0, "")
     found = json.loads((tmp_path / name / "golden.json").read_text())
-    wanted = json.loads((models / "expected.json").read_text())[name][prompt]
+    wanted = json.loads((tiny_models / "expected.json").read_text())[name][prompt]
     text = wanted[0] if name == "bert" else wanted["text"]
     assert found["expected"] and found["prompt"] == prompt
     assert text.strip().startswith(found["expected"])
@@ -57,11 +42,11 @@ def test_it_is_what_generate_says(start: Start, models: Path, tmp_path: Path, na
     assert "golden.json" in manifest["files"], "a copy of the weights brings its answer, and a changed one is noticed"
 
 
-def test_only_what_all_data_types_agree_on_counts(start: Start, models: Path, tmp_path: Path) -> None:
+def test_only_what_all_data_types_agree_on_counts(start: Start, tiny_models: Path, tmp_path: Path) -> None:
     golden = {"prompt": "abc", "reference": "transformers", "max_tokens": 12}
     both, one = tmp_path / "both", tmp_path / "one"
-    assert fetch(start, models / "gpt2", both, golden=golden) == (0, "")
-    assert fetch(start, models / "gpt2", one, golden=golden, dtypes=["float32"]) == (0, "")
+    assert fetch(start, tiny_models / "gpt2", both, golden=golden) == (0, "")
+    assert fetch(start, tiny_models / "gpt2", one, golden=golden, dtypes=["float32"]) == (0, "")
     agreed, alone = (json.loads((place / "golden.json").read_text()) for place in (both, one))
     assert agreed["made_by"].endswith("float32 and bfloat16")
     if agreed["prompt"] == alone["prompt"]:
@@ -69,29 +54,29 @@ def test_only_what_all_data_types_agree_on_counts(start: Start, models: Path, tm
     assert agreed["expected"].strip()
 
 
-def test_other_weights_give_another_answer(python: str, start: Start, models: Path, tmp_path: Path) -> None:
+def test_other_weights_give_another_answer(python: str, start: Start, tiny_models: Path, tmp_path: Path) -> None:
     # What the check is for: weights that are not those of the fetch do not give the answer of the fetch.
     other = tmp_path / "other"
-    shutil.copytree(models / "gpt2", other)
+    shutil.copytree(tiny_models / "gpt2", other)
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-40_000:-20_000] = weights[-20_000:]
     (other / "model.safetensors").write_bytes(weights)
     golden = {"prompt": "abc", "reference": "transformers", "max_tokens": 12}
-    for name, model in (("right", models / "gpt2"), ("wrong", other)):
+    for name, model in (("right", tiny_models / "gpt2"), ("wrong", other)):
         assert fetch(start, model, tmp_path / name, golden=golden, dtypes=["float32"])[0] == 0
     right, wrong = (json.loads((tmp_path / name / "golden.json").read_text()) for name in ("right", "wrong"))
     assert right["expected"] not in wrong["expected"]
 
 
-def test_a_golden_answer_that_is_known_is_left_alone(start: Start, models: Path, tmp_path: Path) -> None:
+def test_a_golden_answer_that_is_known_is_left_alone(start: Start, tiny_models: Path, tmp_path: Path) -> None:
     golden = {"prompt": "abc", "expected": "d", "max_tokens": 12}
-    assert fetch(start, models / "gpt2", tmp_path / "gpt2", golden=golden) == (0, "")
+    assert fetch(start, tiny_models / "gpt2", tmp_path / "gpt2", golden=golden) == (0, "")
     assert not (tmp_path / "gpt2" / "golden.json").exists()
 
 
-def test_quantised_weights_have_no_reference(start: Start, models: Path, tmp_path: Path) -> None:
+def test_quantised_weights_have_no_reference(start: Start, tiny_models: Path, tmp_path: Path) -> None:
     quantised = tmp_path / "quantised"
-    shutil.copytree(models / "gpt2", quantised)
+    shutil.copytree(tiny_models / "gpt2", quantised)
     config = json.loads((quantised / "config.json").read_text())
     (quantised / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "awq"}}))
     golden = {"prompt": "abc", "reference": "transformers", "max_tokens": 12}
@@ -101,10 +86,10 @@ def test_quantised_weights_have_no_reference(start: Start, models: Path, tmp_pat
 
 
 def test_the_directory_is_whole_for_the_fact_that_judges_it(
-    python: str, start: Start, models: Path, tmp_path: Path
+    python: str, start: Start, tiny_models: Path, tmp_path: Path
 ) -> None:
     golden = {"prompt": "abc", "reference": "transformers", "max_tokens": 4}
-    assert fetch(start, models / "gpt2", tmp_path / "gpt2", golden=golden) == (0, "")
+    assert fetch(start, tiny_models / "gpt2", tmp_path / "gpt2", golden=golden) == (0, "")
     judge = sources.text("facts.programs.model_state")
     done = subprocess.run([python, "-c", judge, str(tmp_path / "gpt2")], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["state"] == "whole"

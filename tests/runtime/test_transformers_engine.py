@@ -21,7 +21,6 @@ import pytest
 from deploys.vllm.programs import transformers_engine
 from facts.sources import REPOSITORY
 from inventories.models.anywhere import kind_of
-from tests.runtime.conftest import TINY_MODELS
 
 HERE = Path(__file__).parent
 TOKENS = 12  # as in tiny_models.py
@@ -29,30 +28,15 @@ CONCURRENCY = 2
 
 
 @pytest.fixture(scope="module")
-def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the models gpt2, t5, bert and chat, and expected.json."""
-    directory = tmp_path_factory.mktemp("models")
-    done = subprocess.run(
-        [python, str(TINY_MODELS), str(directory)],
-        env=quiet(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return directory
-
-
-@pytest.fixture(scope="module")
-def expected(models: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((models / "expected.json").read_text())
+def expected(tiny_models: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tiny_models / "expected.json").read_text())
     return found
 
 
 @pytest.fixture(scope="module")
-def ports(python: str, models: Path) -> Iterator[dict[str, int]]:
+def ports(python: str, tiny_models: Path) -> Iterator[dict[str, int]]:
     """A served engine for each model."""
-    wanted = [f"{name}={models / name}" for name in ("gpt2", "t5", "bert", "chat")]
+    wanted = [f"{name}={tiny_models / name}" for name in ("gpt2", "t5", "bert", "chat")]
     process = subprocess.Popen(
         [python, str(HERE / "serve_engine.py"), str(CONCURRENCY), *wanted],
         env={**quiet(), "PYTHONPATH": str(REPOSITORY)},

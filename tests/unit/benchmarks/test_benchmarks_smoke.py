@@ -12,6 +12,7 @@ from benchmarks.common import RESULTS
 
 SMOKE = ["--smoke"]
 RUNS: dict[str, list[str]] = {
+    "benchmarks.ci_times": SMOKE,
     "benchmarks.cold_starts": SMOKE,
     "benchmarks.command_times": SMOKE,
     "benchmarks.faults_under_load": SMOKE,

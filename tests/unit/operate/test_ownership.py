@@ -132,7 +132,7 @@ def test_a_moved_or_renamed_inventory_lets_go(copied: ClusterInventory, home: Pa
             copied.path.unlink()
         else:
             text = copied.path.read_text()
-            copied.path.write_text(text.replace("laptop(_workers),", 'laptop(_workers), name="mine",'))
+            copied.path.write_text(text.replace('_name = "laptop"', '_name = "mine"'))
         ownership.refuse_another(laptop)
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_asked_may_run(home: Path, tmp_path: Path, text: str, sai
 
 def test_a_name_of_its_own_is_a_cluster_of_its_own(laptop: ClusterInventory, copied: ClusterInventory) -> None:
     text = copied.path.read_text()
-    copied.path.write_text(text.replace("laptop(_workers),", 'laptop(_workers), name="dup",'))
+    copied.path.write_text(text.replace('_name = "laptop"', '_name = "dup"'))
     with running(laptop):
         assert ownership.load(copied.given).name == "dup"
 

@@ -42,10 +42,11 @@ def test_nodes_that_cannot_be_added(name: str, what: str, said: str) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_a_copy_of_an_inventory_may_grow_as_the_first_may(tmp_path: Path, repository: Path) -> None:
-    """Not its name decides, which is another."""
+    """Not its name decides, which is another, and how many nodes it has is its own record's."""
     copy = tmp_path / "another.py"
     text = (repository / "inventories/laptop.py").read_text()
-    copy.write_text(text.replace("    serving=Serving(", '    name="another",\n    serving=Serving(', 1))
+    copy.write_text(text.replace('_name = "laptop"', '_name = "another"'))
+    members.write("laptop", members.Members(count=4))
     with pytest.raises(OperatorError, match="another has 2 compute nodes, and has room for 8"):
         participation.add(clusters.read(str(copy)), "7", Quiet())
 
