@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deploys.compute_base.settings import Accelerators, Directories, Network, Runtime, System
+from deploys.compute_base.settings import Accelerators, Directories, Network, Runtime, System, WayIn
 from deploys.depot.settings import Depot
 from deploys.gateway.settings import Gateway
 from deploys.part import Part
@@ -20,6 +20,7 @@ from deploys.pxe_server.settings import BootPlan
 from deploys.ray_head.settings import Ray
 from deploys.vllm.settings import Application, EnginePlan, Model, NodeFit
 from deploys.watch.settings import Watch
+from hardware.model import ProfileError, check_address
 
 
 class SettingsError(ValueError):
@@ -35,6 +36,7 @@ class Settings(Part, frozen=True):
     role: Literal["control", "compute"]
     control_node: str
     network: Network
+    way_in: WayIn
     system: System
     accelerators: Accelerators
     directories: Directories
@@ -117,6 +119,11 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         raise SettingsError(f"{where}{_said(str(error))}; compare with inventories/composition") from None
     if settings.control_node not in settings.network.peers:
         raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
+    try:
+        for name, address in settings.network.peers.items():
+            check_address(address, f"{where}: {name}")
+    except ProfileError as error:
+        raise SettingsError(str(error)) from None
     if not settings.applications:
         raise SettingsError(f"{where}: no application; compare with inventories/composition")
     return settings

@@ -39,14 +39,19 @@ class Services(FactBase[dict[str, ServiceState]]):
 
 
 class FirewallRules(FactBase[str]):
-    """Name of the chain that marks which rules of ours are loaded; empty when none are, or not at every boot."""
+    """Name of the chain that marks which rules of ours are loaded; empty when none are, or other ones at every boot.
 
-    def command(self) -> str:
+    `proven`: the file with the rules that are loaded at boot.
+    """
+
+    def command(self, proven: str) -> str:
+        chain = "sed -n 's/^[[:space:]]*chain \\(rules_[0-9a-f]*\\) .*/\\1/p'"
         return (
-            "echo firewall; systemctl is-enabled -q cluster-firewall 2>/dev/null "
-            "&& PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null "
-            "| sed -n 's/^[[:space:]]*chain \\(rules_[0-9a-f]*\\) .*/\\1/p'; true"
+            "echo firewall; systemctl is-enabled -q cluster-firewall 2>/dev/null && { "
+            f"PATH=$PATH:/usr/sbin nft list table inet cluster 2>/dev/null | {chain}; "
+            f"{chain} {shlex.quote(proven)} 2>/dev/null; }}; true"
         )
 
     def process(self, output: list[str]) -> str:
-        return next((line for line in output if line.startswith("rules_")), "")
+        found = [line for line in output if line.startswith("rules_")]
+        return found[0] if len(found) == 2 and found[0] == found[1] else ""

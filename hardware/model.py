@@ -203,13 +203,25 @@ class Cluster:
         return "cpu"
 
 
-def check_address(value: str, owner: str) -> str:
-    """`value` as it is if it is an IP address; ProfileError that names `owner` otherwise."""
+def check_address(value: object, owner: str) -> str:
+    """`value` as it is if it is the IPv4 address of one host; ProfileError that names `owner` otherwise.
+
+    The one door for addresses on the cluster's network. IPv6 stays outside: docs/decisions.md.
+    """
     try:
-        ipaddress.ip_address(value)
+        address = ipaddress.ip_address(value) if isinstance(value, str) else None
     except ValueError:
-        raise ProfileError(f"{owner}: address {value!r} is not an IP address; write it as in 192.168.10.11") from None
-    return value
+        address = None
+    if address is None:
+        raise ProfileError(f"{owner}: address {value!r} is not an IP address; write it as in 192.168.10.11")
+    if address.version != 4:
+        raise ProfileError(
+            f"{owner}: address {value} is of IPv6, which the cluster's own network cannot have; give an IPv4 address, "
+            "as in 192.168.10.11 (you may reach the host itself over IPv6: ssh_hostname)"
+        )
+    if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise ProfileError(f"{owner}: address {value} is no single host's; write it as in 192.168.10.11")
+    return str(value)
 
 
 def check_mac_address(value: object, owner: str) -> str:

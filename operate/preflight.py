@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from deploys import hosts, runtime_lock
+from deploys.compute_base.firewall import closed_ports
 from deploys.fit import fit_check
 from deploys.roles import services
 from deploys.settings import Settings
 from facts.health.result import CheckResult
+from facts.health.way_in import way_in_check
+from facts.parse.way_in import WayInReport
 from hardware.planner.assumptions import HOST_RESERVE_BYTES
 from hardware.planner.fit import host_bytes
 from operate import runner
@@ -70,6 +74,7 @@ def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation])
         checks += model_checks(host, seen, cluster.command)
         checks += disk_checks(host, seen)
         checks += library_checks(host, seen)
+        checks += way_in_checks(host, seen)
     return checks
 
 
@@ -175,6 +180,16 @@ def library_checks(host: Host, seen: Observation) -> list[CheckResult]:
     found = bool(seen.facts["numa"])
     detail = f"{host.name}: libnuma.so.1 is {'there' if found else 'missing, and vLLM on a CPU loads it'}"
     return [CheckResult("library", found, detail, "" if found else "install it, on Debian: apt-get install libnuma1")]
+
+
+def way_in_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """The firewall that is about to be loaded leaves open what the operator comes in through."""
+    if "way_in" not in seen.facts:
+        return []
+    said: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in seen.facts["way_in"].items()
+    }
+    return [way_in_check(host.name, WayInReport(**said), host.settings.way_in.ports, closed_ports(host.settings))]
 
 
 def engine_memory_bytes(cluster: ClusterInventory, host: Host) -> int:

@@ -18,8 +18,8 @@ from typing import Any
 
 from deploys import hosts, library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
+from deploys.compute_base import firewall
 from deploys.compute_base.shared import PACKAGES
-from deploys.compute_base.system import firewall_chain
 from deploys.depot import declared as depot
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
@@ -119,7 +119,8 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "system_packages": list(PACKAGES),
         "service_user": settings.system.service_user,
         "state_directory": places.state,
-        "firewall_chain": firewall_chain(settings),
+        "firewall_chain": firewall.mark(settings),
+        "firewall_guard": library.script_path(settings, compute_base.FIREWALL_GUARD),
         "stages": stages(settings, content),
         "secret_files": [
             {"source": secrets.ensure(settings.secrets[secret]), "path": path}

@@ -17,16 +17,18 @@ CLUSTER_WAIT, KEEP_TOGETHER = f"{_PROGRAMS}.cluster_wait", f"{_PROGRAMS}.keep_to
 PATIENT_RAY, REJOIN = f"{_PROGRAMS}.patient_ray", f"{_PROGRAMS}.rejoin"
 BUILD_RUNTIME = "deploys/compute_base/programs/build_runtime.sh"
 FETCH_FROM_DEPOT = "deploys/compute_base/programs/fetch_from_depot.sh"
+FIREWALL_GUARD = "deploys/compute_base/programs/firewall_guard.sh"
 
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """What builds, copies, waits and starts, and the runtime's lock."""
-    lock, owner = runtime_lock.load(settings.runtime), hosts.of(settings).owner
+    lock, kind = runtime_lock.load(settings.runtime), hosts.of(settings)
     return (
+        *((script(settings, FIREWALL_GUARD),) if kind.firewall else ()),
         script(settings, BUILD_RUNTIME),
         script(settings, FETCH_FROM_DEPOT),
         *library.programs(settings, CLUSTER_WAIT, KEEP_TOGETHER, PATIENT_RAY, REJOIN),
-        ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=owner),
+        ManagedFile(f"{settings.directories.library}/{lock.name}.lock", lock.path.read_text(), owner=kind.owner),
     )
 
 

@@ -8,7 +8,7 @@ from pyinfra.api import deploy
 from deploys import hosts, roles, secrets, settings
 from deploys.compute_base import accelerator, declared
 from deploys.compute_base.shared import Shared, shared_base
-from deploys.operations import directories, managed, runtime, service, shared_memory
+from deploys.operations import directories, firewall, managed, runtime, shared_memory
 from deploys.ray_node import shared_memory_bytes
 
 
@@ -32,9 +32,7 @@ def compute_base() -> None:
         declared=frozenset(file.path for file in roles.managed_files(here)),
     )
     if kind.has_own_system:
-        service.load_firewall(
-            name=f"Load firewall on {here.node}", chain=kind.firewall, unit="cluster-firewall.service"
-        )
+        firewall.load(name=f"Load firewall on {here.node}", settings=here)
         accelerator.boot_menu(here)
     managed.write_secrets(
         name=f"Place secrets on {here.node}",

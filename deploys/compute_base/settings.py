@@ -17,6 +17,18 @@ class Network(Part, frozen=True):
     links: tuple[Mapping[str, Any], ...]
 
 
+class WayIn(Part, frozen=True):
+    """What the operator comes through, so that the firewall leaves it open.
+
+    `ports`: where the inventory connects to. `multicast_names`: it does so by a name that the host itself has to tell
+    (mDNS, `NAME.local`). `let_in`: more that the inventory wants open, as in udp/51820.
+    """
+
+    ports: tuple[int, ...]
+    let_in: tuple[str, ...]
+    multicast_names: bool
+
+
 class System(Part, frozen=True):
     """How the host is kept: by which service manager, and what follows from that, is in deploys/hosts.
 

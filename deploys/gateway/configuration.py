@@ -83,9 +83,9 @@ def haproxy_text(settings: Settings) -> str:
     """The gateway's configuration file for the control node."""
     gateway = settings.gateway
     return render(
-        listen=f"{_bracketed(settings.head_address)}:{settings.gateway.port}",
+        listen=f"{settings.head_address}:{settings.gateway.port}",
         models=served(settings),
-        page=f"{_bracketed(settings.head_address)}:{settings.ray.ports.watch}",
+        page=f"{settings.head_address}:{settings.ray.ports.watch}",
         key_file=api_key_path(settings) if settings.api_key_required else "",
         certificate=gateway.certificate,
         request_bytes=gateway.request_bytes,
@@ -170,7 +170,7 @@ def render(
             "    http-check expect status 200",
             "    http-check disable-on-404",
             f"    default-server {CHECK}",
-            *(f"    server {place.name} {_bracketed(place.address)}:{place.port}" for place in one.places),
+            *(f"    server {place.name} {place.address}:{place.port}" for place in one.places),
             "",
         ]
     if page:
@@ -261,7 +261,3 @@ def _body(status: int, message: str, kind: str, header: str = "") -> str:
     escaped = body.replace("\\", "\\\\").replace('"', '\\"')
     # A plain `string` in http-error leaves the header away; nothing in the texts is a format to HAProxy.
     return f'status {status} content-type application/json lf-string "{escaped}"' + (f" hdr {header}" if header else "")
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from deploys.compute_base.system import firewall_chain, system_files
+from deploys.compute_base import firewall
+from deploys.compute_base.system import system_files
 from deploys.files import ManagedFile
 from deploys.hosts.kind import Facts, HostKind
 from deploys.services.systemd import Systemd
@@ -40,19 +41,20 @@ class WholeSystem(HostKind):
     @property
     def firewall(self) -> str:
         """See HostKind."""
-        return firewall_chain(self.settings)
+        return firewall.mark(self.settings)
 
     def files(self) -> tuple[ManagedFile, ...]:
         """See HostKind."""
         return tuple(system_files(self.settings))
 
     def ground_facts(self) -> Facts:
-        """Whether its clock and its own name are right, and a compute node reaches the head."""
+        """Whether clock and own name are right, how we come in, and whether a compute node reaches the head."""
         settings = self.settings
         head = {"address": settings.head_address, "port": settings.ray.ports.gcs}
         return {
             "clock": ("facts.clock.Clock", {}),
             **({} if settings.is_control else {"reach": ("facts.reach.Reach", head)}),
+            "way_in": ("facts.way_in.WayIn", {"found_ports": firewall.FOUND_PORTS}),
             "resolution": ("facts.network.Resolution", {"host_name": settings.node}),
         }
 

@@ -8,10 +8,10 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
-from deploys import hosts, shell
+from deploys import hosts
 from deploys.services.description import Service
 from deploys.settings import Settings
-from facts.services import FirewallRules, Services
+from facts.services import Services
 
 Commands = Generator[StringCommand, None, None]
 
@@ -48,14 +48,3 @@ def ensure_stopped(settings: Settings, services: tuple[Service, ...]) -> Command
         return
     for command in hosts.of(settings).manager.stop(running):
         yield StringCommand(command)
-
-
-@operation()
-def load_firewall(chain: str, unit: str) -> Commands:
-    """Load the declared rules unless the loaded ones carry their mark, and at every boot."""
-    if host.get_fact(FirewallRules) == chain:
-        host.noop("the declared rules are loaded")
-        return
-    yield shell.command("systemctl", "daemon-reload")
-    yield shell.command("systemctl", "enable", "--quiet", "--", values=(unit,))
-    yield shell.command("systemctl", "restart", "--", values=(unit,))

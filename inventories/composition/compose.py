@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import machines, members, ssh_files
-from inventories.composition.layout import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager
+from inventories.composition.layout import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager, port_ranges
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
 from inventories.composition.operator import package_sources, secret_path
 from inventories.composition.serving import API_PORT, Application, Gateway, Serving, applications, limits_of, node_fit
+from inventories.composition.way_in import way_in
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
@@ -40,6 +41,8 @@ class Site:
     `netboot`: the control node boots the compute nodes; None where each starts from its own disk. `new_nodes`: how
     `cluster nodes add N` makes compute nodes: as processes of this machine, which the inventory reads from the record
     of members; as hosts of the lab; or not. `most_nodes`: how many there can be; 0 is as many as the machine bears.
+    `let_in`: ports of the operator's own services that the firewall leaves open on the cluster's interface, each as in
+    udp/51820.
     """
 
     login_user: str
@@ -53,6 +56,7 @@ class Site:
     netboot: Netboot | None = None
     new_nodes: Literal["none", "processes", "lab_hosts"] = "none"
     most_nodes: int = 0
+    let_in: tuple[str, ...] = ()
 
 
 def compose(
@@ -142,6 +146,8 @@ def compose(
 
     def host(node: Node) -> tuple[str, dict[str, Any]]:
         mine = application_of.get(node.name)
+        reached = {**site.connection, **(connections or {}).get(node.name, {})}
+        own_ports = places.ports(index_of[node.name])
         settings = {
             **shared,
             "node": node.name,
@@ -152,6 +158,14 @@ def compose(
                 "peers": peers,
                 "links": links,
             },
+            # Only a firewall of ours could close it.
+            "way_in": way_in(
+                f"inventory {name}",
+                node.name,
+                reached,
+                site.let_in,
+                [*port_ranges(own_ports), (DEPOT_PORT, DEPOT_PORT)] if site.service_manager == "systemd" else [],
+            ),
             "directories": places.directories(name, node.name),
             "accelerators": {
                 "names": [part.name for part in node.engine_accelerators],
@@ -170,14 +184,13 @@ def compose(
                 "gpus": len(node.engine_accelerators) if node.role == "compute" else 0,
                 "engine_slots": 1 if mine else 0,
                 "object_store_bytes": 100_000_000,
-                "ports": places.ports(index_of[node.name]),
+                "ports": own_ports,
             },
         }
         # Hosts that are reached by an SSH configuration of ours have the connector that writes it.
         connector = site.connector or ("jump" if ssh_files.CONFIGURATION in site.connection else "")
         target = f"@{connector}/{node.name}" if connector else node.name
-        extra = dict((connections or {}).get(node.name, {}))
-        return target, {**site.connection, **extra, "settings": settings}
+        return target, {**reached, "settings": settings}
 
     hosts = [host(node) for node in cluster.nodes]
     return hosts[:1], hosts[1:]

@@ -15,6 +15,7 @@ from inventories.composition import ssh_files
 from inventories.composition.compose import Site
 from inventories.composition.netboot import Netboot
 from inventories.composition.operator import cluster_directory
+from inventories.composition.way_in import SSH_PORT, checked_port
 
 
 def connections(
@@ -26,11 +27,14 @@ def connections(
     name: str | None = None,
     ssh_key: str = "",
     known_hosts: str = "",
+    ssh_port: int = SSH_PORT,
+    control_port: int | None = None,
 ) -> dict[str, Any]:
     """Return connector data for every host, for Site(connection=...).
 
     `control_host` is where the operator reaches the control node, which need not be its cluster address. Host keys are
     accepted once and pinned in the cluster's own known-hosts file, unless `known_hosts` names one that is complete.
+    `ssh_port`: where sshd listens on every host; `control_port`: where it is reached at `control_host`, if elsewhere.
     """
     if not control_host or control_host.startswith("-"):
         raise ProfileError(f"inventory {name or cluster.name}: control_host {control_host!r} is no host to connect to")
@@ -41,12 +45,14 @@ def connections(
         "# Written by cluster from the inventory; changes are overwritten.",
         f"Host {cluster.control.name}",
         f"  HostName {control_host}",
+        f"  Port {control_port or ssh_port}",
         *(
             line
             for node in cluster.compute
             for line in (
                 f"Host {node.name}",
                 f"  HostName {addresses[node.name]}",
+                f"  Port {ssh_port}",
                 f"  ProxyJump {login_user}@{cluster.control.name}",
             )
         ),
@@ -73,7 +79,9 @@ def connections(
 def site(cluster: Cluster, addresses: Mapping[str, str], netboot: Netboot | None = None) -> Site:
     """A bare-metal site behind its control node, with the operator's own choices from the environment.
 
-    CLUSTER_LOGIN_USER (default compute), CLUSTER_CONTROL_HOST (default the control node's name), CLUSTER_SSH_KEY.
+    CLUSTER_LOGIN_USER (default compute), CLUSTER_CONTROL_HOST (default the control node's name), CLUSTER_SSH_KEY,
+    CLUSTER_SSH_PORT of every host's sshd (default 22), CLUSTER_CONTROL_PORT where the control host has another outside.
+    ProfileError for a port that is none.
     """
     login_user = os.environ.get("CLUSTER_LOGIN_USER", "compute")
     return Site(
@@ -84,6 +92,13 @@ def site(cluster: Cluster, addresses: Mapping[str, str], netboot: Netboot | None
             login_user=login_user,
             control_host=os.environ.get("CLUSTER_CONTROL_HOST", cluster.control.name),
             ssh_key=os.environ.get("CLUSTER_SSH_KEY", ""),
+            ssh_port=_port("CLUSTER_SSH_PORT") or SSH_PORT,
+            control_port=_port("CLUSTER_CONTROL_PORT"),
         ),
         netboot=netboot,
     )
+
+
+def _port(variable: str) -> int | None:
+    said = os.environ.get(variable)
+    return checked_port(said, variable) if said else None

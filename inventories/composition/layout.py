@@ -45,6 +45,15 @@ _ONCE = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
 _BLOCK = {"worker": 200, "node": 100, "engine": 10}
 
 
+def port_ranges(ports: Mapping[str, int]) -> list[tuple[int, int]]:
+    """First and last of each range among a node's `ports`; a single port is both."""
+    return [
+        (number, ports.get(f"{name.removesuffix('_first')}_last", number))
+        for name, number in ports.items()
+        if not name.endswith("_last")
+    ]
+
+
 class Places(Protocol):
     """The ports and directories of a cluster's nodes."""
 

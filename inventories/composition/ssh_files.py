@@ -30,3 +30,16 @@ def make(data: Mapping[str, Any]) -> None:
     known = Path(data["ssh_known_hosts_file"])
     if known.parent == path.parent:  # the operator's own list is theirs to make
         known.touch(mode=0o600)
+
+
+def said(data: Mapping[str, Any], host: str) -> dict[str, str]:
+    """What the configuration says of one host by its name: option -> value; empty where it is none of ours."""
+    found: dict[str, str] = {}
+    mine = False
+    for line in str(data.get(CONFIGURATION) or "").splitlines():
+        option, _, value = line.strip().partition(" ")
+        if option == "Host":
+            mine = value == host
+        elif mine:
+            found.setdefault(option, value)
+    return found

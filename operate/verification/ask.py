@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploys import hosts, runtime_lock
 from deploys.compute_base.declared import secret_files
+from deploys.compute_base.firewall import PROVEN_PATH
 from deploys.gateway.configuration import gateway_socket
 from deploys.roles import managed_files, services
 from operate.clusters import ClusterInventory
@@ -28,7 +29,7 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
         FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
     ]
     if kind.firewall:
-        asked.append(FactRequest("firewall", "facts.services.FirewallRules"))
+        asked.append(FactRequest("firewall", "facts.services.FirewallRules", {"proven": PROVEN_PATH}))
     if settings.mine:
         directory = settings.mine.model.directory
         asked.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": directory, "full": full}))

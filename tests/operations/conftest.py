@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from pyinfra.api import Config, Inventory, State
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an operation would do: commands as text, uploads as `upload DESTINATION`, and what it said of a no-op."""
+    """What an operation would do: commands as text, `upload DESTINATION`, `call FUNCTION`; what it said of a no-op."""
 
     commands: list[str]
     uploads: dict[str, str]
@@ -60,6 +60,8 @@ class GivenHost:
                 content = command.src if isinstance(command.src, str) else command.src.read().decode()
                 uploads[command.dest] = content
                 commands.append(f"upload {command.dest}")
+            elif isinstance(command, FunctionCommand):
+                commands.append(f"call {command.function.__name__}")
             else:
                 assert isinstance(command, StringCommand)
                 commands.append(command.get_raw_value())

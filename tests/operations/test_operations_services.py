@@ -1,4 +1,4 @@
-"""Operations on services, the firewall and the clock, against what their facts' commands print."""
+"""Operations on services and the clock, against what their facts' commands print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploys.operations import service, stage, time
 from deploys.services.description import Service
 from deploys.settings import Settings
 from facts.clock import TimeService
-from facts.services import FirewallRules, Services
+from facts.services import Services
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -133,24 +133,6 @@ def test_stopping_under_supervisor_ends_the_supervisor(given_host: Any, supervis
     ]
     assert outcome.commands[2].startswith(f"{control} shutdown")
     assert f"[ -S {directory}/control.sock ] || break" in outcome.commands[2]
-
-
-CHAIN = "rules_0123456789ab"
-UNIT = "cluster-firewall.service"
-
-
-def test_firewall_loaded(given_host: Any, unchanged: Any) -> None:
-    unchanged(given_host.run(service.load_firewall, {FirewallRules: ["firewall", CHAIN]}, chain=CHAIN, unit=UNIT))
-
-
-@pytest.mark.parametrize("found", [["firewall"], ["firewall", "rules_ba9876543210"]])
-def test_firewall_not_loaded_or_another(given_host: Any, found: list[str]) -> None:
-    outcome = given_host.run(service.load_firewall, {FirewallRules: found}, chain=CHAIN, unit=UNIT)
-    assert outcome.commands == [
-        "systemctl daemon-reload",
-        f"systemctl enable --quiet -- {UNIT}",
-        f"systemctl restart -- {UNIT}",
-    ]
 
 
 def test_a_time_service_that_is_there_is_left(given_host: Any, unchanged: Any) -> None:

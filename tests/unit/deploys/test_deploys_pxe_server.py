@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploys import hosts, roles
-from deploys.compute_base.system import firewall_text, system_files
+from deploys.compute_base import firewall
+from deploys.compute_base.system import system_files
 from deploys.pxe_server.configuration import choosing_text, dnsmasq_text, nginx_text
 from deploys.pxe_server.declared import DHCP, HTTP, services
 from deploys.settings import Settings
@@ -73,16 +74,16 @@ def test_identity_is_for_its_own_node_alone(booting: Composed) -> None:
 
 
 def test_firewall_is_opened_for_the_boot_server_alone(booting: Composed, composed: Composed) -> None:
-    without = firewall_text(composed()["control"])
+    without = firewall.text(composed()["control"])
     settings = booting()
-    added = set(firewall_text(settings["control"]).splitlines()) - set(without.splitlines())
+    added = set(firewall.text(settings["control"]).splitlines()) - set(without.splitlines())
     rules = {line.strip() for line in added if "chain" not in line}
     assert rules == {
         'iifname "eth0" udp dport { 67, 69 } accept',
         'iifname "eth0" ip saddr 192.0.2.0/24 tcp dport 8780 accept',
     }
-    assert "4011" in firewall_text(booting(proxy=True)["control"])
-    assert "67" not in firewall_text(settings["compute0"])
+    assert "4011" in firewall.text(booting(proxy=True)["control"])
+    assert "dport { 67" not in firewall.text(settings["compute0"])
 
 
 def test_daemons_are_confined_and_carry_their_digest(booting: Composed) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pyinfra.api.exceptions import DeployError
 
 from deploys import runtime_lock, secrets
-from deploys.compute_base import system
+from deploys.compute_base import firewall, system
 from deploys.compute_base.settings import Runtime
 from deploys.depot.settings import Depot
 from deploys.settings import SettingsError
@@ -65,7 +65,7 @@ def test_nftables_accepts_the_rules(composed: Any, node: str) -> None:
     nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if nft is None or os.geteuid() != 0:
         pytest.skip("nft checks rules against the kernel, which needs nft and root")
-    text = system.firewall_text(composed()[node])
+    text = firewall.text(composed()[node])
     # --check loads nothing.
     done = subprocess.run(
         [nft, "--check", "--file", "-"], input=text, capture_output=True, text=True, timeout=20, check=False
@@ -77,7 +77,7 @@ def test_nftables_accepts_the_rules(composed: Any, node: str) -> None:
 
 def test_the_rules_close_every_port_of_ray(composed: Any) -> None:
     for settings in composed().values():
-        text = system.firewall_text(settings)
+        text = firewall.text(settings)
         (closed,) = re.findall(r"ct state new tcp dport \{ (.*) \} drop", text)
         ports = settings.ray.ports
         for port in (ports.gcs, ports.dashboard, ports.client, ports.metrics, settings.depot.port):
@@ -89,16 +89,16 @@ def test_the_rules_close_every_port_of_ray(composed: Any) -> None:
 
 def test_the_api_is_open_on_the_control_node_only(composed: Any) -> None:
     hosts = composed()
-    assert "tcp dport { 22, 8000 } accept" in system.firewall_text(hosts["control"])
-    assert "tcp dport { 22 } accept" in system.firewall_text(hosts["compute0"])
+    assert "tcp dport { 22, 8000 } accept" in firewall.text(hosts["control"])
+    assert "tcp dport { 22 } accept" in firewall.text(hosts["compute0"])
 
 
 def test_the_mark_of_the_rules_follows_the_rules(composed: Any) -> None:
     settings = composed()["compute0"]
-    chain = system.firewall_chain(settings)
+    chain = firewall.mark(settings)
     assert re.fullmatch(r"rules_[0-9a-f]{12}", chain), "the fact FirewallRules looks for this form"
-    assert f"chain {chain} {{ }}" in system.firewall_text(settings)
-    assert system.firewall_chain(composed()["compute0"]) == chain
+    assert f"chain {chain} {{ }}" in firewall.text(settings)
+    assert firewall.mark(composed()["compute0"]) == chain
     peers = {**settings.network.peers, "compute2": "192.0.2.13"}
     changed = [
         replace(settings, network=replace(settings.network, interface="eth1")),
@@ -107,7 +107,7 @@ def test_the_mark_of_the_rules_follows_the_rules(composed: Any) -> None:
         replace(settings, ray=replace(settings.ray, ports=replace(settings.ray.ports, metrics=9000))),
         composed(api_port=8001)["control"],
     ]
-    assert len({chain, *(system.firewall_chain(here) for here in changed)}) == len(changed) + 1
+    assert len({chain, *(firewall.mark(here) for here in changed)}) == len(changed) + 1
 
 
 @pytest.fixture

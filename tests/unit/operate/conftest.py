@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deploys import hosts, runtime_lock
+from deploys.compute_base import firewall
 from deploys.compute_base.declared import secret_files
-from deploys.compute_base.system import firewall_chain
 from deploys.gateway.configuration import digest
 from deploys.gateway.declared import gateway_file
 from deploys.roles import managed_files, services
@@ -106,8 +106,15 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
     if settings.mine:
         facts["model"] = next(iter(models.values()))
     if hosts.of(settings).has_own_system:
-        facts["firewall"] = firewall_chain(settings)
+        facts["firewall"] = firewall.mark(settings)
         facts["clock"] = {"epoch_seconds": 1000.5, "synchronised": "yes", "detail": ""}
+        facts["way_in"] = {
+            "address": settings.network.address,
+            "port": 22,
+            "interface": settings.network.interface,
+            "listening": [22],
+            "let_in": [],
+        }
         facts["resolution"] = {
             "host_name": settings.node,
             "addresses": [settings.network.address],

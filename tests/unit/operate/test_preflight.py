@@ -49,7 +49,7 @@ def test_good_ground(watched: Watched, managed: bool, running: bool) -> None:
     assert {check.name for check in doctor.judge(seen.cluster, seen.found)} == {
         *("reach", "fit", "port", "model", "shared_memory", "python"),
         *(() if running else ("memory",)),
-        *(("firewall", "own_name", "clock_skew") if managed else ("library",)),
+        *(("firewall", "own_name", "clock_skew", "way_in") if managed else ("library",)),
     }
 
 
