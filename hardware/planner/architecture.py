@@ -10,6 +10,7 @@ from typing import Literal
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Method = Literal["none", "awq", "gptq", "fp8", "int8", "mxfp4"]
+Plain = tuple[int, str, str]  # layer, role and name of a tensor
 EngineKind = Literal["vllm", "transformers", "llama.cpp", "auto"]
 
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1, "int8": 1}
@@ -22,6 +23,7 @@ class Quantisation:
     `bits` a weight; `group_size` weights share one scale along the input (-1: a whole row, 0: one for the tensor);
     `block` is the (rows, columns) tile that shares a scale in block-wise FP8. `origin` is the config's own name for it.
     `activations` says whether the multiplication itself runs in the weights' type. `symmetric` stores no zero points.
+    `plain` names the linear layers that stay in the model's own type; the head is quantised where `head` says so.
     """
 
     method: Method = "none"
@@ -33,6 +35,7 @@ class Quantisation:
     reordered: bool = False
     head: bool = False
     origin: str = ""
+    plain: frozenset[Plain] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """A decoder-only language model."""
+    """A decoder-only language model.
+
+    `maximum_length` is in tokens, with scaling; `unscaled_length` is that of a vLLM which applies less of it (None: the
+    same).
+    """
 
     name: str
     hidden_size: int
@@ -120,6 +127,11 @@ class Model:
     learned_positions: int = 0
     experts: Experts | None = None
     quantisation: Quantisation = Quantisation()
+    unscaled_length: int | None = None
+
+    def longest(self, kind: str) -> int:
+        """Tokens of the longest request that the locked vLLM takes on a kind of runtime; context.py says why."""
+        return self.unscaled_length if kind == "cpu" and self.unscaled_length else self.maximum_length
 
     @property
     def is_mixture(self) -> bool:
@@ -153,6 +165,10 @@ class Sizes:
     dtype: Dtype = "float32"
     quantisation: Quantisation = Quantisation()
     is_mixture: bool = False
+
+    def longest(self, kind: str) -> int:
+        """As `Model` says it."""
+        return self.maximum_length
 
     @property
     def weights_bytes(self) -> int:

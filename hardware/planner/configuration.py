@@ -7,10 +7,10 @@ transformers. An architecture that is not in the table is refused: its tensors w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from hardware.planner import quantisation
+from hardware.planner import context, quantisation, scope
 from hardware.planner.architecture import Attention, Dtype, Experts, Layer, Model
 from hardware.planner.errors import ConfigurationError
 from hardware.planner.fields import Fields
@@ -87,14 +87,24 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
             f"{where}: architecture {architectures[0]!r} is not known; known are {', '.join(sorted(FAMILIES))} "
             "(hardware/planner/configuration.py)"
         )
-    if family.layout == "gpt2":
-        return _gpt2(fields, family, name)
+    model = _gpt2(fields, family, name) if family.layout == "gpt2" else _decoder(fields, family, name)
+    stored, covered = quantisation.read(fields)
+    model = replace(model, quantisation=stored)
+    if covered is not None:
+        # Asked of the model as if all were quantised, and then what is not is left out.
+        kept = scope.plain(model, architectures[0], covered)
+        model = replace(model, quantisation=replace(stored, head=scope.head(covered), plain=kept))
+    return model
+
+
+def _decoder(fields: Fields, family: Family, name: str) -> Model:
     hidden = fields.number("hidden_size")
     layers = fields.number("num_hidden_layers")
     experts = _experts(fields, family)
     attention = _mla(fields) if family.layout == "mla" else _gqa(fields, family, hidden)
     windows = _windows(fields, family, layers)
     mixed = _mixed(fields, family, layers)
+    longest, unscaled = context.lengths(fields)
     if experts is not None and family.experts in ("mixtral", "olmoe", "gpt_oss"):
         intermediate = experts.intermediate_size
     else:
@@ -107,7 +117,8 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
         attention=attention,
         intermediate_size=intermediate,
         dtype=_dtype(fields),
-        maximum_length=fields.number("max_position_embeddings"),
+        maximum_length=longest,
+        unscaled_length=None if unscaled == longest else unscaled,
         tied_embeddings=fields.flag("tie_word_embeddings", family.tied),
         gated=family.gated,
         mlp_bias=(family.mlp_bias and fields.flag("use_bias", True)) or fields.flag("mlp_bias", False),
@@ -115,7 +126,6 @@ def read(values: Mapping[str, Any], name: str, where: str = "config.json") -> Mo
         norm_bias=family.norm_bias,
         head_bias=family.head_bias,
         experts=experts,
-        quantisation=quantisation.read(fields.part("quantization_config")),
     )
 
 
@@ -246,5 +256,4 @@ def _gpt2(fields: Fields, family: Family, name: str) -> Model:
         mlp_bias=family.mlp_bias,
         norm_bias=family.norm_bias,
         learned_positions=positions,
-        quantisation=quantisation.read(fields.part("quantization_config")),
     )

@@ -5,7 +5,7 @@ Bounds are wide: ten times and more beyond any published model, so that only a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hardware.planner.errors import ConfigurationError
@@ -40,6 +40,10 @@ class Fields:
         value = self._values.get(name)
         return default if value is None else value
 
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every field with its value."""
+        return iter(self._values.items())
+
     def number(self, *names: str, default: int | None = None, bounds: str = "") -> int:
         """The first of `names` that is there, as a whole number within the bounds of its kind."""
         for name in names:
@@ -47,7 +51,7 @@ class Fields:
             if value is None:
                 continue
             low, high = _BOUNDS.get(bounds or names[0], (0, 1 << 40))
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
                 raise ConfigurationError(
                     f"{self.where}: {name} is {value!r}, not a whole number; take the file from the model's repository"
                 )

@@ -77,8 +77,9 @@ def fit(
     if why := uncut(served.shape, sharding):
         return no(why, "use fewer accelerators, or span by pipeline")
     length = options.max_model_len or served.length
-    if isinstance(served.shape, Model) and length and length > served.shape.maximum_length:
-        return no(f"context {length} is more than its {served.shape.maximum_length} tokens", "shorten max_model_len")
+    if isinstance(served.shape, Model) and length and length > served.shape.longest(place.kind):
+        longest = served.shape.longest(place.kind)
+        return no(f"context {length} is more than its {longest} tokens", "shorten max_model_len")
     chosen = replace(options, dtype=dtype, max_model_len=length)
     return _memory(served, place, sharding, chosen, calibration, spans)
 

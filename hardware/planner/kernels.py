@@ -78,8 +78,11 @@ def _cuda(architecture: str, quantisation: Quantisation, dtype: Dtype) -> Suppor
         return Support(True, "Marlin MXFP4", dtype, dtype, tuple(reasons), f"{_QUANTISATION}mxfp4.py")
     if capability < 75:
         return _no(dtype, f"{quantisation.origin} needs compute capability 7.5", f"{_QUANTISATION}auto_awq.py")
-    if quantisation.bits not in (4, 8):
-        return _no(dtype, f"{quantisation.bits}-bit weights have no kernel; 4 and 8 bits have", f"{_MIXED}marlin.py")
+    if quantisation.bits not in (4, 8) or (quantisation.origin == "awq" and quantisation.bits != 4):
+        known = "4 bits" if quantisation.origin == "awq" else "4 and 8 bits"
+        return _no(dtype, f"{quantisation.bits}-bit weights have no kernel; {known} have", f"{_MIXED}marlin.py")
+    if method == "gptq" and not quantisation.symmetric:
+        return _no(dtype, "GPTQ with zero points has no kernel; symmetric has", f"{_QUANTISATION}auto_gptq.py")
     if capability == 90 and not quantisation.reordered and method == "gptq":
         return Support(True, "Machete", dtype, dtype, tuple(reasons), f"{_MIXED}machete.py")
     return Support(True, "Marlin", dtype, dtype, tuple(reasons), f"{_MIXED}marlin.py")

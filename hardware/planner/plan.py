@@ -21,6 +21,7 @@ from hardware.planner.memory import RankMemory
 from hardware.planner.options import Options
 from hardware.planner.placement import Hardware, Placement, hardware_of, placements, said_as
 from hardware.planner.prediction import Prediction, Workload, predict, spread
+from hardware.planner.quantisation_methods import DEPRECATED
 from hardware.planner.rates import memory_size
 from hardware.planner.served import VLLM, Mode, ServedModel, SpanBy
 from hardware.planner.tensors import active_parameter_count, parameter_count
@@ -124,8 +125,8 @@ def make(
             f"prompt {workload.prompt_tokens} and output {workload.output_tokens} tokens are more than the context of "
             f"{length}; give --context {workload.length_tokens} or shorter ones"
         )
-    if length > model.maximum_length:
-        raise PlanError(f"context {length} is more than the {model.maximum_length} tokens of {model.name}")
+    if length > (longest := model.longest(hardware.place.kind)):
+        raise PlanError(f"context {length} is more than the {longest} tokens of {model.name}")
     options = replace(options, max_model_len=length)
     if served.dtypes.get(hardware.place.kind) and options.dtype is None:
         options = replace(options, dtype=dtype_of(served, hardware.place))
@@ -265,4 +266,6 @@ def engine_arguments(plan: Plan, candidate: Candidate) -> dict[str, Any]:
         arguments["enforce_eager"] = True
     if plan.model.quantisation.origin in ("awq", "gptq", "fp8"):
         arguments["quantization"] = plan.model.quantisation.origin
+    if plan.model.quantisation.origin in DEPRECATED:
+        arguments["allow_deprecated_quantization"] = True
     return arguments

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hardware.planner.architecture import DTYPE_BYTES, Model, Quantisation
@@ -72,7 +72,14 @@ WHOLE = Sharding()
 
 
 def layer_tensors(model: Model, index: int) -> Iterator[Tensor]:
-    """The tensors of one layer."""
+    """The tensors of one layer; what the checkpoint leaves in its own type is not quantised."""
+    plain = model.quantisation.plain
+    for tensor in _layer_tensors(model, index):
+        kept = plain and tensor.quantised and (index, tensor.role, tensor.name) in plain
+        yield replace(tensor, quantised=False) if kept else tensor
+
+
+def _layer_tensors(model: Model, index: int) -> Iterator[Tensor]:
     yield from _attention(model)
     experts = model.experts
     if experts is not None and model.layers[index].experts:

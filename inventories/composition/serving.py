@@ -15,6 +15,7 @@ from hardware.planner import assumptions, options
 from hardware.planner.errors import PlanError
 from hardware.planner.fit import fit_as, reserve_of, room_for_weights, share_of
 from hardware.planner.options import Options
+from hardware.planner.quantisation_methods import DEPRECATED
 from hardware.planner.served import Place, cut, place_of
 from inventories.composition.dealing import Wish, deal
 from inventories.models import entry
@@ -152,7 +153,10 @@ def _share(model: Entry, accelerators: int) -> dict[str, Any]:
     vllm = model.engine_kind == "vllm" or (model.engine_kind == "auto" and model.shape is not None)
     if not (accelerators and vllm):
         return {}
-    return {"gpu_memory_utilization": assumptions.MEMORY_SHARE}
+    told: dict[str, Any] = {"gpu_memory_utilization": assumptions.MEMORY_SHARE}
+    if model.shape is not None and model.shape.quantisation.origin in DEPRECATED:
+        told["allow_deprecated_quantization"] = True
+    return told
 
 
 def node_fit(

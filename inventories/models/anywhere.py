@@ -47,7 +47,7 @@ def from_hub(text: str) -> Entry:
     name += f":{found['variant']}" if variant else ""
     config = shapes.repositories().get(repository, "")
     shape = shapes.known_shape(config) if config else None
-    longest = min(shape.model.maximum_length, LONGEST) if shape else MAXIMUM_LENGTH
+    longest = min(shape.model.maximum_length, shape.model.longest("cpu"), LONGEST) if shape else MAXIMUM_LENGTH
     # Heads of 0 are divided by any number of ranks; the engine itself refuses what does not divide.
     sizes = {**shape.sizes, "config": config, "shape": shape.model} if shape else {}
     return Entry(
@@ -92,8 +92,9 @@ def from_directory(path: Path) -> Entry:
     longest = _number(config, "max_position_embeddings", "n_positions") or MAXIMUM_LENGTH
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     weights = _weights_bytes(path)
-    quantization = str((config.get("quantization_config") or {}).get("quant_method", ""))
-    shape = _shape(path) if engine_kind == "vllm" else None
+    told = config.get("quantization_config") or config.get("compression_config")
+    quantization = str(told.get("quant_method", "")) if isinstance(told, dict) else ""
+    shape = _shape(path, told is not None) if engine_kind == "vllm" else None
     golden = {"fill-mask": GOLDEN_MASKED, "text-to-text": GOLDEN_TEXT}.get(task, GOLDEN)
     return Entry(
         # Marked, so that it cannot be taken for the catalogue's model of that name.
@@ -134,11 +135,16 @@ def _weights_bytes(path: Path) -> int:
     return 0
 
 
-def _shape(path: Path) -> Model | None:
-    """The planner's model of a directory; None for one whose layers it does not know: its files' sizes count then."""
+def _shape(path: Path, quantised: bool) -> Model | None:
+    """The planner's model of a directory; None for one whose layers it does not know: its files' sizes count then.
+
+    ProfileError for quantised weights that it cannot read: their sizes would tell nothing of kernels.
+    """
     try:
         return shapes.read(path / "config.json", path.name)
     except ProfileError:
+        if quantised or (path / "hf_quant_config.json").is_file():
+            raise
         return None
 
 

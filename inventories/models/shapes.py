@@ -68,9 +68,28 @@ def repositories() -> Mapping[str, str]:
 def read(path: Path, name: str) -> Model:
     """The model that a config.json describes; ProfileError for what is none, or none that the planner knows."""
     try:
-        return configuration.read(_json(path), name, str(path))
+        return configuration.read(_with_neighbours(path), name, str(path))
     except PlanError as error:
         raise ProfileError(str(error)) from None
+
+
+def _with_neighbours(path: Path) -> dict[str, Any]:
+    """A config.json with what vLLM reads beside it: ModelOpt's hf_quant_config.json, where the config itself has none.
+
+    ProfileError for the older files of AWQ and GPTQ, which vLLM reads only when it is told the method.
+    """
+    values = _json(path)
+    if path.name != "config.json" or values.get("quantization_config") is not None:
+        return values
+    if (beside := path.with_name("hf_quant_config.json")).is_file():
+        return {**values, "quantization_config": _json(beside)}
+    old = [other for other in ("quantize_config.json", "quant_config.json") if path.with_name(other).is_file()]
+    if old and values.get("compression_config") is None:
+        raise ProfileError(
+            f"{path.with_name(old[0])}: the locked vLLM does not look there, and would load quantised weights as plain "
+            f"ones; put what it says into {path.name}, as quantization_config with its quant_method"
+        )
+    return values
 
 
 def sizes_of(model: Model) -> dict[str, Any]:

@@ -97,7 +97,10 @@ def _agreed(directory: Path, answers: Sequence[Sequence[int]]) -> str:
 
 
 def _refuse_what_is_too_large(directory: Path, config: dict[str, Any]) -> None:
-    quantised = (config.get("quantization_config") or {}).get("quant_method")
+    told = config.get("quantization_config") or config.get("compression_config")
+    quantised = told.get("quant_method", "a method without a name") if isinstance(told, dict) else ""
+    if not told and (directory / "hf_quant_config.json").is_file():
+        quantised = "modelopt"
     why = f"its weights are quantised ({quantised}), which transformers cannot read on a CPU" if quantised else ""
     weights = sum(path.stat().st_size for path in directory.iterdir() if path.suffix in (".safetensors", ".bin"))
     half = str(config.get("dtype") or config.get("torch_dtype") or "float32") != "float32"
