@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from deploys import shell
+from deploys import shell, templates
 from deploys.services.description import OPEN_FILES, ROOT, STOP_SECONDS, Service
 
 
@@ -22,37 +22,17 @@ class Systemd:
 
     def text(self, service: Service) -> str:
         """See ServiceManager."""
-        after = " ".join(("network-online.target", *(f"{name}.service" for name in service.after)))
-        user = service.user or self.service_user
-        lines = [
-            "# Managed by cluster: changes by hand are reported by `cluster verify` and undone by the next deploy.",
-            "[Unit]",
-            f"Description={service.description}",
-            f"After={after}",
-            "Wants=network-online.target",
-            "StartLimitIntervalSec=0",
-            "",
-            "[Service]",
-            "Type=exec",
-            *([] if user == ROOT else [f"User={user}"]),
-            *(f"Environment={_quote(f'{key}={value}')}" for key, value in service.whole_environment.items()),
-            f"ExecStart={' '.join(_quote(part).replace('$', '$$') for part in service.command)}",
-            *([f"ExecReload=/bin/kill -{service.reload_signal} $MAINPID"] if service.reload_signal else []),
-            "Restart=always",
-            "RestartSec=2",
-            "KillMode=control-group",
-            f"TimeoutStopSec={STOP_SECONDS}",
-            f"LimitNOFILE={OPEN_FILES}",
-            "LimitMEMLOCK=infinity",
-            "TasksMax=infinity",
-            "NoNewPrivileges=yes",
-            *(service.confinement or ("ProtectSystem=full",)),
-            "",
-            "[Install]",
-            "WantedBy=multi-user.target",
-            "",
-        ]
-        return "\n".join(lines)
+        return templates.render(
+            __file__,
+            "unit.service.j2",
+            service=service,
+            user=service.user or self.service_user,
+            root=ROOT,
+            environment=[_quote(f"{key}={value}") for key, value in service.whole_environment.items()],
+            command=[_quote(part).replace("$", "$$") for part in service.command],
+            stop_seconds=STOP_SECONDS,
+            open_files=OPEN_FILES,
+        )
 
     def start(self, names: Sequence[str]) -> Iterator[str]:
         """See ServiceManager."""
