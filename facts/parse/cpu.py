@@ -1,9 +1,9 @@
-"""`lscpu -J` or /proc/cpuinfo to a `CpuReport`, and the judgement on the data type. Pure."""
+"""`lscpu -J` or /proc/cpuinfo to a `CpuReport`. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +23,14 @@ DECISIVE_FLAGS = (
     "bf16",
     "i8mm",
 )
-_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
-
-
-@dataclass(frozen=True)
-class DtypeAdvice(Report):
-    """A data type in vLLM's words ("bfloat16", "float32") and why."""
-
-    dtype: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class CpuReport(Report):
     """`cores` are physical, `threads` logical, both over all sockets; 0 sockets or cores: not told.
 
-    `decisive_flags` are those flags of the CPU that decide the data type and the kernels.
+    `decisive_flags` are those that decide which kernels run, and how fast. Which data type is right for a model is not
+    the processor's to say: docs/decisions/0009-eager-and-dtype.md.
     """
 
     architecture: str
@@ -47,22 +39,6 @@ class CpuReport(Report):
     cores: int
     threads: int
     decisive_flags: tuple[str, ...]
-    recommended_dtype: str
-    recommended_dtype_reason: str
-
-
-def recommend_dtype(flags: Collection[str]) -> DtypeAdvice:
-    """bfloat16 only where the CPU multiplies it in hardware (avx512_bf16, amx_bf16, or bf16 on aarch64), else
-    float32.
-    """
-    native = [flag for flag in _BFLOAT16_FLAGS if flag in flags]
-    if native:
-        return DtypeAdvice("bfloat16", f"the CPU multiplies bfloat16 in hardware ({', '.join(native)})")
-    widest = next((flag for flag in ("avx512f", "avx2", "sve", "asimd") if flag in flags), "no vector unit known here")
-    return DtypeAdvice(
-        "float32",
-        f"the CPU has none of {', '.join(_BFLOAT16_FLAGS)}, so bfloat16 is emulated and slow ({widest})",
-    )
 
 
 def parse_cpu(output: Iterable[str]) -> CpuReport:
@@ -118,9 +94,8 @@ def parse_cpuinfo(section: Section, machine: str) -> CpuReport:
 
 
 def _report(architecture: str, model: str, sockets: int, cores: int, threads: int, flags: list[str]) -> CpuReport:
-    advice = recommend_dtype(flags)
     decisive = tuple(flag for flag in DECISIVE_FLAGS if flag in flags)
-    return CpuReport(architecture, model or "unknown", sockets, cores, threads, decisive, advice.dtype, advice.reason)
+    return CpuReport(architecture, model or "unknown", sockets, cores, threads, decisive)
 
 
 def _flatten(entries: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from facts.parse.clock import parse_clock
-from facts.parse.cpu import parse_cpu, recommend_dtype
+from facts.parse.cpu import parse_cpu
 from facts.parse.host import parse_host
 from facts.parse.memory import parse_filesystem, parse_memory
 from facts.parse.npu import parse_npus
@@ -29,8 +29,6 @@ def test_cpu_of_the_capture(fixture_text: Any, rendered: Any) -> None:
     assert (report.architecture, report.model) == ("x86_64", "Intel(R) Xeon(R) Processor")
     assert (report.sockets, report.cores, report.threads) == (1, 64, 64)
     assert {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"} <= set(report.decisive_flags)
-    assert report.recommended_dtype == "bfloat16"
-    assert "amx_bf16" in report.recommended_dtype_reason
 
 
 def test_nested_lscpu_of_aarch64(fixture_text: Any, rendered: Any) -> None:
@@ -41,42 +39,14 @@ def test_nested_lscpu_of_aarch64(fixture_text: Any, rendered: Any) -> None:
         8,
         8,
     )
-    assert report.recommended_dtype == "bfloat16"
 
 
 def test_cpuinfo_where_lscpu_is_missing(fixture_text: Any, rendered: Any) -> None:
     text = fixture_text(S + "cpuinfo-raspberry-pi-5.txt")
     report = parse_cpu(cpu_output(rendered, cpuinfo=text, machine="aarch64"))
     assert (report.architecture, report.threads, report.cores) == ("aarch64", 2, 0)
-    assert report.recommended_dtype == "float32"
 
 
-@pytest.mark.parametrize(
-    ("flags", "dtype"),
-    [
-        (["avx2"], "float32"),
-        (["avx2", "avx512f", "avx512_vnni"], "float32"),
-        (["avx512f", "avx512_bf16"], "bfloat16"),
-        (["amx_bf16"], "bfloat16"),
-        (["asimd", "bf16"], "bfloat16"),
-        ([], "float32"),
-    ],
-)
-def test_dtype_is_bfloat16_only_in_hardware(flags: list[str], dtype: str) -> None:
-    advice = recommend_dtype(flags)
-    assert advice.dtype == dtype
-    assert advice.reason
-
-
-@pytest.mark.parametrize(
-    ("lscpu", "said"),
-    [
-        ("garbage", "lscpu: no JSON"),
-        ('{"lscpu": []}', "no CPU"),
-        ('{"other": 1}', "no list"),
-        ('{"lscpu": [3]}', "is no field"),
-    ],
-)
 def test_unreadable_lscpu_is_a_value_error(rendered: Any, lscpu: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_cpu(cpu_output(rendered, lscpu=lscpu))

@@ -87,7 +87,7 @@ def test_facts_work_alone(laptop: Operator) -> None:
         check=True,
     )
     assert '"worker2"' in told.stdout
-    assert "recommended_dtype" in told.stdout
+    assert "decisive_flags" in told.stdout
 
 
 def test_the_api_listens_on_loopback_alone(laptop: Operator) -> None:
