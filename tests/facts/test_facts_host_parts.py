@@ -47,6 +47,15 @@ def test_cpuinfo_where_lscpu_is_missing(fixture_text: Any, rendered: Any) -> Non
     assert (report.architecture, report.threads, report.cores) == ("aarch64", 2, 0)
 
 
+@pytest.mark.parametrize(
+    ("lscpu", "said"),
+    [
+        ("garbage", "lscpu: no JSON"),
+        ('{"lscpu": []}', "no CPU"),
+        ('{"other": 1}', "no list"),
+        ('{"lscpu": [3]}', "is no field"),
+    ],
+)
 def test_unreadable_lscpu_is_a_value_error(rendered: Any, lscpu: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_cpu(cpu_output(rendered, lscpu=lscpu))
