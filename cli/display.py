@@ -166,21 +166,10 @@ def checks_table(checks: Sequence[CheckResult], *, only_problems: bool = False) 
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, console: Console | None = None) -> None:
-    """A plain table, among the results unless another console is given."""
-    from rich.measure import Measurement
-    from rich.table import Table
+    """A plain table, among the results unless another console is given; see cli/tables.py."""
+    from cli import tables
 
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(column)
-    for row in rows:
-        grid.add_row(*row)
-    console = console or results()
-    # On a terminal cells wrap at its edge; elsewhere each row is one whole line, whatever that takes.
-    if not console.is_terminal:
-        unbounded = console.options.update(width=1 << 16)
-        console.width = max(console.width, Measurement.get(console, unbounded, grid).maximum)
-    console.print(grid, soft_wrap=False)
+    tables.show(console or results(), title, columns, rows)
 
 
 def page(text: str) -> None:

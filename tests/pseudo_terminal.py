@@ -59,7 +59,10 @@ class PseudoTerminal:
         return _ESCAPES.sub("", self._raw.decode(errors="replace")).replace("\r", "")
 
     def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, keys: bytes) -> None:
+        os.write(self._master, keys)
 
     def expect(self, text: str) -> str:
         """Wait until `text` is there after what was expected last; what came before it."""

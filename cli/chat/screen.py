@@ -6,12 +6,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from rich.text import Text
 
 from cli import display
+from cli.chat import keys
 from operate.chat.answer import STOPPED, Answer, Piece
 
 # What a model writes is shown, not obeyed: an escape sequence could rename, clear or answer for the terminal.
@@ -80,6 +81,7 @@ class Plain:
         self._asks = sys.stdin.isatty()
         self._terminal = sys.stdout.isatty()
         self._at_start = True
+        self._unseen = ExitStack()
         self.ends_on_interrupt = not self._asks
         self._results = display.words() if as_json else display.results()
         for stream in (sys.stdin, sys.stdout):
@@ -98,8 +100,10 @@ class Plain:
         return line
 
     def begin(self) -> None:
-        """Nothing is shown while it is waited for."""
+        """Nothing is shown while it is waited for, nor what is typed meanwhile."""
         self._at_start = True
+        if self._asks:
+            self._unseen.enter_context(keys.unseen())
 
     def piece(self, piece: Piece) -> None:
         """Written as it comes; reasoning is not part of the answer."""
@@ -111,6 +115,7 @@ class Plain:
 
     def end(self, answer: Answer, who: str) -> None:
         """The footer, or the error, on stderr."""
+        self._unseen.close()
         if self._as_json:
             sys.stdout.write(json.dumps(answer.to_json(), ensure_ascii=False) + "\n")
         elif not self._at_start or not (answer.answer or answer.error):

@@ -10,6 +10,7 @@ from cli.chat import reports
 from cli.chat.commands import Ask, Invocation, Unknown, help_rows, log_argument, parse
 from cli.chat.interrupts import Interrupts
 from cli.chat.screen import Screen
+from facts.programs.characters import complaint
 from facts.programs.golden import asked, is_right
 from operate import clusters
 from operate.api import application_of
@@ -71,7 +72,11 @@ class Session:
                 self._screen.say(HOW_TO_LEAVE)
                 continue
             meant = parse(line, self._nodes)
-            if isinstance(meant, Ask):
+            wrong = complaint(line)
+            if wrong:
+                self._screen.problem(f"this line is no text: {wrong}; Up brings it back")
+                self._failed = True
+            elif isinstance(meant, Ask):
                 answer = self.ask(meant.text)
                 if answer.finish_reason == STOPPED and self._screen.ends_on_interrupt:
                     return INTERRUPTED

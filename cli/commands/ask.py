@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import display
+from facts.programs.characters import complaint
 from operate import ownership
 from operate.api import ask
 
@@ -24,6 +25,8 @@ def command(name: str, question: str, max_tokens: int, temperature: float, model
     """Ask QUESTION; prints the answer and the node that gave it."""
     if not question.strip():
         raise click.UsageError("the question is empty; as in: cluster ask 'What is the capital of France?'")
+    if wrong := complaint(question):
+        raise click.UsageError(f"the question is no text: {wrong}")
     cluster = ownership.load(name)
     answer = ask(cluster, question, max_tokens=max_tokens, temperature=temperature, model=model)
     if as_json:

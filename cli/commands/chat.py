@@ -7,10 +7,12 @@ import sys
 
 import click
 
+from cli.chat import keys
 from cli.chat.commands import completions
 from cli.chat.interrupts import Interrupts
 from cli.chat.screen import Plain, Screen
 from cli.chat.session import HOW_TO_LEAVE, Session
+from facts.programs.characters import complaint
 from operate import ownership
 from operate.api import api_key, served_name
 from operate.chat.conversation import Conversation
@@ -46,6 +48,8 @@ def command(
 
     `help` inside lists the commands. Exit status in a pipe: 0 every answer came whole, 1 one did not.
     """
+    if wrong := complaint(system):
+        raise click.UsageError(f"--system is no text: {wrong}")
     cluster = ownership.load(name)
     conversation = Conversation(served_name(cluster, model), system, temperature, max_tokens)
     comfortable = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -91,8 +95,9 @@ def _terminal(
     screen.say(HOW_TO_LEAVE)
     if unkept:
         screen.problem(unkept)
-    session.greet()
-    session.run()
+    with keys.unseen():  # while a line is read, prompt_toolkit shows the keys
+        session.greet()
+        session.run()
 
 
 def _key(cluster: ClusterInventory) -> str | None:

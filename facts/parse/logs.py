@@ -11,6 +11,8 @@ from facts.parse.sections import parse_sections
 
 REPLICAS = "tail:replicas"
 
+# What a program wrote for a terminal: colours, titles, a cursor that moves. ECMA-48, 5.4 and 5.6.
+_TERMINAL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])")
 # The title that `tail -v` prints before each file.
 _TITLE = re.compile(r"==> (.*) <==")
 
@@ -31,8 +33,15 @@ def parse_logs(output: Iterable[str]) -> list[LogTail]:
             tails += _files(section.lines)
         else:
             source = name.partition(":")[2]
-            tails.append(LogTail(source, section.lines if section.succeeded else (section.failure,)))
+            said = tuple(map(plain, section.lines)) if section.succeeded else (section.failure,)
+            tails.append(LogTail(source, said))
     return tails
+
+
+def plain(line: str) -> str:
+    """A line as it is read where nothing obeys: without escape sequences, and of a line that was written over the last
+    state."""
+    return _TERMINAL.sub("", line).rstrip("\r").rpartition("\r")[2]
 
 
 def _files(lines: Iterable[str]) -> list[LogTail]:
@@ -42,5 +51,5 @@ def _files(lines: Iterable[str]) -> list[LogTail]:
         if title:
             found.append((title[1].rpartition("/")[2].removesuffix(".log"), []))
         elif found and line.strip():
-            found[-1][1].append(line)
+            found[-1][1].append(plain(line))
     return [LogTail(source, tuple(said)) for source, said in found]

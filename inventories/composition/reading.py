@@ -69,14 +69,16 @@ def values(path: Path) -> Mapping[str, Any]:
         raise InventoryError(f"{error.filename or path}:{error.lineno}: {error.msg}; mend the file") from None
     except SystemExit as error:
         raise InventoryError(
-            f"{_where(path, error)}: the file ends the program (exit {error.code}); an inventory defines `control` and "
-            "`compute`, and does nothing else"
+            f"{_where(path, error)}: the file ends the program (exit {_line(error.code or 0)}); an inventory defines "
+            "`control` and `compute`, and does nothing else"
         ) from None
     except ImportError as error:
         raise InventoryError(f"{_where(path, error)}: {error}; {_moved(error)}") from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # the operator's own
+    except BaseException as error:
         raise InventoryError(
-            f"{_where(path, error)} cannot be loaded: {type(error).__name__}: {error}; mend the file"
+            f"{_where(path, error)} cannot be loaded: {type(error).__name__}: {_line(error)}; mend the file"
         ) from None
 
 
@@ -101,6 +103,11 @@ def _where(path: Path, error: BaseException) -> str:
     """The file, with the line of it that was at work."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path.name}:{lines[-1]}" if lines else path.name
+
+
+def _line(said: object) -> str:
+    """What a stranger's exception says, in one line."""
+    return " ".join(str(said).split())[:300]
 
 
 def _moved(error: ImportError) -> str:

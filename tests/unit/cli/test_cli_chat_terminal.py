@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.openai_server import OpenAiServer, Place, Reply, answer, chat_command, chunk, endless, refusal
+from tests.openai_server import DONE, OpenAiServer, Place, Reply, answer, chat_command, chunk, endless, refusal
 from tests.pseudo_terminal import ALT_ENTER, END, ENTER, INTERRUPT, SECONDS, UP, PseudoTerminal
 
 HINT = "`quit` or Ctrl-D leaves"
@@ -97,6 +97,39 @@ def test_ctrl_c_before_the_first_token(terminal: PseudoTerminal, server: OpenAiS
     terminal.expect(PROMPT)
     terminal.type("exit" + ENTER)
     assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--plain",)])
+def test_keys_typed_while_an_answer_streams_wait_for_the_prompt(
+    place: Place, server: OpenAiServer, options: tuple[str, ...]
+) -> None:
+    """They are not echoed into the answer, and are the next line."""
+    parts = [chunk("", role="assistant"), chunk("one "), 1.5, chunk("two."), chunk(finish="stop"), DONE]
+    server.replies.append(Reply(parts))
+    with PseudoTerminal(chat_command(place, *options), place.environment) as session:
+        session.expect("> " if options else PROMPT)
+        session.type("Go on" + ENTER)
+        session.expect("one ")
+        session.type("xyzzy" + ENTER)
+        assert session.expect("two.") == ""
+        before = session.expect("answered by")
+        assert "xyzzy" not in before
+        session.expect("is Paris.\n")
+        assert server.asked[-1]["messages"][-1]["content"] == "xyzzy"
+        session.expect("> " if options else PROMPT)
+        session.type(END)
+        assert session.end() == 0
+
+
+def test_a_line_that_is_no_text(place: Place, server: OpenAiServer) -> None:
+    with PseudoTerminal(chat_command(place), place.environment) as session:
+        session.expect(PROMPT)
+        session.type_bytes(b"caf\xe9?\r")
+        session.expect("the byte 0xe9, which is no character of UTF-8")
+        session.expect(PROMPT)
+        session.type(END)
+        assert session.end() == 0
+    assert not server.asked
 
 
 def test_a_connection_that_breaks_and_escape_sequences_of_a_model(

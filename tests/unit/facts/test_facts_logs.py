@@ -16,9 +16,9 @@ from facts.parse.logs import LogTail, parse_logs
 
 def read(**arguments: Any) -> list[LogTail]:
     command = Logs().command(**arguments)
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stderr == ""
-    return Logs().process(done.stdout.splitlines())
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=True)
+    assert done.stderr == b""
+    return Logs().process(done.stdout.decode().split("\n")[:-1])
 
 
 def write(path: Path, lines: int, *, age: int = 0) -> None:
@@ -71,3 +71,23 @@ def test_output_that_is_cut_off() -> None:
         parse_logs(["##begin tail:replicas", "==> /x/replica_a.log <=="])
     with pytest.raises(FactProcessError):
         Logs().process(["##begin tail:replicas"])
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("\x1b[36m(ServeController pid=7)\x1b[0m \x1b[1;31mERROR\x1b[m gone", "(ServeController pid=7) ERROR gone"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://a\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("Loading: 10%\rLoading: 90%\rLoading: 100%", "Loading: 100%"),
+        ("ends as Windows has it\r", "ends as Windows has it"),
+        ("\x1b(Bplain [0m 5;3 text", "plain [0m 5;3 text"),
+    ],
+)
+def test_what_was_written_for_a_terminal(tmp_path: Path, written: str, shown: str) -> None:
+    serve = tmp_path / "session_latest" / "logs" / "serve"
+    serve.mkdir(parents=True)
+    (tmp_path / "cluster-serve.log").write_bytes(written.encode() + b"\n")
+    (serve / "replica_a.log").write_bytes(written.encode() + b"\n")
+    found = read(services=["cluster-serve"], supervisor=str(tmp_path), ray=str(tmp_path))
+    assert [tail.lines for tail in found] == [(shown,), (shown,)]

@@ -19,6 +19,10 @@ REPOSITORY = Path(__file__).parents[3]
     ("text", "said"),
     [
         ("import sys\nsys.exit(3)\n", "mine.py:2: the file ends the program (exit 3); an inventory defines `control`"),
+        ("raise SystemExit\n", "mine.py:1: the file ends the program (exit 0)"),
+        ("raise SystemExit('two\\nlines')\n", "mine.py:1: the file ends the program (exit two lines)"),
+        ("raise GeneratorExit\n", "mine.py:1 cannot be loaded: GeneratorExit"),
+        ("raise ValueError('two\\nlines')\n", "mine.py:1 cannot be loaded: ValueError: two lines; mend the file"),
         ("from inventories.compose import compose\n", "mine.py:1: No module named 'inventories.compose'; it is "
          "inventories.composition.compose in this version"),
         ("from inventories.composition.compose import Sevring\n", "cannot import name 'Sevring'"),
