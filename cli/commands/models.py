@@ -59,6 +59,7 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
             row["engine_kind"],
             row["fit"]["dtype"] or "-",
             gib(row["weights_bytes"]) if row["weights_bytes"] else "-",
+            row.get("parser", {}).get("tools", "-"),
             row["licence"],
             f"{_MARKS[row['fit']['ok']]}: {row['fit']['detail'].partition(';')[0]}",
         )
@@ -66,7 +67,7 @@ def command(name: str, names: tuple[str, ...], as_json: bool) -> None:
     ]
     display.table(
         f"Models for {cluster.name} ({place.kind}); * is served",
-        ("  model", "task", "engine", "dtype", "weights", "licence", "fit"),
+        ("  model", "task", "engine", "dtype", "weights", "tools", "licence", "fit"),
         rows,
     )
 

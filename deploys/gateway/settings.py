@@ -16,6 +16,7 @@ class Gateway(Part, frozen=True):
     port: int
     certificate: str
     request_bytes: int
+    request_answers: int
     request_seconds: int
     requests_per_minute: int
     log_prompts: bool

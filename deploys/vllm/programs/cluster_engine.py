@@ -33,7 +33,7 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
         """Engine, golden answer, listener, in this order."""
         config = private_names.configuration(self)
         settings = config.experimental_configs["proof"]
-        self.begin(config.model_id, settings["directory"], "vllm", settings["golden"])
+        self.begin(config.model_id, settings["directory"], "vllm", settings["golden"], settings["limits"])
         await super().start()
         private_names.follow_steps(self, self._noted)
         await self.serve_when_proven()
@@ -74,7 +74,11 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
             if not hasattr(item, "choices"):
                 raise GoldenAnswerError(f"the engine returned an error: {item}")
             choice = item.choices[0]
-            return str((choice.message.content if "question" in golden else choice.text) or "")
+            if "question" not in golden:
+                return str(choice.text or "")
+            # Where a parser takes reasoning apart, the answer may have ended within it.
+            thought = getattr(choice.message, "reasoning", None) or ""
+            return f"{thought}{choice.message.content or ''}"
         raise GoldenAnswerError("the engine returned nothing")
 
     async def __del__(self) -> None:
@@ -92,7 +96,7 @@ class ProvenEngine(Proving):
         kind, model, directory = arguments["engine_kind"], arguments["model"], arguments["directory"]
         common = (directory, model, arguments["task"], arguments["dtype"], CONCURRENT_REQUESTS)
         self.engine: Any = None
-        self.begin(model, directory, kind, arguments["golden"])
+        self.begin(model, directory, kind, arguments["golden"], arguments["limits"])
         if kind == "llama.cpp":
             from deploys.vllm.programs.llama_engine import LlamaEngine
 
@@ -146,14 +150,14 @@ class ProvenEngine(Proving):
 def build(arguments: dict[str, Any]) -> Any:
     """Serve application for `import_path: deploys.vllm.programs.cluster_engine:build`.
 
-    Arguments: engine_kind, name (of the deployment), model, directory, task, dtype, maximum_length, golden, and
-    llm_config: Ray Serve LLM's, which also says how many replicas, and what one takes.
+    Arguments: engine_kind, name (of the deployment), model, directory, task, dtype, maximum_length, golden, limits (of
+    its API), and llm_config: Ray Serve LLM's, which also says how many replicas, and what one takes.
     """
     if arguments["engine_kind"] == "vllm":
         config = LLMConfig(
             **arguments["llm_config"],
             experimental_configs={
-                "proof": {"golden": arguments["golden"], "directory": arguments["directory"]},
+                "proof": {key: arguments[key] for key in ("golden", "directory", "limits")},
             },
             server_cls=ProvenLLMServer,
             # vLLM's own Prometheus metrics, on the replica's /metrics, instead of Ray's wrapper around them.

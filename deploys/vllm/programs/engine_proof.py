@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from deploys.vllm.programs.api_face import Face, Limits
 from deploys.vllm.programs.engine_http import Identity, Listener, bind
 from deploys.vllm.programs.engine_life import SERVING, WEDGED, WRONG, Life
 from facts.programs.golden import asked, complaint, declared
@@ -71,8 +72,9 @@ class Proving:
     def look(self) -> None:
         """Tell `life` of steps, for engines that do not do it themselves; once a second."""
 
-    def begin(self, model: str, directory: str, engine: str, golden: dict[str, Any]) -> None:
-        """Before the engine starts."""
+    def begin(self, model: str, directory: str, engine: str, golden: dict[str, Any], limits: dict[str, Any]) -> None:
+        """Before the engine starts. `limits`: what its API takes, but for the model's name."""
+        self._limits = Limits(model, **limits)
         self._golden = golden_answer(golden, directory)
         self._started = False
         self._listener: Listener | None = None
@@ -98,7 +100,7 @@ class Proving:
             raise GoldenAnswerError(f"{proof['node']}: {proof['detail']}")
         first, _, last = os.environ["CLUSTER_ENGINE_PORTS"].partition("-")
         socket = bind(os.environ["VLLM_HOST_IP"], int(first), int(last))
-        self._listener = Listener(Identity(await self.application(), self.life), socket)
+        self._listener = Listener(Identity(Face(await self.application(), self._limits), self.life), socket)
         await self._listener.start()
         self._watch = asyncio.get_running_loop().create_task(self._watch_life())
 

@@ -104,7 +104,14 @@ def test_keys_typed_while_an_answer_streams_wait_for_the_prompt(
     place: Place, server: OpenAiServer, options: tuple[str, ...]
 ) -> None:
     """They are not echoed into the answer, and are the next line."""
-    parts = [chunk("", role="assistant"), chunk("one "), 1.5, chunk("two."), chunk(finish="stop"), DONE]
+    parts: list[bytes | float] = [
+        chunk("", role="assistant"),
+        chunk("one "),
+        1.5,
+        chunk("two."),
+        chunk(finish="stop"),
+        DONE,
+    ]
     server.replies.append(Reply(parts))
     with PseudoTerminal(chat_command(place, *options), place.environment) as session:
         session.expect("> " if options else PROMPT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ ROWS = [
 ]
 
 
-def shown(width: int, columns: tuple[str, ...] = COLUMNS, rows: list[tuple[str, ...]] = ROWS) -> str:
+def shown(width: int, columns: tuple[str, ...] = COLUMNS, rows: Sequence[tuple[str, ...]] = ROWS) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True, highlight=False)
     tables.show(console, "laptop: what is there", columns, rows)
     assert isinstance(console.file, io.StringIO)

@@ -17,10 +17,12 @@ from deploys.ray_worker.declared import worker_service
 from deploys.services.description import Service
 from deploys.settings import Settings
 from deploys.vllm.declared import serve_configuration, serve_file, serve_service
+from deploys.vllm.programs.request_limits import Limits
 from deploys.watch.declared import watch_configuration
 from hardware.catalog.h200 import H200
 from hardware.geforce_pair import CLUSTER as GEFORCE_PAIR
 from hardware.model import Cluster, Node
+from inventories.composition.serving import Gateway
 from tests.conftest import MODEL
 
 SECRET = "5eac0ffee5eac0ffee"  # noqa: S105 (what the test looks for)
@@ -289,3 +291,31 @@ def test_ranks_of_one_model_cannot_land_on_anothers_nodes(several: Any) -> None:
         slot = arguments["deployment_config"]["ray_actor_options"]["resources"][resource]
         assert len(bundles) == 4 and all(bundle[resource] > 0 for bundle in bundles)
         assert slot > 0.5 and slot + sum(bundle[resource] for bundle in bundles) <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "parser", "reasoning", "tools"),
+    [
+        ("qwen2.5-7b-instruct-awq", "hermes", None, "chosen"),
+        ("qwen3-8b", "hermes", "qwen3", "chosen"),
+        ("mistral-small-instruct-2409-awq", "mistral", None, "chosen"),
+        ("gpt2", "hermes", None, "forced"),
+        ("flan-t5-small", None, None, "none"),
+    ],
+)
+def test_tool_calls_and_limits_are_the_models_and_the_gateways(
+    composed: Any, model: str, parser: str | None, reasoning: str | None, tools: str
+) -> None:
+    control = composed(servers(1), model=model, gateway=Gateway(request_answers=7))["control"]
+    arguments = llm_arguments(control)
+    engine = arguments["llm_config"]["engine_kwargs"]
+    assert (engine.get("tool_call_parser"), engine.get("reasoning_parser")) == (parser, reasoning)
+    assert engine.get("enable_auto_tool_choice") is (True if parser else None)
+    assert arguments["limits"] == {"answers": 7, "length": engine["max_model_len"], "tools": tools}
+    assert Limits(model, **arguments["limits"]).tools == tools
+
+
+def test_an_inventory_may_name_another_parser(composed: Any) -> None:
+    control = composed(servers(1), model="gpt2", engine={"tool_call_parser": "pythonic"})["control"]
+    assert llm_arguments(control)["llm_config"]["engine_kwargs"]["tool_call_parser"] == "pythonic"
+    assert llm_arguments(control)["limits"]["tools"] == "chosen"

@@ -40,6 +40,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "mixture_of_experts": False,
         "attention_heads": 48,
         "engine": {"quantization": "awq"},
+        "parser": {"tools": "mistral"},
     },
 }
 GOOD: dict[str, Any] = {
@@ -116,6 +117,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "golden that cannot fail": ({"golden": {"prompt": "a", "expected": " ", "max_tokens": 1}}, "every answer contains"),
     "golden without an answer": ({"golden": {"prompt": "a", "max_tokens": 1}}, "golden needs `expected`"),
     "golden nobody can ask": ({"golden": {"expected": "a", "max_tokens": 1}}, "needs a question (chat) or a prompt"),
+    "parser of nothing": ({"parser": {"tool": "hermes"}}, "give vLLM's names for tools and reasoning, or one"),
+    "parser without a name": ({"parser": {"tools": "--x"}}, "parser is {'tools': '--x'}"),
+    "parser of another engine": (
+        {"parser": {"tools": "hermes"}, "engine_kind": "transformers"},
+        "parser is vLLM's, and the engine is transformers; leave it out",
+    ),
     "golden of no length": ({"golden": {"prompt": "a", "expected": "b", "max_tokens": 0}}, "max_tokens is 0"),
 }
 
@@ -239,3 +246,19 @@ def test_a_shape_stands_in_one_place() -> None:
         parse("gpt2", values, "my.yaml")
     with pytest.raises(ProfileError, match="config 'none' is not in configs/"):
         parse("mine", {**GOOD, "config": "none"}, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"),
+    [
+        ("qwen2.5-7b-instruct-awq", {"tools": "hermes"}),
+        ("qwen3-8b", {"tools": "hermes", "reasoning": "qwen3"}),
+        ("hub:Qwen/Qwen3-0.6B@main", {"tools": "hermes", "reasoning": "qwen3"}),
+        ("gpt-oss-20b", {"tools": "openai", "reasoning": "openai_gptoss"}),
+        ("smollm2-135m-instruct", {}),
+        ("llama-3.1-8b", {}),
+        ("hub:somebody/some-model", {}),
+    ],
+)
+def test_the_parser_of_a_model(name: str, parser: dict[str, str]) -> None:
+    assert models.entry(name).parser == parser
