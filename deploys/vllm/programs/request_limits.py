@@ -167,8 +167,8 @@ def _tools(asked: dict[str, Any], limits: Limits) -> None:
     if choice in (None, "auto"):
         raise Refusal(
             f"{limits.model} does not choose tools by itself: its entry in the catalogue has no `parser` for them; say "
-            'which with tool_choice: "required", or {"type": "function", "function": {"name": ...}}, leave `tools` out, '
-            "or serve a model that `cluster models` shows with tools",
+            'which with tool_choice: "required", or {"type": "function", "function": {"name": ...}}, leave `tools` '
+            "out, or serve a model that `cluster models` shows with tools",
             "tools",
             "tools_not_supported",
         )

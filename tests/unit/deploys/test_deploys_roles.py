@@ -297,7 +297,7 @@ def test_ranks_of_one_model_cannot_land_on_anothers_nodes(several: Any) -> None:
     ("model", "parser", "reasoning", "tools"),
     [
         ("qwen2.5-7b-instruct-awq", "hermes", None, "chosen"),
-        ("qwen3-8b", "hermes", "qwen3", "chosen"),
+        ("qwen3-30b-a3b", "hermes", "qwen3", "chosen"),
         ("mistral-small-instruct-2409-awq", "mistral", None, "chosen"),
         ("gpt2", "hermes", None, "forced"),
         ("flan-t5-small", None, None, "none"),
