@@ -25,6 +25,7 @@ from operate.runner import FactRequest, Observation
 
 GIB = 1024**3
 _RUNTIME_BYTES = 8 * GIB
+MENDED = "weights"  # the check of damaged weights, which a run mends by itself
 
 
 def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
@@ -51,15 +52,21 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
 def refuse_bad_ground(cluster: ClusterInventory) -> list[CheckResult]:
     """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed.
 
-    Returns the checks of fit that could not be told: no reason to refuse, and the operator should hear of them.
+    Returns what is no reason to refuse and the operator should hear of: fit that could not be told, and weights that
+    the run mends.
     """
     found = runner.observe(cluster, requests(cluster))
     checks = blocking_checks(cluster, found)
     for check in checks:
-        if check.ok is False:
+        if check.ok is False and check.name != MENDED:
             said = f"{check.detail}; {check.remedy}" if check.remedy else check.detail
             raise OperatorError(cluster.named(said))
-    return [check for check in checks if check.name == "fit" and check.ok is None]
+    mended = [
+        CheckResult(check.name, None, f"{check.detail}; it is mended")
+        for check in checks
+        if check.name == MENDED and check.ok is False
+    ]
+    return [*(check for check in checks if check.name == "fit" and check.ok is None), *mended]
 
 
 def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
@@ -145,7 +152,8 @@ def _model_directories(host: Host) -> list[str]:
 
 
 def model_checks(host: Host, seen: Observation, command: str) -> list[CheckResult]:
-    """A model directory is whole, or not there yet; a damaged one is never served."""
+    """A model directory is whole, or not there yet. A damaged one is never served: `up` mends it, one without manifest
+    is somebody's and stays."""
     checks = []
     for directory in _model_directories(host):
         state = seen.facts.get(f"model {directory}")
@@ -155,6 +163,9 @@ def model_checks(host: Host, seen: Observation, command: str) -> list[CheckResul
             checks.append(CheckResult("model", True, f"{host.name}: {directory} is {state['state']}"))
             continue
         detail = f"{host.name}: model {directory}: {'; '.join(state['problems'][:3])}"
+        if state["state"] == "corrupt":
+            checks.append(CheckResult(MENDED, False, detail, f"run `{command} up`, which mends it"))
+            continue
         remedy = f"remove {directory} and run `{command} up`, which fetches it again"
         checks.append(CheckResult("model", False, detail, remedy))
     return checks

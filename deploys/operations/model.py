@@ -24,18 +24,18 @@ from hardware.planner.fit import room_on_host
 Commands = Generator[StringCommand, None, None]
 
 
-def refuse_if_damaged(node: str, directory: str, state: dict[str, Any]) -> None:
-    """OperationError for a directory with weights that are not those of its manifest: nobody may serve them."""
-    if state["state"] in ("corrupt", "unknown"):
+def refuse_if_unknown(node: str, directory: str, state: dict[str, Any]) -> None:
+    """OperationError for a directory without a manifest: somebody may have put it there, and nobody may serve it."""
+    if state["state"] == "unknown":
         problems = "; ".join(state["problems"][:3])
         raise OperationError(f"{node}: model {directory}: {problems}; remove the directory and it is fetched again")
 
 
 @operation()
 def fetch(settings: Settings, model: Model) -> Commands:
-    """Fetch and convert a model on the control node; refuses a directory that is damaged."""
+    """Fetch and convert a model on the control node; a damaged one is mended from where it came."""
     state = host.get_fact(ModelDirectory, directory=model.directory)
-    refuse_if_damaged(settings.node, model.directory, state)
+    refuse_if_unknown(settings.node, model.directory, state)
     if state["state"] == "whole":
         host.noop(f"{model.directory} is whole")
         return
@@ -50,9 +50,11 @@ def fetch(settings: Settings, model: Model) -> Commands:
     found = shell.line(uv) if uv else f"$(ls {shell.line(settings.directories.runtime)}/uv-*/bin/uv | head -n 1)"
     environment = " ".join(shell.line(f"{key}={value}") for key, value in sorted(variables.items()))
     # A golden answer that nobody published is the reference implementation's, taken when the weights are there.
-    options = {"golden": dict(model.golden)} if "reference" in model.golden else {}
+    options: dict[str, Any] = {"golden": dict(model.golden)} if "reference" in model.golden else {}
     if model.source["kind"] == "hub" and (limits := _limits(settings, model)):
         options["fit"] = limits
+    if state["state"] == "corrupt":
+        options["mend"] = True
     arguments = shell.line(
         *start(f"{runtime}/bin/python", FETCH_MODEL),
         model.directory,
@@ -78,9 +80,9 @@ def _limits(settings: Settings, model: Model) -> dict[str, Any]:
 
 @operation()
 def copy_from_depot(settings: Settings, model: Model) -> Commands:
-    """Copy a model from the control node; refuses a directory that is damaged."""
+    """Copy a model from the control node; a damaged one is mended from its copy, which is whole by then."""
     state = host.get_fact(ModelDirectory, directory=model.directory)
-    refuse_if_damaged(settings.node, model.directory, state)
+    refuse_if_unknown(settings.node, model.directory, state)
     if state["state"] == "whole":
         host.noop(f"{model.directory} is whole")
         return
@@ -88,5 +90,5 @@ def copy_from_depot(settings: Settings, model: Model) -> Commands:
         script_path(settings, FETCH_FROM_DEPOT),
         settings.head_address,
         str(settings.depot.port),
-        values=("models", model.name, model.directory, "manifest.json"),
+        values=("models", model.name, model.directory, "manifest.json", *["mend"] * (state["state"] == "corrupt")),
     )

@@ -1,7 +1,7 @@
 """Judge a model's directory by its manifest and print one JSON line: DIRECTORY [full]
 
 Hashes are read once: a stamp beside the manifest remembers size and time of each file that was found right, so that the
-next look costs a stat a file. `full` reads everything again.
+next look costs a stat a file. `full` reads everything again. Where something is wrong the stamp goes.
 """
 
 import contextlib
@@ -72,6 +72,9 @@ def judge(directory: Path, full: bool) -> tuple[str, list[str], int]:
                 problems.append(f"{name} does not match its checksum")
                 continue
         seen[name] = mark
+    if problems:
+        with contextlib.suppress(OSError):  # nobody goes by what was right once: the next look reads it all
+            stamp_path.unlink(missing_ok=True)
     if seen and seen != stamp and not problems:
         with contextlib.suppress(OSError):  # a read-only directory is hashed every time
             stamp_path.write_text(json.dumps(seen))

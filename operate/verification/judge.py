@@ -135,7 +135,8 @@ def model_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
     if state["state"] == "whole":
         return [CheckResult("model", True, f"{host.name}: {directory} is whole ({state['bytes'] / 1e6:.0f} MB)")]
     said = "; ".join(state["problems"][:3]) or state["state"]
-    return [CheckResult("model", False, f"{host.name}: {directory}: {said}", f"remove it there and {up}")]
+    remedy = f"{up}, which mends it" if state["state"] == "corrupt" else f"remove it there and {up}"
+    return [CheckResult("model", False, f"{host.name}: {directory}: {said}", remedy)]
 
 
 def engine_place_checks(host: Host, seen: Observation, command: str) -> list[CheckResult]:

@@ -149,9 +149,22 @@ def test_a_missing_model_is_copied(given_host: Any, managed: dict[str, Settings]
     ]
 
 
-@pytest.mark.parametrize("state", ["corrupt", "unknown"])
+def test_a_damaged_model_is_mended(given_host: Any, managed: dict[str, Settings]) -> None:
+    facts = {ModelDirectory: output(MODEL_STATES["corrupt"])}
+    here = managed["compute0"]
+    (command,) = given_host.run(model.copy_from_depot, facts, settings=here, model=here.model).commands
+    assert shlex.split(command)[3:] == [
+        *("models", "smollm2-135m-instruct", here.model.directory, "manifest.json", "mend")
+    ]
+    head = managed["control"]
+    (command,) = given_host.run(model.fetch, facts, settings=head, model=head.model).commands
+    assert json.loads(shlex.split(command)[-1]) == {"mend": True}
+
+
 @pytest.mark.parametrize("operation", [model.fetch, model.copy_from_depot])
-def test_a_damaged_model_is_refused(given_host: Any, managed: dict[str, Settings], operation: Any, state: str) -> None:
+def test_a_model_without_a_manifest_is_refused(
+    given_host: Any, managed: dict[str, Settings], operation: Any, state: str = "unknown"
+) -> None:
     settings = managed["compute0"]
     with pytest.raises(OperationError) as raised:
         given_host.run(

@@ -348,7 +348,7 @@ def test_a_local_directory_is_copied(start: Start, tmp_path: Path) -> None:
 
 def test_unknown_options_are_refused(start: Start, tmp_path: Path) -> None:
     done = Fetched(start(FETCH_MODEL, str(tmp_path / "tiny"), SOURCE, '{"fits": {}}'))
-    assert (done.status, done.error) == (1, "tiny: unknown option fits; known are fit, golden, dtypes\n")
+    assert (done.status, done.error) == (1, "tiny: unknown option fits; known are fit, golden, dtypes, mend\n")
 
 
 def test_a_second_copy_is_not_fetched(start: Start, hub: Hub, tmp_path: Path) -> None:
@@ -378,3 +378,15 @@ def test_one_variant_of_a_gguf_repository(start: Start, hub: Hub, tmp_path: Path
     assert (done.status, done.error) == (0, "")
     for name, file in (("fits", "Tiny-Q4_0.gguf"), ("named", "Tiny-Q8_0.gguf")):
         assert [path.name for path in (tmp_path / name).glob("*.gguf")] == [file]
+
+
+def test_a_damaged_file_is_mended_and_the_rest_is_kept(start: Start, hub: Hub, tmp_path: Path) -> None:
+    directory = tmp_path / "tiny"
+    hub.files["second.txt"] = b"as it was"
+    assert fetch(start, hub, directory).status == 0
+    (directory / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"?")
+    hub.requests.clear()
+    done = fetch(start, hub, directory, {"mend": True})
+    assert (done.status, done.error) == (0, "")
+    assert is_whole(directory) and not directory.with_name("tiny.partial").exists()
+    assert [path.rsplit("/", 1)[1] for path, _, _ in hub.requests if "/resolve/" in path] == ["model.safetensors"]

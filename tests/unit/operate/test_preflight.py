@@ -84,6 +84,14 @@ def test_one_thing_is_wrong(watched: Watched, host: str, path: str, value: Any, 
     assert said in found[0][2] and remedy in found[0][3], found
 
 
+def test_damaged_weights_stop_no_run_that_mends_them(watched: Watched) -> None:
+    seen = watched()
+    seen.set("compute1", f"model {MODELS}", {"state": "corrupt", "problems": ["w does not match its checksum"]})
+    ((name, ok, detail, remedy),) = wrong(seen)
+    assert (name, ok, remedy) == (preflight.MENDED, False, f"run `{seen.cluster.command} up`, which mends it")
+    assert detail == f"compute1: model {MODELS}: w does not match its checksum"
+
+
 @pytest.mark.parametrize(
     ("error", "said", "remedy"),
     [
