@@ -9,6 +9,7 @@ from typing import Any
 from deploys import hosts
 from facts.health.clock import skew_check
 from facts.health.memory import memory_check, shared_memory_check
+from facts.health.names import hosts_owner_check
 from facts.health.network import resolution_check
 from facts.health.result import CheckResult
 from facts.parse.clock import ClockReport
@@ -47,10 +48,14 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         if "clock" in seen.facts:
             asked, answered = seen.times["clock"]
             checks.append(skew_check(host.name, ClockReport(**seen.facts["clock"]), asked, answered, 2.0))
-        if "resolution" in seen.facts:
-            values = dict(seen.facts["resolution"])
+        for key in ("resolution", "own_resolution"):
+            if key not in seen.facts or (key == "own_resolution" and _calls_itself_as_we_do(seen)):
+                continue
+            values = dict(seen.facts[key])
             report_name = ResolutionReport(**{key: _tuple(value) for key, value in values.items() if key in _FIELDS})
             checks.append(resolution_check(host.name, report_name, settings.network.address))
+        if "names" in seen.facts:
+            checks.append(hosts_owner_check(host.name, seen.facts["names"]["cloud_init"]))
         if "reach" in seen.facts:
             checks.append(
                 _reach_head_check(host.name, seen.facts["reach"], settings.head_address, settings.ray.ports.gcs)
@@ -68,6 +73,12 @@ def _tuple(value: Any) -> Any:
 
 def _complete(seen: Observation) -> bool:
     return bool((seen.facts.get("runtime") or {}).get("complete"))
+
+
+def _calls_itself_as_we_do(seen: Observation) -> bool:
+    """One name, so one answer."""
+    names = [(seen.facts.get(key) or {}).get("host_name") for key in ("resolution", "own_resolution")]
+    return names[0] == names[1]
 
 
 def _reach_head_check(node: str, found: str, address: str, port: int) -> CheckResult:

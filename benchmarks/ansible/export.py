@@ -18,7 +18,7 @@ from typing import Any
 
 from deploys import hosts, library, roles, runtime_lock, secrets
 from deploys.compute_base import declared as compute_base
-from deploys.compute_base import firewall
+from deploys.compute_base import firewall, names
 from deploys.compute_base.shared import PACKAGES
 from deploys.depot import declared as depot
 from deploys.environment import ray_client
@@ -119,6 +119,7 @@ def host_variables(settings: Settings, content: Path) -> dict[str, Any]:
         "system_packages": list(PACKAGES),
         "service_user": settings.system.service_user,
         "state_directory": places.state,
+        "names_block": names.block(settings),
         "firewall_chain": firewall.mark(settings),
         "firewall_guard": library.script_path(settings, compute_base.FIREWALL_GUARD),
         "stages": stages(settings, content),

@@ -8,13 +8,13 @@ from pyinfra.api import deploy
 from deploys import hosts, roles, secrets, settings
 from deploys.compute_base import accelerator, declared
 from deploys.compute_base.shared import Shared, shared_base
-from deploys.operations import directories, firewall, managed, runtime, shared_memory
+from deploys.operations import directories, firewall, managed, names, runtime, shared_memory
 from deploys.ray_node import shared_memory_bytes
 
 
 @deploy("Base of every node")
 def compute_base() -> None:
-    """Packages, user, time, driver, directories, managed files, firewall, boot menu, secrets, in this order."""
+    """Packages, user, time, driver, directories, managed files, names, firewall, boot menu, secrets, in this order."""
     here = settings.of(host)
     kind = hosts.of(here)
     if kind.has_own_system:
@@ -32,6 +32,7 @@ def compute_base() -> None:
         declared=frozenset(file.path for file in roles.managed_files(here)),
     )
     if kind.has_own_system:
+        names.keep(name=f"Keep the cluster's names on {here.node}", settings=here)
         firewall.load(name=f"Load firewall on {here.node}", settings=here)
         accelerator.boot_menu(here)
     managed.write_secrets(

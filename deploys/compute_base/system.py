@@ -1,4 +1,4 @@
-"""System files of a managed host: limits, name resolution, kernel arguments. Pure."""
+"""System files of a managed host: limits, firewall, kernel arguments. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from deploys.files import ManagedFile
 from deploys.services.description import OPEN_FILES
 from deploys.settings import Settings
 
-HOSTS_PATH = "/etc/hosts"
-
 
 def system_files(settings: Settings) -> list[ManagedFile]:
     """Managed files that only a host of which we manage the system has."""
     files = [
         limits_file(),
-        ManagedFile(HOSTS_PATH, hosts_text(settings), owner="root"),
         *firewall.files(settings),
     ]
     # The control node gives them to a node that it boots.
@@ -38,19 +35,3 @@ def limits_file() -> ManagedFile:
         f"* soft nofile {OPEN_FILES}\n* hard nofile {OPEN_FILES}\n",
         owner="root",
     )
-
-
-def hosts_text(settings: Settings) -> str:
-    """/etc/hosts: every node's name resolves to its cluster address, on the node itself too.
-
-    A node's own name on a loopback line makes Gloo and Ray announce an address that nobody else can reach. On compute
-    nodes `compute-node` is an alias of loopback for local tools.
-    """
-    loopback = "127.0.0.1 localhost" if settings.is_control else "127.0.0.1 localhost compute-node"
-    lines = [
-        "# Managed by cluster.",
-        loopback,
-        "::1 localhost ip6-localhost ip6-loopback",
-        *(f"{address} {name}" for name, address in settings.network.peers.items()),
-    ]
-    return "\n".join(lines) + "\n"

@@ -56,6 +56,8 @@ class WholeSystem(HostKind):
             **({} if settings.is_control else {"reach": ("facts.reach.Reach", head)}),
             "way_in": ("facts.way_in.WayIn", {"found_ports": firewall.FOUND_PORTS}),
             "resolution": ("facts.network.Resolution", {"host_name": settings.node}),
+            "own_resolution": ("facts.network.Resolution", {}),
+            "names": ("facts.names.Names", {}),
         }
 
     def as_service_user(self) -> list[str]:

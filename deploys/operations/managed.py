@@ -51,9 +51,14 @@ def write_files(
     directories = sorted({posixpath.dirname(file.path) for file in stale})
     yield shell.command("mkdir", "-p", "--", values=tuple(directories))
     for file in stale:
-        staged = f"{file.path}.cluster-new"
-        yield FileUploadCommand(io.BytesIO(file.content.encode()), staged, remote_temp_filename=_temporary(file.path))
-        yield from _settle(staged, file.path, file.mode, file.owner)
+        yield from replace(file)
+
+
+def replace(file: ManagedFile) -> Commands:
+    """Write one file, whole or not at all."""
+    staged = f"{file.path}.cluster-new"
+    yield FileUploadCommand(io.BytesIO(file.content.encode()), staged, remote_temp_filename=_temporary(file.path))
+    yield from _settle(staged, file.path, file.mode, file.owner)
 
 
 @operation()

@@ -30,6 +30,8 @@ def _host_requests(cluster: ClusterInventory, name: str, *, full: bool) -> list[
     ]
     if kind.firewall:
         asked.append(FactRequest("firewall", "facts.services.FirewallRules", {"proven": PROVEN_PATH}))
+    if kind.has_own_system:
+        asked.append(FactRequest("names", "facts.names.Names"))
     if settings.mine:
         directory = settings.mine.model.directory
         asked.append(FactRequest("model", "facts.vllm.ModelDirectory", {"directory": directory, "full": full}))

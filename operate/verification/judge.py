@@ -20,6 +20,7 @@ from facts.health.result import CheckResult
 from operate.clusters import ClusterInventory, Host
 from operate.preflight import reach_check
 from operate.runner import Observation
+from operate.verification.names import names_checks
 
 
 def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
@@ -32,6 +33,7 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
         if seen.connected:
             checks += service_checks(host, seen, up)
             checks += file_checks(host, seen, up)
+            checks += names_checks(host, seen, up)
             checks += runtime_checks(host, seen, up)
             checks += model_checks(host, seen, up)
             checks += engine_place_checks(host, seen, cluster.command)

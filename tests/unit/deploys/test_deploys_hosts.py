@@ -18,7 +18,8 @@ def test_a_host_whose_system_is_ours(composed: Any) -> None:
     assert (control.owner, control.administrator, control.service_user) == ("root", "root", "cluster")
     assert control.secrets_owner == "cluster" and control.as_service_user()[-2:] == ["cluster", "--"]
     assert control.firewall.startswith("rules_")
-    assert {"clock", "resolution"} == set(control.ground_facts()) < set(node.ground_facts())
+    facts = {"clock", "resolution", "own_resolution", "names", "way_in"}
+    assert facts == set(control.ground_facts()) < set(node.ground_facts())
     assert control.machine != node.machine
     assert control.states(roles.services(control.settings)).keys() == {"names"}
     assert node.network_environment()["NCCL_SOCKET_IFNAME"] == f"={node.settings.network.interface}"

@@ -21,27 +21,6 @@ from deploys.compute_base.settings import Runtime
 from deploys.depot.settings import Depot
 from deploys.settings import SettingsError
 
-LOOPBACK = ("127.", "::1")
-
-
-def test_a_nodes_name_resolves_to_its_cluster_address_only(composed: Any) -> None:
-    for settings in composed().values():
-        lines = [line.split() for line in system.hosts_text(settings).splitlines() if not line.startswith("#")]
-        for address, *names in lines:
-            if address.startswith(LOOPBACK):
-                # Gloo and Ray would announce the loopback address to the others.
-                assert not set(names) & set(settings.network.peers)
-        assert {tuple(names): address for address, *names in lines}[(settings.node,)] == settings.network.address
-        assert {name for _, *names in lines for name in names} >= set(settings.network.peers)
-
-
-def test_the_alias_for_local_tools_is_on_compute_nodes_only(composed: Any) -> None:
-    hosts = composed()
-    assert "compute-node" not in system.hosts_text(hosts["control"])
-    for name in ("compute0", "compute1"):
-        (line,) = [line for line in system.hosts_text(hosts[name]).splitlines() if "compute-node" in line]
-        assert line.startswith("127.0.0.1 localhost")
-
 
 def test_kernel_arguments_go_into_the_boot_menu(composed: Any) -> None:
     settings = composed()["compute0"]

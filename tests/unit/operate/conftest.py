@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploys import hosts, runtime_lock
-from deploys.compute_base import firewall
+from deploys.compute_base import firewall, names
 from deploys.compute_base.declared import secret_files
 from deploys.gateway.configuration import digest
 from deploys.gateway.declared import gateway_file
@@ -115,12 +115,15 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             "listening": [22],
             "let_in": [],
         }
+        own = names.merged("127.0.0.1 localhost\n", settings.node, settings)
+        facts["names"] = {"host_name": settings.node, "hosts": own, "cloud_init": ""}
         facts["resolution"] = {
             "host_name": settings.node,
             "addresses": [settings.network.address],
             "resolves_to_loopback": False,
             "detail": "",
         }
+        facts["own_resolution"] = dict(facts["resolution"])
         if not settings.is_control:
             facts["reach"] = "open"
     else:

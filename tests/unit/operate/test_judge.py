@@ -33,10 +33,22 @@ def wrong(seen: Seen) -> list[tuple[str, bool | None, str]]:
 def test_what_is_as_declared_holds(watched: Watched, how: dict[str, Any]) -> None:
     seen = watched(**how)
     assert wrong(seen) == []
-    assert {check.name for check in judge(seen.cluster, seen.found)} == {
+    assert {check.name for check in judge(seen.cluster, seen.found)} - {"names"} == {
         *("reach", "service", "configuration", "runtime", "model", "placement"),
         *("topology", "gateway", "application", "answer"),
     }
+
+
+def test_names_that_somebody_else_wrote_over(watched: Watched) -> None:
+    seen = watched()
+    seen.set("compute0", "names|hosts", "127.0.0.1 localhost\n127.0.1.1 compute0\n")
+    ((name, ok, detail),) = wrong(seen)
+    assert (name, ok, detail) == ("names", False, "compute0: /etc/hosts has not the cluster's names")
+    seen.set("compute0", "names|cloud_init", "/etc/cloud/cloud.cfg")
+    ((_, _, detail),) = wrong(seen)
+    assert detail.endswith("cloud-init writes it anew at every boot (manage_etc_hosts in /etc/cloud/cloud.cfg)")
+    seen.unread("compute0", "names")
+    assert [(name, ok) for name, ok, _ in wrong(seen)] == [("names", None)]
 
 
 @pytest.mark.parametrize("managed", [True, False])

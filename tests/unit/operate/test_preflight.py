@@ -49,7 +49,7 @@ def test_good_ground(watched: Watched, managed: bool, running: bool) -> None:
     assert {check.name for check in doctor.judge(seen.cluster, seen.found)} == {
         *("reach", "fit", "port", "model", "shared_memory", "python"),
         *(() if running else ("memory",)),
-        *(("firewall", "own_name", "clock_skew", "way_in") if managed else ("library",)),
+        *(("firewall", "own_name", "hosts_file", "clock_skew", "way_in") if managed else ("library",)),
     }
 
 
@@ -71,6 +71,15 @@ def test_every_fact_that_is_judged_is_asked_for(watched: Watched, managed: bool)
         ("compute0", "shared_memory|mount_point", "/", "/dev/shm is no file system of its own", "tmpfs"),
         ("compute0", "clock|epoch_seconds", 900.0, "compute0: clock", ""),
         ("compute0", "resolution|resolves_to_loopback", True, "compute0", ""),
+        (
+            "compute0",
+            "own_resolution",
+            {"host_name": "nuc", "addresses": ["127.0.1.1"], "resolves_to_loopback": True, "detail": ""},
+            "compute0: its own name nuc resolves to loopback (127.0.1.1)",
+            "compute_base",
+        ),
+        ("control", "names|cloud_init", "/etc/cloud/x", "manage_etc_hosts in /etc/cloud/x", "manage_etc_hosts: false"),
+        ("control", "way_in|port", 20022, "control: sshd takes our connection at port 20022", "another port"),
         ("compute0", "reach", "filtered", "the Ray head, is filtered from here", "firewall"),
         ("compute0", "runtime|python", "3.9.2", "the runtime has Python 3.9.2", ""),
     ],
