@@ -210,7 +210,7 @@ def declared_engine(node: Settings) -> dict[str, Any]:
 
 def bare_environment(node: Settings) -> dict[str, str]:
     """What the node's engines run with, but for what is Ray's and ours."""
-    foreign = ("RAY_", "CLUSTER_", "PYTHON", "NCCL_", "GLOO_", "VLLM_HOST_IP")
+    foreign = ("RAY_", "CLUSTER_", "PYTHON", "NCCL_", "GLOO_", "VLLM_HOST_IP", "TMPDIR")
     return {name: value for name, value in environment.ray_node(node).items() if not name.startswith(foreign)}
 
 

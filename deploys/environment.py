@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from deploys import hosts
 from deploys.library import search_path
+from deploys.services.description import LOG_BYTES
 from deploys.settings import Settings
 
 
@@ -25,6 +26,11 @@ def proof_record_path(settings: Settings) -> str:
     return f"{settings.directories.ray}/{settings.node}.proofs.jsonl"
 
 
+def engine_socket(settings: Settings) -> str:
+    """Where a node's process is asked that has vLLM loaded before an engine is."""
+    return f"{settings.directories.ray}/{settings.node}.engine.sock"
+
+
 def ray_client(settings: Settings) -> dict[str, str]:
     """What any process needs to talk to this cluster's Ray."""
     return {
@@ -32,6 +38,25 @@ def ray_client(settings: Settings) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": token_path(settings),
         "RAY_USAGE_STATS_ENABLED": "0",
         **search_path(settings),
+    }
+
+
+def _quiet() -> dict[str, str]:
+    """What keeps a node from work and from logs while nobody asks anything.
+
+    Ray looks, reports and counts several times a second, for schedulers of thousands of tasks; a node here has one
+    engine, which proves itself. What these cost and what is left of it: benchmarks/idle.py.
+    """
+    return {
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # 0.1: a twentieth of a processor
+        "RAY_raylet_report_resources_period_milliseconds": "500",  # 100
+        "RAY_enable_metrics_collection": "0",  # of each process, to ports that answer everyone
+        "RAY_task_events_report_interval_ms": "0",  # a record of every call, Serve's looks at its replicas too
+        "RAY_DASHBOARD_AGENT_LOOP_MONITOR_INTERVAL_S": "5",  # 0.25
+        "REPORTER_UPDATE_INTERVAL_MS": "10000",  # 5000: a look at every process of the host
+        # A node has about thirty such files; by itself Ray would keep six of 512 MiB of each.
+        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
     }
 
 
@@ -49,6 +74,10 @@ def ray_node(settings: Settings) -> dict[str, str]:
         "RAY_prestart_worker_first_driver": "0",
         # Idle workers end after a second: the task that looks for an engine's files leaves one of 430 MB.
         "RAY_num_workers_soft_limit": "0",
+        **_quiet(),
+        # Whatever Ray, vLLM and torch put into a directory for passing files, sockets too, goes with the node's own.
+        "TMPDIR": settings.directories.ray,
+        "RAY_TMPDIR": settings.directories.ray,
         # glibc keeps what was freed: one arena for each thread, and large blocks for reuse. Loading weights frees much.
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),
@@ -64,6 +93,9 @@ def ray_node(settings: Settings) -> dict[str, str]:
         variables["TORCH_COMPILE_DISABLE"] = "1" if eager else "0"
         variables["CLUSTER_ENGINE_PORTS"] = f"{ports.engine_first}-{ports.engine_last}"
         variables["CLUSTER_PROOF_RECORD"] = proof_record_path(settings)
+        if settings.mine and settings.mine.loads_vllm:
+            variables["CLUSTER_ENGINE_SOCKET"] = engine_socket(settings)
+            variables["CLUSTER_ENGINE_MODEL"] = settings.mine.model.directory
         if settings.gateway.log_prompts:
             variables["CLUSTER_PROMPT_LOG"] = f"{settings.directories.ray}/{settings.node}.prompts.jsonl"
     return variables

@@ -51,8 +51,11 @@ def runtime_is_there(head: Settings) -> bool:
     return (Path(runtime_lock.directory(head)) / "complete.json").exists()
 
 
-def ask(head: Settings) -> bool:
-    """Ask the golden question over the API; whether the answer is right. False too while nobody answers."""
+def ask(head: Settings, endpoint: str = "") -> bool:
+    """Ask the golden question over the API, or at another endpoint; whether the answer is right.
+
+    False too while nobody answers.
+    """
     golden = head.model.golden
     body = {
         "model": head.model.name,
@@ -61,7 +64,7 @@ def ask(head: Settings) -> bool:
         "temperature": 0,
     }
     call = urllib.request.Request(  # noqa: S310 (http on loopback by design)
-        f"{head.endpoint}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{endpoint or head.endpoint}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
         with direct.opened(call, ANSWER_SECONDS) as stream:

@@ -4,7 +4,14 @@ Runs on the cluster's nodes inside the locked runtime. A new version may have no
 test asks it of the locked runtime. Imports stand in the functions: whoever starts Ray has no use for vLLM's gigabyte.
 """
 
+import argparse
+import contextlib
+import dataclasses
 import importlib
+import inspect
+import json
+import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,24 +38,20 @@ _NAMES = {
     "ray._private.ray_constants": ("PROCESS_TYPE_RAYLET",),
     "ray.scripts.scripts": ("main",),
     "ray.serve._private.common": ("RequestMetadata",),
-    "ray.serve.llm.deployment": (
-        "LLMServer.start",
-        "LLMServer.check_health",
-        "LLMServer._start_engine",
-        "LLMServer._get_default_engine_class",
-    ),
+    "ray.serve.llm.deployment": ("LLMServer.start", "LLMServer.check_health", "LLMServer._start_engine"),
     "ray.serve.llm.openai_api_models": ("ChatCompletionRequest", "CompletionRequest"),
-    "ray.llm._internal.serve.engines.vllm.vllm_engine": (
-        "VLLMEngine._prepare_engine_config",
-        "VLLMEngine.build_asgi_app",
-        "_normalize_vllm_engine_kwargs",
-    ),
+    "ray.llm._internal.serve.engines.vllm.vllm_engine": ("VLLMEngine.build_asgi_app", "_normalize_vllm_engine_kwargs"),
+    "vllm": ("ModelRegistry.register_model", "ModelRegistry.models"),
     "vllm.engine.arg_utils": ("AsyncEngineArgs.create_engine_config",),
     "vllm.entrypoints.launchers.cli_args": ("FrontendArgs",),
+    "vllm.entrypoints.openai.api_server": ("build_app", "init_app_state"),
     "vllm.usage.usage_lib": ("UsageContext.OPENAI_API_SERVER",),
-    "vllm.v1.engine.async_llm": ("AsyncLLM.errored",),
+    "vllm.v1.engine.async_llm": ("AsyncLLM.errored", "AsyncLLM.from_vllm_config", "AsyncLLM.get_supported_tasks"),
+    "vllm.v1.engine.core": (),
     "vllm.v1.engine.output_processor": ("OutputProcessor.get_num_unfinished_requests",),
+    "vllm.v1.executor.uniproc_executor": ("UniProcExecutor",),
     "vllm.v1.metrics.loggers": ("StatLoggerManager.record",),
+    "vllm.v1.worker.gpu_worker": (),
 }
 
 
@@ -143,15 +146,11 @@ def kill_all(node: Any) -> None:
 
 
 def server_base() -> type:
-    """LLMServer of Ray Serve LLM with our engine, and without an actor for usage telemetry on the head (220 MB)."""
+    """LLMServer of Ray Serve LLM, without an actor for usage telemetry on the head (220 MB)."""
     from ray.serve.llm.deployment import LLMServer
 
     class Server(LLMServer):  # type: ignore[misc]
         """LLMServer, but for what it starts."""
-
-        def _get_default_engine_class(self) -> Any:
-            """Made here: whoever else imports this module has no use for vLLM."""
-            return direct_engine()
 
         async def _start_engine(self) -> None:
             """Start the engine only: the parent also starts the telemetry."""
@@ -160,37 +159,9 @@ def server_base() -> type:
     return Server
 
 
-def direct_engine() -> type:
-    """Ray Serve LLM's vLLM, but for one rank on a GPU: that runs in the engine's own process.
-
-    Ray Serve LLM runs the model of every engine on GPUs in a further actor of Ray, and refuses an engine argument that
-    says otherwise. vLLM by itself, asked for one rank, runs it in the engine's process ("uni"): one Python with torch
-    less to start, and no messages between processes on the way of a step. On CPUs vLLM itself wants the other process.
-    """
-    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine, _normalize_vllm_engine_kwargs
-
-    class DirectEngine(VLLMEngine):  # type: ignore[misc]
-        """VLLMEngine, without another process for the model where one rank needs none."""
-
-        def _prepare_engine_config(self, callback_ctx: Any) -> Any:
-            """Engine arguments, frontend arguments and engine configuration.
-
-            The parent asks a task that was given a GPU; a replica sees its node's as well, since Ray hides none from an
-            actor that asked for none, and the node has no other engine.
-            """
-            config = self.llm_config.get_engine_config()
-            if config.num_devices > 1 or not config.accelerator.requires_remote_initialization:
-                return super()._prepare_engine_config(callback_ctx)
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.entrypoints.launchers.cli_args import FrontendArgs
-            from vllm.usage.usage_lib import UsageContext
-
-            given = _normalize_vllm_engine_kwargs(config.get_initialization_kwargs())
-            arguments = AsyncEngineArgs(**{**given, "distributed_executor_backend": "uni"})
-            frontend = FrontendArgs(**config.frontend_kwargs)
-            return arguments, frontend, arguments.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
-
-    return DirectEngine
+def client_of(server: Any) -> Any:
+    """vLLM's client of the engine that a server of Ray Serve LLM has; None before it has one."""
+    return server.engine._engine_client if server.engine else None
 
 
 def call_replica(actor: str, method: str, arguments: tuple[object, ...], seconds: float) -> Any:
@@ -212,19 +183,104 @@ def configuration(server: Any) -> Any:
     return server._llm_config
 
 
-def unfinished_requests(server: Any) -> int:
+# vLLM: an engine of one rank, without Ray.
+
+
+def load_engine(directory: str) -> None:
+    """Import all that the processes of an engine need, the model's own code too where its `directory` is known."""
+    import vllm.entrypoints.openai.api_server
+    import vllm.v1.engine.async_llm
+    import vllm.v1.engine.core
+    import vllm.v1.executor.uniproc_executor
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        import vllm.v1.worker.cpu_worker
+    else:
+        import vllm.v1.worker.gpu_worker  # noqa: F401
+    with contextlib.suppress(OSError, ValueError):
+        for name in json.loads(Path(directory, "config.json").read_text()).get("architectures") or ():
+            _load_model(str(name))
+
+
+def _load_model(architecture: str) -> None:
+    """Have vLLM know the model's class: it would ask another process, which loads everything, what that can do."""
+    from vllm import ModelRegistry
+
+    known = ModelRegistry.models.get(architecture)
+    if known is not None:
+        ModelRegistry.register_model(architecture, known.load_model_cls())
+
+
+async def start_engine(arguments: dict[str, Any], served_name: str) -> tuple[Any, Any]:
+    """An engine of one rank: vLLM's client of it, and the OpenAI application in front.
+
+    `arguments` are the engine's and its API's, as vLLM names them. ValueError names one that vLLM does not know. The
+    engine core is a fork of this process, so nothing should have touched the accelerator here, and has the model in
+    itself: no further process, and no messages between processes on the way of a step.
+    """
+    import torch
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    from vllm.entrypoints.openai.api_server import build_app, init_app_state
+    from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    ours = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    theirs = {field.name for field in dataclasses.fields(FrontendArgs)}
+    if unknown := sorted(arguments.keys() - ours - theirs):
+        raise ValueError(f"vLLM has no engine argument {', '.join(unknown)}; see `engine` in the inventory")
+    frontend = FrontendArgs(**{name: value for name, value in arguments.items() if name in theirs})
+    given = {name: value for name, value in arguments.items() if name not in theirs}
+    if any(isinstance(value, dict) for value in given.values()):
+        from ray.llm._internal.serve.engines.vllm.vllm_engine import _normalize_vllm_engine_kwargs
+
+        given = _normalize_vllm_engine_kwargs(given)
+    # Where vLLM is to bind an engine's threads to processors, it has to start the model in yet another process.
+    binds = current_platform.is_cpu() and os.environ.get("VLLM_CPU_OMP_THREADS_BIND") != "nobind"
+    backend: Any = "mp" if binds else UniProcExecutor
+    engine = AsyncEngineArgs(
+        **{**given, "distributed_executor_backend": backend, "served_model_name": [served_name]},
+        enable_log_requests=False,
+    )
+    usage = UsageContext.OPENAI_API_SERVER
+    configuration = engine.create_engine_config(usage_context=usage)
+    if not binds and not torch.cuda.is_initialized():
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"  # after the configuration, which says "spawn" on processors
+    client = AsyncLLM.from_vllm_config(
+        vllm_config=configuration,
+        usage_context=usage,
+        enable_log_requests=False,
+        disable_log_stats=engine.disable_log_stats,
+    )
+    tasks = await client.get_supported_tasks()
+    parsed = argparse.Namespace(**(vars(frontend) | vars(engine)))
+    application = build_app(parsed, supported_tasks=tasks, model_config=client.model_config)
+    more = {"supported_tasks": tasks, "vllm_config": configuration}
+    known = inspect.signature(init_app_state).parameters
+    await init_app_state(
+        client, application.state, parsed, **{name: value for name, value in more.items() if name in known}
+    )
+    # vLLM's handler of an engine's error tells its own HTTP server to end, and needs one to tell.
+    application.state.server = types.SimpleNamespace()
+    return client, application
+
+
+def unfinished_requests(client: Any) -> int:
     """Requests that the engine has not finished; 0 while there is none."""
-    return int(_client(server).output_processor.get_num_unfinished_requests()) if server.engine else 0
+    return int(client.output_processor.get_num_unfinished_requests()) if client else 0
 
 
-def has_ended(server: Any) -> bool:
+def has_ended(client: Any) -> bool:
     """Whether the engine's own process is gone."""
-    return bool(server.engine and _client(server).errored)
+    return bool(client and client.errored)
 
 
-def follow_steps(server: Any, noted: Callable[[Any, Any], None]) -> None:
+def follow_steps(client: Any, noted: Callable[[Any, Any], None]) -> None:
     """Have `noted(scheduler's, iteration's)` told of every step: they all pass through vLLM's stat loggers."""
-    manager = _client(server).logger_manager
+    manager = client.logger_manager
     record = manager.record
 
     def recorded(*arguments: Any, **named: Any) -> Any:
@@ -234,7 +290,3 @@ def follow_steps(server: Any, noted: Callable[[Any, Any], None]) -> None:
         return record(*arguments, **named)
 
     manager.record = recorded
-
-
-def _client(server: Any) -> Any:
-    return server.engine._engine_client

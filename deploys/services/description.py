@@ -18,6 +18,8 @@ MIB = 1024**2
 OPEN_FILES = 65535
 # A service ends within this when it is told to; what waits for more than its own process waits a little longer.
 STOP_SECONDS = 20
+# A service's log; one more is kept. A node has less than ten of them, so that they stay below 20 MB.
+LOG_BYTES = 1_000_000
 ROOT = "root"
 
 

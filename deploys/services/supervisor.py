@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploys import shell
 from deploys.files import ManagedFile
-from deploys.services.description import OPEN_FILES, STOP_SECONDS, Service
+from deploys.services.description import LOG_BYTES, OPEN_FILES, STOP_SECONDS, Service
 
 _PROGRAMS = Path(sys.executable).parent
 # What it starts has nothing of the operator's shell, whose secrets and proxies are not the engines': these variables,
@@ -69,8 +69,8 @@ class Supervisor:
                 f"stopwaitsecs={_STOP_SECONDS}",
                 "redirect_stderr=true",
                 f"stdout_logfile={_percent(log)}",
-                "stdout_logfile_maxbytes=10MB",
-                "stdout_logfile_backups=2",
+                f"stdout_logfile_maxbytes={LOG_BYTES}",
+                "stdout_logfile_backups=1",
                 "",
             ]
         )
@@ -85,7 +85,8 @@ class Supervisor:
                 f"logfile={_percent(directory)}/supervisord.log",
                 f"pidfile={_percent(directory)}/supervisord.pid",
                 f"childlogdir={_percent(directory)}",
-                "logfile_maxbytes=5MB",
+                f"logfile_maxbytes={LOG_BYTES}",
+                "logfile_backups=1",
                 f"minfds={OPEN_FILES // 16}",
                 "umask=077",
                 "",
@@ -120,13 +121,13 @@ class Supervisor:
 
     def stop(self, names: Sequence[str]) -> Iterator[str]:
         """Ends the supervisor too: all that it has is what is stopped."""
-        for name in names:
-            yield f"{self._control} stop {name} >/dev/null 2>&1; rm -f {shell.line(self._path(name))}"
-        # Ends when its socket is gone; a deadline, because a daemon that will not die must not hang the run.
+        # Its programs end side by side, each within its own time.
+        yield shell.line("rm", "-f", "--", values=tuple(self._path(name) for name in names))
+        # It has ended when its socket is gone; a deadline, because one that will not must not hang the run.
         socket = shell.line(f"{self.state_directory}/control.sock")
         yield (
             f"{self._control} shutdown >/dev/null 2>&1; "
-            f"for i in $(seq 100); do [ -S {socket} ] || break; sleep 0.2; done"
+            f"for i in $(seq 200); do [ -S {socket} ] || break; sleep 0.1; done"
         )
 
     def restart(self, name: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from deploys.engines import refuse_missing
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
 from deploys.ray_head.declared import HEAD
+from deploys.ray_worker.declared import ENGINE_PROCESS, WITH_ENGINE_READY
 from deploys.services.description import Readiness, Service
 from deploys.settings import Settings
 from deploys.vllm.programs.request_limits import CHOSEN, FORCED, NONE
@@ -44,7 +45,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
     serving, model = application.serving, application.model
     refuse_missing(model.engine_kind, settings.runtime, model.name)
     bundle: dict[str, float] = {"CPU": 1} if settings.runtime.kind == "cpu" else {"CPU": 1, "GPU": 1}
-    ranks = serving.tensor_parallel * serving.pipeline_parallel
+    ranks = application.ranks
     slot = 1.0
     if ranks > 1 and len(settings.applications) > 1:
         # Every rank has to be on the model's own nodes, and the rank beside the replica shares its node's slot.
@@ -56,7 +57,6 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
         "tensor_parallel_size": serving.tensor_parallel,
         "pipeline_parallel_size": serving.pipeline_parallel,
         **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
-        **({"distributed_executor_backend": "uni"} if settings.runtime.kind == "cpu" else {}),
         **_parsers(model),
         **serving.engine,
     }
@@ -129,7 +129,7 @@ def engine_deployment(application: Application) -> str:
 
 def _engine_files(settings: Settings) -> tuple[ManagedFile, ...]:
     """Programs of the engines: a change in one of them is another application."""
-    return library.programs(settings, ENGINE)
+    return library.programs(settings, ENGINE, ENGINE_PROCESS)
 
 
 def _engine_revision(settings: Settings) -> str:
@@ -168,7 +168,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
 
 def programs(settings: Settings) -> tuple[ManagedFile, ...]:
     """The engines' programs, and those that fetch weights and deploy the applications."""
-    return library.programs(settings, ENGINE, SERVE_PROGRAM, FETCH_MODEL)
+    return library.programs(settings, ENGINE, ENGINE_PROCESS, WITH_ENGINE_READY, SERVE_PROGRAM, FETCH_MODEL)
 
 
 def files(settings: Settings) -> tuple[ManagedFile, ...]:

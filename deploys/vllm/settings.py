@@ -74,6 +74,16 @@ class Application(Part, frozen=True):
     nodes: tuple[str, ...]
 
     @property
+    def ranks(self) -> int:
+        """Parts of one engine, each on an accelerator of its own."""
+        return self.serving.tensor_parallel * self.serving.pipeline_parallel
+
+    @property
+    def loads_vllm(self) -> bool:
+        """Whether its engines are processes that start from one which has vLLM loaded."""
+        return self.model.engine_kind == "vllm" and self.ranks == 1
+
+    @property
     def resource(self) -> str:
         """Ray's custom resource of its nodes: it keeps its engines there, one a node."""
         return f"engine:{self.name}"

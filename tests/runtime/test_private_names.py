@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 CODE = """
 import json
 from deploys.programs import private_names
-from deploys.vllm.programs.cluster_engine import ProvenLLMServer
+from deploys.vllm.programs.spanning_engine import ProvenLLMServer
 print(json.dumps({"missing": private_names.missing(), "server": ProvenLLMServer.__name__}))
 """
 

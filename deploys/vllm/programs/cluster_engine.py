@@ -9,83 +9,47 @@ engine was wedged or talked garbage, so a replica here proves itself: before it 
 serves (engine_proof).
 """
 
-import contextlib
+import os
+import sys
 from typing import Any
 
 from ray import serve
-from ray.serve.llm import LLMConfig, build_llm_deployment
-from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
-from deploys.programs import private_names
-from deploys.vllm.programs.engine_proof import GoldenAnswerError, Proving
+from deploys.vllm.programs.engine_link import Link
+from deploys.vllm.programs.engine_proof import Proving
 
 # Requests that one replica of an engine without batching works on at once.
 CONCURRENT_REQUESTS = 2
 
 
-class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[misc]
-    """vLLM, by Ray Serve LLM's own server; ready only when it gave the golden answer.
+class ProvenVllm:
+    """vLLM with one rank, in a process of its own that proves itself; here nothing of it is loaded."""
 
-    Its name is `facts.programs.engines.SERVER`: Ray Serve LLM names the deployment after it.
-    """
-
-    async def start(self) -> None:
-        """Engine, golden answer, listener, in this order."""
-        config = private_names.configuration(self)
-        settings = config.experimental_configs["proof"]
-        self.begin(config.model_id, settings["directory"], "vllm", settings["golden"], settings["limits"])
-        await super().start()
-        private_names.follow_steps(self, self._noted)
-        await self.serve_when_proven()
-
-    def pending(self) -> int:
-        return private_names.unfinished_requests(self)
-
-    def ended(self) -> bool:
-        return private_names.has_ended(self)
-
-    async def application(self) -> Any:
-        return await self.engine.build_asgi_app()
-
-    def _noted(self, scheduler: Any, iteration: Any) -> None:
-        """A step of the engine core has ended."""
-        self.life.stepped(
-            running=getattr(scheduler, "num_running_reqs", 0),
-            waiting=getattr(scheduler, "num_waiting_reqs", 0),
-            kv_cache_usage=getattr(scheduler, "kv_cache_usage", 0.0),
-            generated=getattr(iteration, "num_generation_tokens", 0),
-            prompt=getattr(iteration, "num_prompt_tokens", 0),
-            finished=len(getattr(iteration, "finished_requests", ())),
+    async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]
+        """Ray Serve awaits it: the engine serves when this returns, and EngineEndedError says why it does not."""
+        self._link = Link()
+        await self._link.start(
+            {
+                **{key: arguments[key] for key in ("model", "directory", "golden", "limits")},
+                "engine": arguments["llm_config"]["engine_kwargs"],
+                "replica": replica_id(),
+            },
+            end_replica,
         )
 
     async def check_health(self) -> None:
         """Serve's periodic question."""
-        await super().check_health()
-        self.judge_life()
+        self._link.judge()
 
-    async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
-        common = {"model": private_names.configuration(self).model_id, "temperature": 0.0, "max_tokens": max_tokens}
-        if "question" in golden:
-            messages = [{"role": "user", "content": golden["question"]}]
-            answers = await self.chat(ChatCompletionRequest(messages=messages, **common))
-        else:
-            answers = await self.completions(CompletionRequest(prompt=golden["prompt"], **common))
-        async for item in answers:
-            if not hasattr(item, "choices"):
-                raise GoldenAnswerError(f"the engine returned an error: {item}")
-            choice = item.choices[0]
-            if "question" not in golden:
-                return str(choice.text or "")
-            # Where a parser takes reasoning apart, the answer may have ended within it.
-            thought = getattr(choice.message, "reasoning", None) or ""
-            return f"{thought}{choice.message.content or ''}"
-        raise GoldenAnswerError("the engine returned nothing")
+    async def collective_rpc(
+        self, method: str, seconds: float | None = None, arguments: tuple[Any, ...] = (), named: Any = None
+    ) -> str:
+        """vLLM's, of all ranks; what it answers, as text."""
+        return str(await self._link.call(method, [seconds, list(arguments), named or {}]))
 
     async def __del__(self) -> None:
         """Serve calls this before it ends the replica."""
-        await self.leave()
-        with contextlib.suppress(Exception):
-            await super().__del__()
+        await self._link.leave()
 
 
 class ProvenEngine(Proving):
@@ -96,7 +60,7 @@ class ProvenEngine(Proving):
         kind, model, directory = arguments["engine_kind"], arguments["model"], arguments["directory"]
         common = (directory, model, arguments["task"], arguments["dtype"], CONCURRENT_REQUESTS)
         self.engine: Any = None
-        self.begin(model, directory, kind, arguments["golden"], arguments["limits"])
+        self.begin(kind, arguments, replica_id())
         if kind == "llama.cpp":
             from deploys.vllm.programs.llama_engine import LlamaEngine
 
@@ -147,26 +111,33 @@ class ProvenEngine(Proving):
             await stop()
 
 
+def replica_id() -> str:
+    """Serve's name for the replica in this process."""
+    return str(serve.get_replica_context().replica_id.unique_id)
+
+
+def end_replica(why: str) -> None:
+    """End this process: Ray tells Serve of that at once, and Serve begins another replica."""
+    print(f"the engine is gone: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def build(arguments: dict[str, Any]) -> Any:
     """Serve application for `import_path: deploys.vllm.programs.cluster_engine:build`.
 
     Arguments: engine_kind, name (of the deployment), model, directory, task, dtype, maximum_length, golden, limits (of
-    its API), and llm_config: Ray Serve LLM's, which also says how many replicas, and what one takes.
+    its API), and llm_config: Ray Serve LLM's, which also says how many replicas, and what one takes. Serve builds an
+    application in a task of its own: nothing that loads long is imported for it.
     """
-    if arguments["engine_kind"] == "vllm":
-        config = LLMConfig(
-            **arguments["llm_config"],
-            experimental_configs={
-                "proof": {key: arguments[key] for key in ("golden", "directory", "limits")},
-            },
-            server_cls=ProvenLLMServer,
-            # vLLM's own Prometheus metrics, on the replica's /metrics, instead of Ray's wrapper around them.
-            log_engine_metrics=False,
-        )
-        return build_llm_deployment(config)
-    options = dict(arguments["llm_config"]["deployment_config"])
-    bundles = arguments["llm_config"]["placement_group_config"]["bundles"]
+    config = arguments["llm_config"]
+    bundles = config["placement_group_config"]["bundles"]
+    if arguments["engine_kind"] == "vllm" and len(bundles) > 1:
+        from deploys.vllm.programs.spanning_engine import build_spanning
+
+        return build_spanning(arguments)
+    options = dict(config["deployment_config"])
     resources = dict(options["ray_actor_options"])
     resources |= {"num_cpus": 2, "num_gpus": sum(bundle.get("GPU", 0) for bundle in bundles)}
     options["ray_actor_options"] = resources
-    return serve.deployment(ProvenEngine, name=arguments["name"], **options).bind(arguments)
+    replica = ProvenVllm if arguments["engine_kind"] == "vllm" else ProvenEngine
+    return serve.deployment(replica, name=arguments["name"], **options).bind(arguments)

@@ -21,6 +21,8 @@ from facts.programs import ray_rest
 from facts.programs.ray_rest import APPLICATIONS
 
 PERIOD_SECONDS = 3.0
+# While there is something to do: the head begins, or an application is being taken down.
+SOON_SECONDS = 0.5
 REQUEST_SECONDS = 60.0
 
 
@@ -106,7 +108,7 @@ def main() -> int:
         if said and said != last:
             print(said, flush=True)
         last = said
-        stop.wait(PERIOD_SECONDS)
+        stop.wait(SOON_SECONDS if said else PERIOD_SECONDS)
     return 0
 
 

@@ -1,6 +1,7 @@
 """What makes a replica of any engine prove itself, watch its life and serve HTTP: the part that they share.
 
-Runs on the cluster's nodes inside the locked runtime. A replica is Ray Serve's; its requests come from the gateway.
+Runs on the cluster's nodes inside the locked runtime, in the process of the engine. A replica is Ray Serve's; its
+requests come from the gateway.
 """
 
 import asyncio
@@ -9,20 +10,17 @@ import os
 import time
 from typing import Any
 
-import ray
-from ray import serve
-
 from deploys.vllm.programs.api_face import Face, Limits
 from deploys.vllm.programs.engine_http import Identity, Listener, bind
 from deploys.vllm.programs.engine_life import SERVING, WEDGED, WRONG, Life
 from facts.programs.golden import asked, complaint, declared
 
-# A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. On a
-# processor it costs more than that: after each step vLLM's worker spins for a second (shm_broadcast.SpinCondition).
-# Period, a second until it is seen to be over, and time limit are 15 seconds together: then a wedged engine is out.
+# A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. Period,
+# a second until it is seen to be over, and time limit are 27 seconds together: then an engine is out that was wedged
+# while nobody asked. One that meets a request is out after engine_life.STALL_SECONDS.
 PROOF_PERIOD_SECONDS = 120.0
 PROOF_TIMEOUT_SECONDS = 60.0
-LIFE_PERIOD_SECONDS = 8.0
+LIFE_PERIOD_SECONDS = 20.0
 LIFE_TIMEOUT_SECONDS = 6.0
 DRAIN_SECONDS = 30.0
 
@@ -72,9 +70,12 @@ class Proving:
     def look(self) -> None:
         """Tell `life` of steps, for engines that do not do it themselves; once a second."""
 
-    def begin(self, model: str, directory: str, engine: str, golden: dict[str, Any], limits: dict[str, Any]) -> None:
-        """Before the engine starts. `limits`: what its API takes, but for the model's name."""
-        self._limits = Limits(model, **limits)
+    def begin(self, engine: str, order: dict[str, Any], replica: str) -> None:
+        """Before the engine starts. `order`: model, directory, golden, and limits, what its API takes but for the
+        model's name. `replica` is Serve's name for it.
+        """
+        model, directory, golden = order["model"], order["directory"], order["golden"]
+        self._limits = Limits(model, **order["limits"])
         self._golden = golden_answer(golden, directory)
         self._started = False
         self._listener: Listener | None = None
@@ -83,7 +84,7 @@ class Proving:
             {
                 "node": node_name(),
                 "address": os.environ["VLLM_HOST_IP"],
-                "replica": serve.get_replica_context().replica_id.unique_id,
+                "replica": replica,
                 "model": model,
                 "engine": engine,
             },
@@ -153,8 +154,8 @@ class Proving:
         self.life.proved({"correct": correct, "seconds": seconds, "answer": answer, "detail": detail})
         return {
             "node": node_name(),
-            "address": ray.util.get_node_ip_address(),
-            "replica": serve.get_replica_context().replica_id.unique_id,
+            "address": self.life.about["address"],
+            "replica": self.life.about["replica"],
             "question": asked(golden),
             "answer": answer,
             "correct": correct,

@@ -12,6 +12,7 @@ from benchmarks.common import RESULTS
 
 SMOKE = ["--smoke"]
 RUNS: dict[str, list[str]] = {
+    "benchmarks.beside_bare": SMOKE,
     "benchmarks.ci_times": SMOKE,
     "benchmarks.cold_starts": SMOKE,
     "benchmarks.command_times": SMOKE,
@@ -21,6 +22,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.h200.gateway": ["--smoke", "--results", "/nowhere"],
     "benchmarks.h200.measure": ["--dry-run", "--results", "/nowhere"],
     "benchmarks.h200.other_engine": ["--smoke", "--results", "/nowhere"],
+    "benchmarks.idle": SMOKE,
     "benchmarks.image_build": SMOKE,
     "benchmarks.laptop_plan": SMOKE,
     "benchmarks.netboot": SMOKE,

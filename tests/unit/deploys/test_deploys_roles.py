@@ -208,11 +208,22 @@ def test_serve_replicas_on_processors(composed: Any) -> None:
     assert arguments["deployment_config"]["ray_actor_options"]["resources"] == {"engine:smollm2-135m-instruct": 1}
     assert arguments["placement_group_config"] == {"bundles": [{"CPU": 1}]}
     engine = arguments["engine_kwargs"]
-    assert engine["distributed_executor_backend"] == "uni"
     assert (engine["tensor_parallel_size"], engine["pipeline_parallel_size"]) == (1, 1)
     assert "enable_expert_parallel" not in engine
     assert llm_arguments(control)["golden"]["expected"] == "Paris"
     assert json.loads(serve_file(control).content) == wanted
+
+
+def test_vllm_is_loaded_beside_ray_where_an_engine_of_one_rank_is_declared(composed: Any) -> None:
+    program = "deploys.vllm.programs.with_engine_ready"
+    hosts = composed()
+    worker = worker_service(hosts["compute0"])
+    assert worker.command[worker.command.index(program) + 1] == worker.environment["CLUSTER_ENGINE_SOCKET"]
+    assert worker.environment["CLUSTER_ENGINE_MODEL"] == hosts["compute0"].model.directory
+    assert worker.inputs, "it runs on while engines begin: another program is another service"
+    assert "CLUSTER_ENGINE_SOCKET" not in head_service(hosts["control"]).environment
+    spanning = composed(servers(1), model="mistral-small-instruct-2409-awq", mode="span")
+    assert program not in worker_service(spanning["compute0"]).command
 
 
 def test_serve_span_spreads_a_rank_to_each_node(composed: Any) -> None:
