@@ -47,6 +47,13 @@ class LastError(logging.Handler):
             self.said[found[1]] = " ".join(found[2].split())
 
 
+def words(error: BaseException, seconds: float) -> str:
+    """What an error says, in one line. A deadline of ours is no TimeoutError: pyinfra would take that for its own."""
+    if isinstance(error, gevent.Timeout):
+        return f"no answer within {seconds:.0f} s"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def observe(
     state: Any, host: Any, errors: LastError, requests: list[Any], connect_seconds: float, fact_seconds: float
 ) -> dict[str, Any]:
@@ -54,12 +61,12 @@ def observe(
     answer: dict[str, Any] = {"connected": False, "error": "", "facts": {}}
     with ctx_state.use(state), ctx_host.use(host):
         try:
-            with gevent.Timeout(connect_seconds, TimeoutError(f"no answer within {connect_seconds:.0f} s")):
+            with gevent.Timeout(connect_seconds):
                 host.connect(raise_exceptions=True)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            answer["error"] = " ".join(str(error).split()) or type(error).__name__
+            answer["error"] = words(error, connect_seconds)
             return answer
         answer["connected"] = True
         for key, path, arguments in requests:
@@ -67,14 +74,14 @@ def observe(
             try:
                 module, _, name = path.rpartition(".")
                 fact = getattr(importlib.import_module(module), name)
-                with gevent.Timeout(fact_seconds, TimeoutError(f"no answer within {fact_seconds:.0f} s")):
+                with gevent.Timeout(fact_seconds):
                     value = plain(host.get_fact(fact, **arguments))
                 answer["facts"][key] = {"value": value, "asked": asked, "answered": time.time()}
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
                 why = errors.said.pop(host.name, "") if isinstance(error, PyinfraError) else ""
-                answer["facts"][key] = {"error": why or " ".join(str(error).split()) or type(error).__name__}
+                answer["facts"][key] = {"error": why or words(error, fact_seconds)}
     return answer
 
 
