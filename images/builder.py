@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploys.compute_base.systems import SYSTEMS
 from facts.sources import REPOSITORY
 from images import contents
 from images.mounts import remove
@@ -58,9 +59,7 @@ def build(request: Request, store: Path, progress: Progress, *, renew: bool = Fa
         return there
     _refuse_impossible(store)
     if request.variant == "nvidia":
-        from deploys.compute_base.accelerator import CUDA_KEYRING  # with pyinfra, which takes long to load
-
-        _refuse_without_driver(CUDA_KEYRING)
+        _refuse_without_driver(SYSTEMS["debian", contents.RELEASE].cuda_keyring)
     with alone(store, request.variant, progress):
         # Another process may have built it while this one waited.
         there = None if renew else made_from(store, wanted)

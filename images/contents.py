@@ -15,7 +15,7 @@ VARIANTS: tuple[Variant, ...] = ("amd", "nvidia", "none")
 # Ray's and vLLM's name of a kind of accelerator -> the variant.
 VARIANT_OF_RUNTIME: dict[str, Variant] = {"cpu": "none", "cuda": "nvidia", "rocm": "amd"}
 
-SUITE = "bookworm"
+SUITE, RELEASE = "bookworm", "12"
 LOGIN_USER = "compute"
 LOGIN_UID = 1000
 INITRAMFS_DIRECTORY = Path(__file__).with_name("initramfs")

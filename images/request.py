@@ -29,6 +29,7 @@ _SOURCES = (
     "images/tree.py",
     "deploys/compute_base/shared.py",
     "deploys/compute_base/accelerator.py",
+    "deploys/compute_base/systems.py",
     "deploys/operations/account.py",
     "deploys/operations/managed.py",
     "deploys/operations/time.py",

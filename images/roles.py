@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyinfra.operations import apt, server
 
 from deploys import shell
 from deploys.compute_base.shared import Shared, shared_base
 from deploys.compute_base.system import limits_file
+from deploys.compute_base.systems import SYSTEMS
 from deploys.files import ManagedFile
 from deploys.operations import managed
 from images import contents
@@ -32,7 +33,8 @@ def compute_base(tree: Tree) -> None:
     if kind == "cuda":
         unsigned = ManagedFile(contents.UNSIGNED_MODULES_PATH, contents.UNSIGNED_MODULES, owner="root")
         managed.write_files(name="Let DKMS sign no module of the image", files=(unsigned,))
-    shared_base(Shared("the image", tree.service_user, tree.state_directory, kind, kernel.suite))  # type: ignore[arg-type]
+    system = replace(SYSTEMS["debian", contents.RELEASE], firmware_suite=kernel.suite)
+    shared_base(Shared("the image", tree.service_user, tree.state_directory, kind, system))
     managed.write_files(name="Write limits on the image", files=(limits_file(),))
 
 

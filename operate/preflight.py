@@ -10,6 +10,7 @@ from typing import Any
 
 from deploys import hosts, runtime_lock
 from deploys.compute_base.firewall import closed_ports
+from deploys.compute_base.systems import system_check
 from deploys.fit import fit_check
 from deploys.roles import services
 from deploys.settings import Settings
@@ -82,6 +83,7 @@ def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation])
         checks += disk_checks(host, seen)
         checks += library_checks(host, seen)
         checks += way_in_checks(host, seen)
+        checks += system_checks(host, seen)
     return checks
 
 
@@ -191,6 +193,12 @@ def library_checks(host: Host, seen: Observation) -> list[CheckResult]:
     found = bool(seen.facts["numa"])
     detail = f"{host.name}: libnuma.so.1 is {'there' if found else 'missing, and vLLM on a CPU loads it'}"
     return [CheckResult("library", found, detail, "" if found else "install it, on Debian: apt-get install libnuma1")]
+
+
+def system_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """All that is installed exists for the system that the host has."""
+    check = system_check(host.settings, seen.facts.get("host") or {}, seen.facts.get("apt_sources"))
+    return [check] if check else []
 
 
 def way_in_checks(host: Host, seen: Observation) -> list[CheckResult]:

@@ -6,33 +6,29 @@ facts say afterwards what is true.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pyinfra import host
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, server
 
+from deploys.compute_base.systems import SystemParts
 from deploys.operations import account
 from deploys.settings import Settings
 
-# NVIDIA's CUDA installation guide for Linux, "Debian": the keyring package brings the repository and its key.
-CUDA_KEYRING = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/cuda-keyring_1.1-1_all.deb"
-_CUDA_PACKAGES = ["linux-headers-amd64", "nvidia-open"]
 
-
-def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: str, firmware_suite: str) -> None:
-    """Operations for the driver of a kind of accelerator; none for `none`."""
+def driver(kind: str, *, node: str, service_user: str, system: SystemParts) -> None:
+    """Operations for the driver of a kind of accelerator, `cuda` or `rocm`; none for `none`."""
     if kind == "cuda":
+        packages = [system.kernel_headers, "nvidia-open"]
         there = host.get_fact(DebPackages)
         if "cuda-keyring" not in there:
-            # A minimal Debian has nothing that fetches from https.
+            # The keyring package brings the repository and its key. A minimal system cannot fetch from https.
             apt.packages(name=f"Install wget on {node}", packages=["wget"], no_recommends=True, _timeout=900)
-            apt.deb(name=f"Add NVIDIA's repository on {node}", src=CUDA_KEYRING, _timeout=300)
+            apt.deb(name=f"Add NVIDIA's repository on {node}", src=system.cuda_keyring, _timeout=300)
         apt.packages(
             name=f"Install NVIDIA's open driver on {node}",
-            packages=_CUDA_PACKAGES,
+            packages=packages,
             # However young the lists are, those of a repository that was just added are not among them.
-            update=bool(set(_CUDA_PACKAGES) - set(there)),
+            update=bool(set(packages) - set(there)),
             _timeout=3600,  # with the packages comes the module's compilation
         )
     if kind == "rocm":
@@ -40,7 +36,7 @@ def driver(kind: Literal["cuda", "rocm", "none"], *, node: str, service_user: st
         apt.packages(
             name=f"Install AMD GPU firmware on {node}",
             packages=["firmware-amd-graphics"],
-            extra_install_args=f"-t {firmware_suite}",
+            extra_install_args=f"-t {system.firmware_suite}",
             _timeout=900,
         )
         account.ensure(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pyinfra import host
+from pyinfra.api.exceptions import DeployError
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt
 
 from deploys.compute_base import accelerator
+from deploys.compute_base.systems import SYSTEMS, SystemParts, drivers_of
 from deploys.operations import account, time
 from deploys.settings import Settings
+from facts.host import Host
 
 # libnuma1: vLLM's CPU kernels load it, and without it the engine dies at its start.
 PACKAGES = ["ca-certificates", "iproute2", "libnuma1", "nftables", "procps", "python3-venv", "rsync"]
@@ -21,21 +23,31 @@ PACKAGES = ["ca-certificates", "iproute2", "libnuma1", "nftables", "procps", "py
 class Shared:
     """What the shared part depends on.
 
-    `accelerators`: the kind of runtime whose driver the node needs, or none. `firmware_suite`: where AMD's firmware is.
+    `accelerators`: the kind of runtime whose driver the node needs, or none. `system`: where that is to be had.
     """
 
     node: str
     service_user: str
     state_directory: str
-    accelerators: Literal["cuda", "rocm", "none"]
-    firmware_suite: str = "bookworm-backports"
+    accelerators: str
+    system: SystemParts
 
     @classmethod
     def of(cls, here: Settings) -> Shared:
         """The same for a host; the control node has no driver."""
-        kind = here.runtime.kind
-        needs_driver = here.accelerators.names and not here.is_control and kind != "cpu"
-        return cls(here.node, here.system.service_user, here.directories.state, kind if needs_driver else "none")  # type: ignore[arg-type]
+        kind = drivers_of(here)
+        return cls(here.node, here.system.service_user, here.directories.state, kind, _system(here.node, kind))
+
+
+def _system(node: str, kind: str) -> SystemParts:
+    """The host's own; DeployError for one that is not known. Not asked where no driver is wanted."""
+    if kind == "none":
+        return next(iter(SYSTEMS.values()))
+    found = host.get_fact(Host)
+    system = SYSTEMS.get((found.os_id, found.os_version))
+    if system is None:
+        raise DeployError(f"{node}: where {found.os_name} has the {kind} driver is not known; run `cluster doctor`")
+    return system
 
 
 def shared_base(part: Shared) -> None:
@@ -57,6 +69,4 @@ def shared_base(part: Shared) -> None:
         shell="/usr/sbin/nologin",
     )
     time.synchronise(name=f"Keep the clock of {part.node} synchronised")
-    accelerator.driver(
-        part.accelerators, node=part.node, service_user=part.service_user, firmware_suite=part.firmware_suite
-    )
+    accelerator.driver(part.accelerators, node=part.node, service_user=part.service_user, system=part.system)

@@ -57,6 +57,7 @@ class WholeSystem(HostKind):
             "way_in": ("facts.way_in.WayIn", {"found_ports": firewall.FOUND_PORTS}),
             "resolution": ("facts.network.Resolution", {"host_name": settings.node}),
             "own_resolution": ("facts.network.Resolution", {}),
+            **({"apt_sources": ("facts.apt.Sources", {})} if settings.runtime.kind == "rocm" else {}),
             "names": ("facts.names.Names", {}),
         }
 

@@ -100,7 +100,14 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             "used_bytes": 0,
             "free_bytes": 32 * GIB,
         },
-        "host": {"python_version": f"{settings.runtime.python}.2"},
+        "host": {
+            "python_version": f"{settings.runtime.python}.2",
+            "os_id": "debian",
+            "os_version": "12",
+            "os_name": "Debian GNU/Linux 12 (bookworm)",
+            "architecture": "x86_64",
+            "init_is_systemd": True,
+        },
         **{f"model {directory}": state for directory, state in models.items()},
     }
     if settings.mine:
@@ -123,6 +130,8 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             "resolves_to_loopback": False,
             "detail": "",
         }
+        if settings.runtime.kind == "rocm":
+            facts["apt_sources"] = ["bookworm main", "bookworm-backports non-free-firmware"]
         facts["own_resolution"] = dict(facts["resolution"])
         if not settings.is_control:
             facts["reach"] = "open"
