@@ -50,8 +50,11 @@ def _quiet() -> dict[str, str]:
     return {
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # 0.1: a twentieth of a processor
         "RAY_raylet_report_resources_period_milliseconds": "500",  # 100
+        "RAY_memory_monitor_refresh_ms": "1000",  # 250
         "RAY_enable_metrics_collection": "0",  # of each process, to ports that answer everyone
         "RAY_task_events_report_interval_ms": "0",  # a record of every call, Serve's looks at its replicas too
+        "RAY_event_stats": "0",  # counts of its own steps, printed every minute: 8 MB an hour
+        "RAY_debug_dump_period_milliseconds": "0",
         "RAY_DASHBOARD_AGENT_LOOP_MONITOR_INTERVAL_S": "5",  # 0.25
         "REPORTER_UPDATE_INTERVAL_MS": "10000",  # 5000: a look at every process of the host
         # A node has about thirty such files; by itself Ray would keep six of 512 MiB of each.

@@ -31,6 +31,7 @@ _NAMES = {
     "ray._private.services": ("get_node",),
     "ray._private.node": (
         "Node.start_raylet",
+        "Node.start_ray_client_server",
         "Node.get_session_dir_path",
         "Node.get_logs_dir_path",
         "Node.kill_all_processes",
@@ -104,6 +105,8 @@ def change_start(
     }
     services.get_node = get_node(services.get_node)
     node.Node.start_raylet = start_raylet(node.Node.start_raylet, _raylet.persist_port, names)
+    # A Python of its own for drivers outside the cluster, of which there are none; no option leaves it out.
+    node.Node.start_ray_client_server = lambda _node: None
     command: Callable[[], None] = main
     return command
 

@@ -37,7 +37,6 @@ def head_service(settings: Settings) -> Service:
         ports={
             ports.gcs: "the Ray head",
             ports.dashboard: "the dashboard",
-            ports.client: "Ray's client server",
             ports.dashboard_metrics: "the dashboard's metrics",
             **node_ports(settings),
         },

@@ -20,7 +20,7 @@ from typing import Any
 from facts.programs import ray_rest
 from facts.programs.ray_rest import APPLICATIONS
 
-PERIOD_SECONDS = 3.0
+PERIOD_SECONDS = 6.0
 # While there is something to do: the head begins, or an application is being taken down.
 SOON_SECONDS = 0.5
 REQUEST_SECONDS = 60.0

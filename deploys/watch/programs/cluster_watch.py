@@ -32,6 +32,9 @@ from facts.programs.ray_rest import APPLICATIONS, NODES
 
 PROBE_SECONDS = 1.5
 RAY_SECONDS = 5.0
+# While nobody looks and every engine serves and has no work, this often; who has looked may look again.
+UNSEEN_PERIOD_SECONDS = 10.0
+LOOK_SECONDS = 30.0
 SEARCH_ROUNDS = 3  # places where nothing was heard are asked in every third round
 MEASURE_ROUNDS = 3
 LISTENERS = 64
@@ -99,12 +102,13 @@ class Watch:
         self.key = Path(key_file).read_text().strip().encode() if key_file else b""
         self.listeners = 0
         self.ticked = asyncio.Event()
+        self.asked, self.looked = -LOOK_SECONDS, asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve and ask until told to stop."""
         server = Server(self.answer)
         await server.start(self.configuration["address"], self.configuration["port"])
-        loops = [asyncio.create_task(self._watch_node(node)) for node in self.nodes if node["engine_ports"]]
+        loops = [asyncio.create_task(self._watch_node(node)) for node in self._engine_nodes()]
         loops += [asyncio.create_task(self._watch_ray()), asyncio.create_task(self._tick())]
         waiting = asyncio.create_task(stop.wait())
         # A loop that ends is a fault of this program: better a restart than a page that stands still.
@@ -128,7 +132,7 @@ class Watch:
             if rounds % MEASURE_ROUNDS == 0:
                 await asyncio.gather(*(self._measure(node, port) for port in known))
             rounds += 1
-            await asyncio.sleep(max(0.1, self.period - (time.monotonic() - began)))
+            await self._pause(began)
 
     async def _probe(self, node: dict[str, Any], port: int) -> bool:
         """Ask one place; whether the node is there, which a refusal shows as well as an answer."""
@@ -176,7 +180,7 @@ class Watch:
             except NoAnswer:
                 self.serve = {**self.serve, "status": "UNREACHABLE", "applications": {}, "replicas": []}
             rounds += 1
-            await asyncio.sleep(max(0.1, 2 * self.period - (time.monotonic() - began)))
+            await self._pause(began, periods=2)
 
     async def _ask_ray(self, path: str) -> Any:
         place = urlsplit(self.configuration["dashboard"])
@@ -192,11 +196,33 @@ class Watch:
 
     async def _tick(self) -> None:
         while True:
+            began = time.monotonic()
             self._read_verify()
             self.replicas.record(time.time())
             ticked, self.ticked = self.ticked, asyncio.Event()
             ticked.set()
-            await asyncio.sleep(self.period)
+            await self._pause(began)
+
+    async def _pause(self, began: float, periods: int = 1) -> None:
+        """Until the next round: later while nobody looks and nothing happens, at once when somebody begins to look."""
+        unseen = not self._is_looked_at() and self.replicas.idle(node["name"] for node in self._engine_nodes())
+        period = max(self.period, UNSEEN_PERIOD_SECONDS) if unseen else self.period
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.1, periods * period - (time.monotonic() - began))):
+                await self.looked.wait()
+
+    def _engine_nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self.nodes if node["engine_ports"]]
+
+    def _is_looked_at(self) -> bool:
+        return bool(self.listeners) or time.monotonic() - self.asked < LOOK_SECONDS
+
+    def _look(self) -> None:
+        """Somebody asks how the cluster is."""
+        if not self._is_looked_at():
+            looked, self.looked = self.looked, asyncio.Event()
+            looked.set()
+        self.asked = time.monotonic()
 
     def _read_verify(self) -> None:
         """The record that `cluster verify` left, read again when it is another file."""
@@ -273,6 +299,8 @@ class Watch:
         given = request.headers.get("authorization", "").encode("latin-1")
         if self.key and not hmac.compare_digest(given, b"Bearer " + self.key):
             return Response(401, refusal("missing or wrong API key", "invalid_request_error", 401), headers)
+        if request.path in ("/cluster/state", "/cluster/events"):
+            self._look()
         if request.path == "/cluster/state":
             return Response(200, dumped(self.state()), headers)
         if request.path == "/cluster/events":

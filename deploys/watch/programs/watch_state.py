@@ -8,6 +8,7 @@ and ports, and by the length of the history.
 import math
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -229,6 +230,11 @@ class Replicas:
         replica.said = {**replica.said, "state": state, "reason": detail[:TEXT], "since": since}
         if at - replica.missed > (GONE_SECONDS if why == "refused" else SILENT_SECONDS):
             del self.known[key]
+
+    def idle(self, nodes: Iterable[str]) -> bool:
+        """Whether on each of these nodes an engine serves, and none has work."""
+        serving = {node for (node, _), replica in self.known.items() if replica.said["state"] == "serving"}
+        return serving.issuperset(nodes) and not any(any(self._queue(replica)) for replica in self.known.values())
 
     def record(self, at: float) -> None:
         """Add a point to the history."""

@@ -129,7 +129,7 @@ def test_what_could_not_be_read_is_shown(watched: Watched) -> None:
     ("host", "port", "purpose"),
     [
         *[("control", "gcs", "the Ray head"), ("control", "dashboard", "the dashboard")],
-        *[("control", "client", "Ray's client server"), ("control", "dashboard_metrics", "the dashboard's metrics")],
+        ("control", "dashboard_metrics", "the dashboard's metrics"),
         *[("control", "watch", "the web page"), ("compute1", "object_manager", "Ray's object manager")],
         ("compute1", "node_manager_first", "Ray's node manager"),
     ],
