@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
+from pyinfra.operations import systemd
 
 from deploys import hosts, roles, secrets, settings
 from deploys.compute_base import accelerator, declared
@@ -24,7 +25,7 @@ def compute_base() -> None:
         )
     directories.make(name=f"Make directories on {here.node}", settings=here)
     programs = roles.programs(here)
-    managed.write_files(
+    written = managed.write_files(
         name=f"Write base configuration on {here.node}",
         files=(*programs, *declared.files(here)),
         # A program of an earlier version would still be found by its name.
@@ -32,6 +33,12 @@ def compute_base() -> None:
         declared=frozenset(file.path for file in roles.managed_files(here)),
     )
     if kind.has_own_system:
+        systemd.service(
+            name=f"Have the journal read its limits on {here.node}",
+            service="systemd-journald",
+            restarted=True,
+            _if=written.did_change,
+        )
         names.keep(name=f"Keep the cluster's names on {here.node}", settings=here)
         firewall.load(name=f"Load firewall on {here.node}", settings=here)
         accelerator.boot_menu(here)

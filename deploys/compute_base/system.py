@@ -1,4 +1,4 @@
-"""System files of a managed host: limits, firewall, kernel arguments. Pure."""
+"""System files of a managed host: limits, journal, firewall, kernel arguments. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def system_files(settings: Settings) -> list[ManagedFile]:
     """Managed files that only a host of which we manage the system has."""
     files = [
         limits_file(),
+        journal_file(),
         *firewall.files(settings),
     ]
     # The control node gives them to a node that it boots.
@@ -25,6 +26,15 @@ def system_files(settings: Settings) -> list[ManagedFile]:
             )
         )
     return files
+
+
+def journal_file() -> ManagedFile:
+    """How much of a disk systemd's journal may take, in which the services' lines are."""
+    return ManagedFile(
+        "/etc/systemd/journald.conf.d/60-cluster.conf",
+        "# Managed by cluster.\n[Journal]\nSystemMaxUse=40M\nRuntimeMaxUse=40M\n",
+        owner="root",
+    )
 
 
 def limits_file() -> ManagedFile:

@@ -107,7 +107,7 @@ def test_nothing_to_stop(given_host: Any, unchanged: Any, control: Settings) -> 
         unchanged(given_host.run(service.ensure_stopped, {Services: found}, settings=control, services=wanted))
 
 
-def test_what_runs_or_would_run_is_stopped_in_the_given_order(given_host: Any, control: Settings) -> None:
+def test_what_runs_or_would_run_is_stopped_side_by_side(given_host: Any, control: Settings) -> None:
     depot, head, serve, *_ = roles.services(control)
     found = [
         *lines(depot, active="inactive", enabled="disabled"),
@@ -115,10 +115,7 @@ def test_what_runs_or_would_run_is_stopped_in_the_given_order(given_host: Any, c
         *lines(serve, active="failed", enabled="enabled")[1:],
     ]
     outcome = given_host.run(service.ensure_stopped, {Services: found}, settings=control, services=(serve, head, depot))
-    assert outcome.commands == [
-        "systemctl disable --now --quiet -- cluster-serve",
-        "systemctl disable --now --quiet -- cluster-ray-head",
-    ]
+    assert outcome.commands == ["systemctl disable --now --quiet -- cluster-serve cluster-ray-head"]
 
 
 def test_stopping_under_supervisor_ends_the_supervisor(given_host: Any, supervised: Settings) -> None:
@@ -127,12 +124,12 @@ def test_stopping_under_supervisor_ends_the_supervisor(given_host: Any, supervis
     outcome = given_host.run(service.ensure_stopped, {Services: found}, settings=supervised, services=(serve, head))
     directory = hosts.of(supervised).manager.state_directory
     control = f"{PROGRAMS}/supervisorctl -c {directory}/supervisord.conf"
-    assert outcome.commands[:2] == [
-        f"{control} stop {name} >/dev/null 2>&1; rm -f {directory}/conf.d/{name}.conf"
-        for name in ("cluster-serve", "cluster-ray-head")
-    ]
-    assert outcome.commands[2].startswith(f"{control} shutdown")
-    assert f"[ -S {directory}/control.sock ] || break" in outcome.commands[2]
+    assert (
+        outcome.commands[0]
+        == f"rm -f -- {directory}/conf.d/cluster-serve.conf {directory}/conf.d/cluster-ray-head.conf"
+    )
+    assert outcome.commands[1].startswith(f"{control} shutdown"), "its programs end side by side"
+    assert f"[ -S {directory}/control.sock ] || break" in outcome.commands[1]
 
 
 def test_a_time_service_that_is_there_is_left(given_host: Any, unchanged: Any) -> None:
