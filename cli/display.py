@@ -85,7 +85,7 @@ class Progress:
         if not self._status:
             self._say(f"    {text}")
 
-    def hear(self, kind: str, text: str) -> None:
+    def event(self, kind: str, text: str) -> None:
         """A listener for operate.runner.deploy: one line an operation, with the hosts that changed."""
         if kind == "operation":
             self.phase(shorten(text))

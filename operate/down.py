@@ -11,4 +11,4 @@ def down(cluster: ClusterInventory, progress: Progress) -> int:
     """Stop the cluster; the number of changes, 0 where it was down already."""
     with ownership.exclusive(cluster, "down"):
         progress.phase(f"connecting to {len(cluster.hosts)} hosts")
-        return runner.deploy(cluster, "deploys/down.py", progress.hear).changed
+        return runner.deploy(cluster, "deploys/down.py", progress.event).changed

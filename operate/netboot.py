@@ -122,7 +122,7 @@ def wake(cluster: ClusterInventory, nodes: tuple[str, ...], progress: Progress) 
 
 def _change_alone(cluster: ClusterInventory, action: str, progress: Progress, **data: str) -> int:
     with ownership.exclusive(cluster, f"netboot {action}"):
-        return change(cluster, action, progress.hear, **data)
+        return change(cluster, action, progress.event, **data)
 
 
 def refuse_unfit_image(cluster: ClusterInventory, image: str) -> None:

@@ -15,7 +15,7 @@ from inventories.composition.members import Members
 from operate import clusters, ownership, runner
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, NoHostsError, OperatorError
-from operate.preflight import refuse_bad_ground
+from operate.preflight import refuse_unready_hosts
 from operate.progress import Progress
 from operate.runner import FactRequest
 
@@ -34,7 +34,7 @@ def remove(cluster: ClusterInventory, node: str, progress: Progress, *, drain_se
             members.write(cluster.name, present)
         progress.phase(f"{node}: no new requests")
         runner.deploy(
-            clusters.read(cluster.given), "deploys/gateway/alone.py", progress.hear, limit=cluster.control.name
+            clusters.read(cluster.given), "deploys/gateway/alone.py", progress.event, limit=cluster.control.name
         )
         progress.phase(f"{node}: waiting for requests that run")
         left = _drain(cluster, node, drain_seconds)
@@ -44,7 +44,7 @@ def remove(cluster: ClusterInventory, node: str, progress: Progress, *, drain_se
         _stop(cluster, node, progress)
         draining = tuple(entry for entry in present.draining if entry != node)
         members.write(cluster.name, replace(present, draining=draining, out=(*present.out, node)))
-        runner.deploy(clusters.read(cluster.given), "deploys/all.py", progress.hear)
+        runner.deploy(clusters.read(cluster.given), "deploys/all.py", progress.event)
     return True
 
 
@@ -73,9 +73,9 @@ def add(cluster: ClusterInventory, what: str, progress: Progress) -> list[str]:
             )
         after = clusters.read(cluster.given)
         progress.phase(f"looking at {len(after.hosts)} hosts")
-        for unknown in refuse_bad_ground(after):
+        for unknown in refuse_unready_hosts(after):
             progress.note(unknown.detail)
-        runner.deploy(after, "deploys/all.py", progress.hear)
+        runner.deploy(after, "deploys/all.py", progress.event)
     return [host.name for host in after.compute if host.name not in before]
 
 
@@ -131,7 +131,7 @@ def _drain(cluster: ClusterInventory, node: str, seconds: int) -> int:
 def _stop(cluster: ClusterInventory, node: str, progress: Progress) -> None:
     """Stop a node's services; a host that is gone has none, and its leaving is no reason to keep it."""
     try:
-        runner.deploy(cluster, "deploys/down.py", progress.hear, limit=node)
+        runner.deploy(cluster, "deploys/down.py", progress.event, limit=node)
     except OperatorError as error:
         progress.note(f"{node} could not be asked to stop: {error}; it is taken out all the same")
 

@@ -73,9 +73,9 @@ class Phases:
         self.failed = self.now
         self.end()
 
-    def hear(self, kind: str, text: str) -> None:
+    def event(self, kind: str, text: str) -> None:
         """A listener for operate.runner.deploy of deploys/all.py: its meeting points end the phases."""
-        self.progress.hear(kind, text)
+        self.progress.event(kind, text)
         if kind == "operation":
             ended = next((stage for stage, name in STAGES.items() if text.endswith(name)), None)
             if ended:

@@ -15,7 +15,7 @@ from operate.errors import OperatorError
 from operate.images import request_of
 from operate.netboot import ask, booted_hosts, change, machines, pin_host_keys, serve, wait_for_hosts
 from operate.phases import Phases
-from operate.preflight import refuse_bad_ground
+from operate.preflight import refuse_unready_hosts
 from operate.progress import phases
 
 
@@ -28,9 +28,9 @@ def power_on(cluster: ClusterInventory, run: Phases, *, boot_seconds: int) -> in
     hosts = booted_hosts(cluster)
     only_control = replace(cluster, hosts=(cluster.control,))
     run.begin("look", f"looking at {cluster.control.name}")
-    refuse_bad_ground(only_control)
+    refuse_unready_hosts(only_control)
     run.begin("control", f"making {cluster.control.name} the boot server")
-    changed = serve(cluster, run.progress.hear)
+    changed = serve(cluster, run.progress.event)
     run.begin("image", "finding or building the image")
     changed += _image(cluster, run)
     run.begin("power", f"looking for {', '.join(host.name for host in hosts)}")
@@ -38,7 +38,7 @@ def power_on(cluster: ClusterInventory, run: Phases, *, boot_seconds: int) -> in
     away = _away(cluster, hosts)
     changed += _wake(cluster, away, run)
     run.begin("boot", f"waiting for {', '.join(host.name for host in away)}" if away else "all nodes answer")
-    wait_for_hosts(cluster, hosts, boot_seconds, run.progress.hear)
+    wait_for_hosts(cluster, hosts, boot_seconds, run.progress.event)
     run.end()
     return changed
 
@@ -54,8 +54,8 @@ def _image(cluster: ClusterInventory, run: Phases) -> int:
         run.progress.note(f"{error}; the nodes boot what they have: {', '.join(sorted(set(chosen.values())))}")
         return 0
     run.progress.phase(f"bringing {built.name} to {cluster.control.name}")
-    sent = change(cluster, "upload", run.progress.hear, image=str(built.directory))
-    return sent + change(cluster, "use", run.progress.hear, image=built.name)
+    sent = change(cluster, "upload", run.progress.event, image=str(built.directory))
+    return sent + change(cluster, "use", run.progress.event, image=built.name)
 
 
 def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
@@ -70,7 +70,7 @@ def _wake(cluster: ClusterInventory, away: tuple[Host, ...], run: Phases) -> int
     by_hand = [host.name for host in away if host.name not in able]
     changed = 0
     if able:
-        changed = change(cluster, "wake", run.progress.hear, nodes=",".join(able))
+        changed = change(cluster, "wake", run.progress.event, nodes=",".join(able))
         run.progress.note(f"woken: {', '.join(able)}; switch on by hand what stays off")
     if by_hand:
         named = ", ".join(f"{node} ({known[node].mac_address})" for node in by_hand)

@@ -50,7 +50,7 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     return asked
 
 
-def refuse_bad_ground(cluster: ClusterInventory) -> list[CheckResult]:
+def refuse_unready_hosts(cluster: ClusterInventory) -> list[CheckResult]:
     """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed.
 
     Returns what is no reason to refuse and the operator should hear of: fit that could not be told, and weights that

@@ -15,7 +15,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something said within the phase."""
 
-    def hear(self, kind: str, text: str) -> None:
+    def event(self, kind: str, text: str) -> None:
         """A listener for operate.runner.deploy: kinds are `operation`, `host` and `note`."""
 
 

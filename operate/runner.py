@@ -111,7 +111,7 @@ def deploy(
     for key, value in (data or {}).items():
         arguments += ["--data", f"{key}={value}"]
     log = _Log(listener)
-    output, said, status = _work("pyinfra", arguments, "", log.hear)
+    output, said, status = _work("pyinfra", arguments, "", log.read)
     try:
         results = json.loads(output)["results"]
     except (ValueError, KeyError):
@@ -182,7 +182,7 @@ class _Log:
         self._listener = listener
         self._tracing: set[str] = set()
 
-    def hear(self, line: str) -> None:
+    def read(self, line: str) -> None:
         """One line of pyinfra's."""
         if line.startswith("--> Starting operation: "):
             self._listener("operation", line.removeprefix("--> Starting operation: ").strip())

@@ -11,7 +11,7 @@ from operate.api import Answer, ask_golden
 from operate.clusters import ClusterInventory
 from operate.errors import DOES_NOT_HOLD, OperatorError
 from operate.phases import Phases
-from operate.preflight import refuse_bad_ground
+from operate.preflight import refuse_unready_hosts
 from operate.progress import Progress
 from operate.verification.run import Verification, verify
 
@@ -71,14 +71,14 @@ def _run(
         if only == "boot":
             return changed, None, None
     run.begin("look", f"looking at {len(cluster.hosts)} hosts")
-    for unknown in refuse_bad_ground(cluster):
+    for unknown in refuse_unready_hosts(cluster):
         run.progress.note(unknown.detail)
     run.begin(next(iter(STAGES)))
     if only:
-        changed += runner.deploy(cluster, f"deploys/{only}/alone.py", run.progress.hear).changed
+        changed += runner.deploy(cluster, f"deploys/{only}/alone.py", run.progress.event).changed
         run.end()
         return changed, None, None
-    changed += runner.deploy(cluster, "deploys/all.py", run.hear).changed
+    changed += runner.deploy(cluster, "deploys/all.py", run.event).changed
     run.begin("verify", f"verifying {len(cluster.hosts)} hosts and their engines")
     checked = verify(cluster)
     if checked.status:

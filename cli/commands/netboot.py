@@ -28,7 +28,7 @@ def serve(name: str) -> None:
     cluster = ownership.load(name)
     booted_hosts(cluster)
     with ownership.exclusive(cluster, "netboot serve"), display.progress() as progress:
-        changed = netboot.serve(cluster, progress.hear)
+        changed = netboot.serve(cluster, progress.event)
         pinned = pin_host_keys(cluster)
     display.words().print(f"{changed} changes on {cluster.control.name}, {pinned} host keys pinned here")
 
@@ -91,7 +91,7 @@ def wait(name: str, nodes: tuple[str, ...], seconds: int) -> None:
     pin_host_keys(cluster)
     with display.progress() as progress:
         progress.phase(f"waiting for {', '.join(host.name for host in hosts)}")
-        up = wait_for_hosts(cluster, hosts, seconds, progress.hear)
+        up = wait_for_hosts(cluster, hosts, seconds, progress.event)
     display.words().print(", ".join(f"{node} {after:.0f} s" for node, after in up.items()))
 
 

@@ -9,7 +9,7 @@ from deploys.settings import Settings
 
 
 def system_files(settings: Settings) -> list[ManagedFile]:
-    """Managed files that only a host of which we manage the system has."""
+    """Files of a host whose system is ours to set up: limits, the network's names, packet filter, kernel arguments."""
     files = [
         limits_file(),
         journal_file(),

@@ -17,7 +17,7 @@ from hardware.planner.fit import fit_as, reserve_of, room_for_weights, share_of
 from hardware.planner.options import Options
 from hardware.planner.quantisation_methods import DEPRECATED
 from hardware.planner.served import Place, cut, place_of
-from inventories.composition.dealing import Wish, deal
+from inventories.composition.dealing import NodeRequest, deal
 from inventories.models import entry
 from inventories.models.catalogue import Entry
 
@@ -107,11 +107,11 @@ def applications(
             raise ProfileError(
                 f"inventory {name}: {more.model} has api_port or gateway; they are the cluster's, in the first Serving"
             )
-    wishes = [
-        Wish(entry(serving.model).name, serving.nodes, None if serving.mode == "span" else serving.replicas)
+    requests = [
+        NodeRequest(entry(serving.model).name, serving.nodes, None if serving.mode == "span" else serving.replicas)
         for serving in servings
     ]
-    dealt = deal(name, wishes, [node.name for node in declared], out)
+    dealt = deal(name, requests, [node.name for node in declared], out)
     found = []
     for serving, names in zip(servings, dealt, strict=True):
         nodes = tuple(node for node in declared if node.name in names)

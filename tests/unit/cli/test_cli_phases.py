@@ -22,7 +22,7 @@ def test_the_meeting_points_of_the_deploys_are_the_phases(run: Phases, repositor
     run.begin("look")
     run.begin("base")
     for name in STAGES.values():
-        run.hear("operation", f"Base of every node | {name}")
+        run.event("operation", f"Base of every node | {name}")
     run.end()
     assert list(run.done) == ["look", *STAGES, LAST_STAGE]
     text = (repository / "deploys/all.py").read_text()

@@ -20,7 +20,7 @@ class Quiet:
     def note(self, text: str) -> None:
         pass
 
-    def hear(self, kind: str, text: str) -> None:
+    def event(self, kind: str, text: str) -> None:
         pass
 
 
