@@ -116,7 +116,8 @@ def begin(kind: str, argument: str, *descriptors: int) -> None:
     subprocess.Popen(
         [sys.executable, "-P", "-m", "deploys.vllm.programs.engine_process", kind, argument],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # An engine core gives itself another name, not to be written over the environment, which tells its node.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SPT_NOENV": "1"},
         pass_fds=descriptors,
     )
 
