@@ -72,6 +72,8 @@ def ray_node(settings: Settings) -> dict[str, str]:
         "VLLM_HOST_IP": settings.network.address,
         "HF_HUB_OFFLINE": "1",  # weights are on the node before an engine starts
         "VLLM_NO_USAGE_STATS": "1",
+        # Ray's metrics would be served on every address and to everybody; the engines' state is told by themselves.
+        "RAY_enable_metrics_collection": "0",
         # Workers are made when asked for: a node of four slots would hold four idle Pythons of 70 MB.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",

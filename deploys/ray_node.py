@@ -65,7 +65,13 @@ def shared_memory_bytes(settings: Settings) -> int:
 def node_ports(settings: Settings) -> dict[int, str]:
     """Ports of any Ray node that have to be free before it starts."""
     ports = settings.ray.ports
-    return {ports.node_manager_first: "Ray's node manager", ports.object_manager: "Ray's object manager"}
+    return {
+        ports.node_manager_first: "Ray's node manager",
+        ports.object_manager: "Ray's object manager",
+        ports.runtime_env_agent: "Ray's runtime environment agent",
+        ports.agent_grpc: "Ray's agent",
+        ports.agent_http: "the HTTP side of Ray's agent",
+    }
 
 
 def node_readiness(settings: Settings, start_seconds: int) -> Readiness:

@@ -79,7 +79,6 @@ def closed_ports(settings: Settings) -> tuple[tuple[int, int], ...]:
         ports.metrics,
         ports.agent_http,
         ports.dashboard,
-        ports.dashboard_metrics,
         ports.client,
         ports.watch,
         settings.depot.port,

@@ -29,6 +29,9 @@ class Served:
     maximum_length: int = 0
 
 
+_LIST = ("path /v1/models", "path_beg /v1/models/")
+
+
 def backend(models: Sequence[Served], one: Served) -> str:
     """Name of a model's backend."""
     return "engines" if len(models) == 1 else f"engines-{one.model}"
@@ -45,6 +48,10 @@ def rules(models: Sequence[Served]) -> list[str]:
     body = {"message": "no engine of this model serves", "type": "service_unavailable", "param": None, "code": 503}
     refused = f"    http-request return status 503 {_json({'error': body})}"
     lines.append(f"{refused} if {{ path /health }} {{ urlp(model) -m found }}")
+    body = {"message": "/v1/models takes GET and HEAD", "type": "invalid_request_error", "param": None, "code": 405}
+    told = f'status 405 content-type application/json lf-string "{_text({"error": body})}" hdr allow "GET, HEAD"'
+    unread = "!{ method GET HEAD OPTIONS }"
+    lines += [f"    http-request return {told} if {unread} {{ {path} }}" for path in _LIST]
     for one in models:
         shown = _text({"id": one.model, "object": "model", "created": 0, "owned_by": "cluster", **_length(one)})
         shown = shown.replace('\\"created\\": 0', '\\"created\\": %[date]')

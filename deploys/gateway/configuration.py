@@ -31,6 +31,9 @@ CHECK = (
 CHECK_SECONDS = 3
 CONNECTIONS = 2048
 HEADER_BYTES = 65_536
+HEADERS = 100
+READ_HEADERS = 4_000
+PATH_BYTES = 8_192
 QUICK_SECONDS = 10
 # Paths that an engine answers to everyone who may ask; the rest of its application stays inside.
 PUBLIC_PATHS = ("/v1/", "/tokenize", "/detokenize", "/health", "/version")
@@ -122,6 +125,8 @@ def render(
         "    hard-stop-after 10m",
         # A request is held whole, so that it can be given to a second engine; what does not fit is refused.
         f"    tune.bufsize {request_bytes + HEADER_BYTES}",
+        # So many that it can say in its own words that they are too many.
+        f"    tune.http.maxhdr {READ_HEADERS}",
         *([f"    stats socket {socket} mode 600 level admin"] if socket else []),
         "",
         "defaults",
@@ -150,6 +155,7 @@ def render(
         # Who asked what is not logged, only that it was answered, by which engine, and how fast.
         '    log-format "%HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, %s, ended %tsc, retried %rc"',
         "    http-request set-log-level silent if { path /cluster/state /cluster/events }",
+        *_head(),
         *([] if key_file else _own_name(names)),
         *_admission(key_file, request_bytes, requests_per_minute),
         # The name by which it was called is judged here, once.
@@ -178,6 +184,16 @@ def render(
     text = "\n".join(lines)
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     return text.replace("global\n", f"global\n    description {mark}\n", 1)
+
+
+def _head() -> list[str]:
+    """What comes before a request's body has its limits as well."""
+    headers = f"the request has more than {HEADERS} headers, or {HEADER_BYTES} bytes of them"
+    kind = "invalid_request_error"
+    return [
+        _answer(431, headers, kind, f"if {{ req.hdr_cnt() gt {HEADERS} }} || {{ req.hdrs,length gt {HEADER_BYTES} }}"),
+        _answer(414, f"the path is longer than {PATH_BYTES} bytes", kind, f"if {{ url_len gt {PATH_BYTES} }}"),
+    ]
 
 
 def _own_name(names: Sequence[str]) -> list[str]:
@@ -243,8 +259,11 @@ def _errors(request_seconds: int) -> list[str]:
     """HAProxy's own refusals in OpenAI's shape."""
     said = {
         400: ("the request is not HTTP as it should be", "invalid_request_error", ""),
+        403: ("the request is refused", "permission_error", ""),
         408: (f"the request was not complete within {QUICK_SECONDS} s", "invalid_request_error", ""),
+        413: ("the request is too large", "invalid_request_error", ""),
         500: ("the gateway failed", "server_error", ""),
+        501: ("the gateway does not know this method", "invalid_request_error", ""),
         502: ("the engine ended before it answered; ask again", "server_error", "retry-after 1"),
         503: ("no engine serves now; see `cluster status`", "service_unavailable", "retry-after 5"),
         504: (f"no answer within {request_seconds} s", "timeout", ""),

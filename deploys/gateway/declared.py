@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys import hosts, runtime_lock
+from deploys import hosts, library, runtime_lock
 from deploys.deadlines import ENGINES_SECONDS
 from deploys.declaration import Role
 from deploys.files import ManagedFile
@@ -11,6 +11,7 @@ from deploys.services.description import Readiness, Service
 from deploys.settings import Settings
 
 GATEWAY = "cluster-gateway"
+START = "deploys.gateway.programs.gateway_start"
 
 
 def gateway_service(settings: Settings) -> Service:
@@ -18,11 +19,23 @@ def gateway_service(settings: Settings) -> Service:
     return Service(
         name=GATEWAY,
         description=f"Public API of cluster {settings.cluster}",
-        command=(haproxy(settings), "-W", "-db", "-f", gateway_file(settings).path),
+        command=(
+            *library.start(f"{runtime_lock.directory(settings)}/bin/python", START),
+            haproxy(settings),
+            f"{settings.directories.ray}/gateway",
+            *("-W", "-db", "-f", gateway_file(settings).path),
+        ),
+        environment=library.search_path(settings),
+        inputs=tuple(file.sha256 for file in programs(settings)),
         ports={settings.gateway.port: "the API"},
         readiness=Readiness("http", (f"{settings.endpoint}/models",), ENGINES_SECONDS),
         reload_signal="USR2",
     )
+
+
+def programs(settings: Settings) -> tuple[ManagedFile, ...]:
+    """What starts HAProxy; on the control node alone."""
+    return library.programs(settings, START) if settings.is_control else ()
 
 
 def haproxy(settings: Settings) -> str:
@@ -50,4 +63,4 @@ def files(settings: Settings) -> tuple[ManagedFile, ...]:
     return (gateway_file(settings),)
 
 
-ROLE = Role(services=services, files=files)
+ROLE = Role(services=services, programs=programs, files=files)

@@ -10,6 +10,9 @@ from deploys.services.description import Service
 from deploys.settings import Settings
 
 HEAD = "cluster-ray-head"
+# The dashboard's own metrics would be served on every address and to everybody, and no option of Ray's says otherwise.
+# No port has this number: the dashboard says so in its log, and goes on.
+NO_DASHBOARD_METRICS = {"DASHBOARD_METRIC_PORT": "-1"}
 
 
 def head_service(settings: Settings) -> Service:
@@ -33,11 +36,15 @@ def head_service(settings: Settings) -> Service:
             f"--node-manager-port={ports.node_manager_first}",
             *node_arguments(settings),
         ),
-        environment={**ray_node(settings), "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)},
+        environment={**ray_node(settings), **NO_DASHBOARD_METRICS},
         ports={
             ports.gcs: "the Ray head",
             ports.dashboard: "the dashboard",
+<<<<<<< HEAD
             ports.dashboard_metrics: "the dashboard's metrics",
+=======
+            ports.client: "Ray's client server",
+>>>>>>> f1e4ebd (Ray's metrics are closed; what HAProxy says by itself is JSON too, with limits on headers and path)
             **node_ports(settings),
         },
         limits=node_limits(settings),

@@ -17,7 +17,6 @@ class Ports(Part, frozen=True):
     metrics: int
     agent_http: int
     dashboard: int
-    dashboard_metrics: int
     client: int
     worker_first: int
     worker_last: int

@@ -23,10 +23,9 @@ RAY_PORTS = {
     "object_manager": 6381,
     "runtime_env_agent": 6382,
     "agent_grpc": 6383,
-    "metrics": 6384,
+    "metrics": 6384,  # nothing listens: Ray is told of one all the same, and would wait for its agent to choose it
     "agent_http": 6385,
     "dashboard": 8265,
-    "dashboard_metrics": 8266,
     "client": 10001,
     "worker_first": 20000,
     "worker_last": 20199,
@@ -41,7 +40,7 @@ SOCKET_PATH_CHARACTERS = 107
 _LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 # Only the control node listens on these, so nodes that share a machine need no block of them.
-_ONCE = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
+_ONCE = ("gcs", "dashboard", "client", "watch")
 _BLOCK = {"worker": 200, "node": 100, "engine": 10}
 
 

@@ -6,6 +6,7 @@ hangs, drips or floods costs its own request and nothing else.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -179,9 +180,14 @@ class Server:
     async def _send(
         self, writer: asyncio.StreamWriter, response: Response, *, keep: bool, head_only: bool = False
     ) -> bool:
-        body = response.body
+        body, told = response.body, dict(response.headers)
+        if response.status >= 400 and not body:
+            reason = _REASONS.get(response.status, "").lower() or "refused"
+            kind = "invalid_request_error" if response.status < 500 else "server_error"
+            error = {"message": reason, "type": kind, "param": None, "code": response.status}
+            body, told = json.dumps({"error": error}).encode(), {**told, "Content-Type": "application/json"}
         keep = keep and isinstance(body, bytes)
-        headers = {**response.headers, "Connection": "keep-alive" if keep else "close"}
+        headers = {**told, "Connection": "keep-alive" if keep else "close"}
         if isinstance(body, bytes):
             headers["Content-Length"] = str(len(body))
         lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]

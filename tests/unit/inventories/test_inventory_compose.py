@@ -175,7 +175,7 @@ def test_nodes_that_share_a_machine_share_no_port_but_the_heads(home: Path) -> N
         site=Site(login_user="admin", service_manager="supervisor", connector="loopback"),
     )
     hosts = [data["settings"] for group in groups for _, data in group]
-    of_the_head = ("gcs", "dashboard", "dashboard_metrics", "client", "watch")
+    of_the_head = ("gcs", "dashboard", "client", "watch")
     used: list[int] = []
     for host in hosts:
         ports = dict(host["ray"]["ports"])
