@@ -40,11 +40,6 @@ def head_service(settings: Settings) -> Service:
         ports={
             ports.gcs: "the Ray head",
             ports.dashboard: "the dashboard",
-<<<<<<< HEAD
-            ports.dashboard_metrics: "the dashboard's metrics",
-=======
-            ports.client: "Ray's client server",
->>>>>>> f1e4ebd (Ray's metrics are closed; what HAProxy says by itself is JSON too, with limits on headers and path)
             **node_ports(settings),
         },
         limits=node_limits(settings),

@@ -129,11 +129,7 @@ def test_what_could_not_be_read_is_shown(watched: Watched) -> None:
     ("host", "port", "purpose"),
     [
         *[("control", "gcs", "the Ray head"), ("control", "dashboard", "the dashboard")],
-<<<<<<< HEAD
-        ("control", "dashboard_metrics", "the dashboard's metrics"),
-=======
-        *[("control", "client", "Ray's client server"), ("compute1", "agent_grpc", "Ray's agent")],
->>>>>>> f1e4ebd (Ray's metrics are closed; what HAProxy says by itself is JSON too, with limits on headers and path)
+        ("compute1", "agent_grpc", "Ray's agent"),
         *[("control", "watch", "the web page"), ("compute1", "object_manager", "Ray's object manager")],
         ("compute1", "node_manager_first", "Ray's node manager"),
     ],
