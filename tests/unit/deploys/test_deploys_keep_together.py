@@ -93,3 +93,20 @@ def test_a_command_that_will_not_stop_is_killed(start: Any) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode != 0
+
+
+def test_shared_memory_of_a_killed_process_is_removed(start: Any) -> None:
+    """Python's tracker of shared memory outlives those who made it, and removes what they left."""
+    code = (
+        "import multiprocessing.shared_memory as s, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "block = s.SharedMemory(create=True, size=64)\n"
+        "print(block.name, flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    process = start(PROGRAM, sys.executable, "-c", code)
+    name = process.stdout.readline().strip()
+    assert Path("/dev/shm", name).exists()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert not Path("/dev/shm", name).exists()

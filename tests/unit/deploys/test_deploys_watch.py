@@ -17,6 +17,7 @@ from deploys.compute_base.declared import secret_files
 from deploys.settings import Settings
 from deploys.watch.declared import files as watch_files
 from deploys.watch.declared import node_label, verify_path, watch_configuration, watch_service
+from deploys.watch.programs.watch_state import Replicas, proof
 from hardware.v0_1 import CLUSTER as V0_1
 from tests.watched import HEAD, free_port, wait_until
 
@@ -125,3 +126,17 @@ def test_it_starts_from_the_declared_files_alone(tmp_path: Path, composed: Any) 
     finally:
         process.terminate()
         process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "idle"), [("serving", 0, True), ("serving", 1, False), ("wedged", 0, False)]
+)
+def test_it_looks_more_seldom_only_while_every_engine_serves_and_none_has_work(
+    state: str, running: int, idle: bool
+) -> None:
+    replicas = Replicas(8)
+    for node in ("compute0", "compute1"):
+        assert not replicas.idle(["compute0", "compute1"]), "an engine that was not heard of is looked for"
+        said = {"state": state, "replica": node, "requests": {"running": running, "waiting": 0, "finished": 3}}
+        replicas.hear(proof(said, node=node, address="10.0.0.1", port=8100) or {}, 1.0)
+    assert replicas.idle(["compute0", "compute1"]) is idle
