@@ -74,7 +74,7 @@ def measure(
                 print(
                     f"  {kind} {number}/{rounds} {name}: {figures['wall_seconds']:.0f} s", file=sys.stderr, flush=True
                 )
-    result["commits"] = {name: commit(directory) for name, directory in checkouts.items()}
+    result["commits"] = {name: common.commit_of(directory) for name, directory in checkouts.items()}
     result["checkouts"] = taken
     return result
 
@@ -82,6 +82,8 @@ def measure(
 def run(directory: Path, words: Sequence[str], niceness: int) -> dict[str, Any]:
     """Run a checkout's tests; its figures, the number of tests, and the seconds of each step where it tells them."""
     python = directory / ".venv" / "bin" / "python"
+    if not list(directory.glob(".venv/lib/python*/site-packages/xdist")):  # of before tests ran side by side
+        words = [word for word in words if word not in WORKERS]
     load = machine.load_average()
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
@@ -105,14 +107,6 @@ def run(directory: Path, words: Sequence[str], niceness: int) -> dict[str, Any]:
         "steps": steps[-1] if steps else "",
         "status": done.returncode,
     }
-
-
-def commit(directory: Path) -> str:
-    """The checkout's commit, and whether its files differ from it."""
-    done = subprocess.run(
-        ["git", "-C", str(directory), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def report(result: dict[str, Any]) -> str:
@@ -154,11 +148,13 @@ def spread(values: Sequence[float]) -> str:
 
 
 def smoke() -> int:
-    """One small module of the unit tests."""
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/facts/test_facts_own_name.py")
-    result = measure({"this": REPOSITORY}, {"own names": words}, rounds=1, niceness=0)
+    """A run that only says what tests say at their end, in the tests' place."""
+    said = "print('== seconds: style 1, side by side 2'); print('3 passed, 1 skipped in 2.00s')"
+    result = measure({"this": REPOSITORY}, {"nothing": ("-c", said)}, rounds=2, niceness=0)
     print(report(result))
-    return 1 if result["misses"] else 0
+    figures = result["checkouts"]["this"]["nothing"][0]
+    told = (figures["tests"], figures["steps"]) == (3, "style 1, side by side 2")
+    return 0 if told and not result["misses"] else 1
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def measure(checkouts: dict[str, Path], only: Sequence[str], rounds: int, runs: 
                         result["misses"].append(f"round {number}, {name}: `up` made {changed} changes")
                 median = measures.spread([entry["processor_seconds"] for entry in taken[name][command]])["median"]
                 _say(f"{number}/{rounds} {name}: {command}: {median} s of processor")
-    result["commits"] = {name: _commit(directory) for name, directory in checkouts.items()}
+    result["commits"] = {name: common.commit_of(directory) for name, directory in checkouts.items()}
     result["load_after"] = machine.load_average()
     result["checkouts"] = {
         name: {
@@ -159,13 +159,6 @@ def report(result: dict[str, Any]) -> str:
 def _figure(spread: dict[str, Any]) -> str:
     least, most = markdown.shown(spread["least"], 2), markdown.shown(spread["most"], 2)
     return f"{markdown.shown(spread['median'], 2)} ({least} to {most})"
-
-
-def _commit(directory: Path) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(directory), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def _say(text: str) -> None:
