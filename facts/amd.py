@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyinfra.api.facts import FactBase
 
 from facts.base import fails_alone
-from facts.commands import files, join, tool
+from facts.commands import driver_tool, files, join
 from facts.parse.amd import parse_gpus
 from facts.parse.gpu import GpuReport
 
@@ -37,8 +37,10 @@ _DEVICE_FILES = (
 DRM_FILES = tuple(
     f"/sys/class/drm/{card}/device/{name}" for card in ("card[0-9]", "card[0-9][0-9]") for name in _DEVICE_FILES
 )
+# Three times this is less than what a fact may take.
+SECONDS = 20
 KFD_FILES = ("/sys/class/kfd/kfd/topology/nodes/*/properties",)
-PCI_FILES = ("/sys/bus/pci/devices/*/vendor", "/sys/bus/pci/devices/*/class")
+PCI_FILES = tuple(f"/sys/bus/pci/devices/*/{name}" for name in ("vendor", "class", "uevent"))
 
 
 class Gpus(FactBase[GpuReport]):
@@ -50,9 +52,9 @@ class Gpus(FactBase[GpuReport]):
 
     def command(self) -> str:
         return join(
-            tool("amd-smi:static", ("amd-smi", "static", "--json")),
-            tool("amd-smi:metric", ("amd-smi", "metric", "--json")),
-            tool(
+            driver_tool("amd-smi:static", ("amd-smi", "static", "--json"), SECONDS),
+            driver_tool("amd-smi:metric", ("amd-smi", "metric", "--json"), SECONDS),
+            driver_tool(
                 "rocm-smi",
                 (
                     "rocm-smi",
@@ -64,6 +66,7 @@ class Gpus(FactBase[GpuReport]):
                     "gtt",
                     "--json",
                 ),
+                SECONDS,
             ),
             files("drm", DRM_FILES),
             files("kfd", KFD_FILES),

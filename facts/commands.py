@@ -13,9 +13,12 @@ from collections.abc import Sequence
 
 from pyinfra.api.exceptions import FactValueError
 
+from facts.parse.sections import TIMED_OUT_STATUS
+
 TOOL_TIMEOUT_SECONDS = 30
 """A driver tool can hang for ever on a device that fell off its bus; `timeout` ends it with status 124."""
 
+_GRACE_SECONDS = 2
 # The tools of GPU drivers and of iproute2 are often outside the PATH of a shell that is not a login shell.
 _PREAMBLE = 'export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/opt/rocm/bin:/usr/lib/wsl/lib"'
 _STATUS = '"$?"'
@@ -42,6 +45,21 @@ def tool(name: str, program_and_arguments: Sequence[str]) -> str:
     program = shlex.quote(program_and_arguments[0])
     command = f"timeout {TOOL_TIMEOUT_SECONDS} {shlex.join(program_and_arguments)} 2>&1"
     return section(name, command, only_with=program)
+
+
+def driver_tool(name: str, program_and_arguments: Sequence[str], seconds: int) -> str:
+    """As `tool`, for one that may hang in its driver, where no signal reaches it: it is left behind then.
+
+    The shell waits for the reader of its output alone, which has a time limit of its own.
+    """
+    program = shlex.quote(program_and_arguments[0])
+    run = f"timeout {seconds} {shlex.join(program_and_arguments)} 2>&1; {_END.format(name=name, status=_STATUS)}"
+    hung = _END.format(name=name, status=TIMED_OUT_STATUS)
+    missing = _END.format(name=name, status="missing")
+    return (
+        f"echo '##begin {name}'; if command -v {program} >/dev/null 2>&1; "
+        f"then {{ {{ {run}; }} & }} | timeout {seconds + _GRACE_SECONDS} cat || {hung}; else {missing}; fi"
+    )
 
 
 def files(name: str, patterns: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ class Cpu(FactBase[CpuReport]):
         return join(
             tool("lscpu", ("lscpu", "-J")),
             # Long on a large host, so only where lscpu is of no use.
-            section("cpuinfo", "lscpu -J >/dev/null 2>&1 || cat /proc/cpuinfo 2>&1"),
+            section("cpuinfo", "lscpu -J 2>/dev/null | grep -q '\"CPU(s):\"' || cat /proc/cpuinfo 2>&1"),
             section("machine", "uname -m"),
         )
 

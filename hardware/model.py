@@ -20,6 +20,8 @@ LinkKind = Literal["ethernet", "usb4", "loopback", "virtual"]
 
 # RFC 1123, section 2.1: what a host name may look like. Underscores, as in `control_0_1`, are not among it.
 _HOST_NAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
+# IFNAMSIZ of Linux is 16 with its end; of the characters that Linux takes, those that need no quotes anywhere.
+_INTERFACE_NAME = re.compile(r"^(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,15}$")
 _MAC_ADDRESS = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
@@ -222,6 +224,16 @@ def check_address(value: object, owner: str) -> str:
     if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
         raise ProfileError(f"{owner}: address {value} is no single host's; write it as in 192.168.10.11")
     return str(value)
+
+
+def check_interface(value: object, owner: str) -> str:
+    """`value` as it is if Linux can have an interface of that name; ProfileError that names `owner` otherwise."""
+    if not isinstance(value, str) or not _INTERFACE_NAME.match(value):
+        raise ProfileError(
+            f"{owner}: {value!r} is no name of a network interface; write it as `ip -brief address` shows it, without "
+            "what stands behind an @"
+        )
+    return value
 
 
 def check_mac_address(value: object, owner: str) -> str:

@@ -12,33 +12,38 @@ from facts.health.memory import memory_check, shared_memory_check
 from facts.health.names import hosts_owner_check
 from facts.health.network import resolution_check
 from facts.health.result import CheckResult
+from facts.health.services import has_process
 from facts.parse.clock import ClockReport
 from facts.parse.memory import FilesystemReport, MemoryReport
 from facts.parse.network import ResolutionReport
-from operate import preflight, runner
+from operate import machine, preflight, runner
 from operate.clusters import ClusterInventory
 from operate.runner import Observation
 
 
 def examine(cluster: ClusterInventory) -> list[CheckResult]:
     """Look at every host; all checks."""
-    return judge(cluster, runner.observe(cluster, preflight.requests(cluster)))
+    asked = preflight.requests(cluster)
+    for host in cluster.hosts:
+        asked[host.name] += machine.more_requests(host)
+    return judge(cluster, runner.observe(cluster, asked))
 
 
 def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
     """All checks: those that stop a deploy first, then what only makes it worse."""
-    checks = preflight.blocking_checks(cluster, found)
-    machines: set[str] = set()
+    checks = preflight.blocking_checks(cluster, found) + preflight.loops(cluster, found)
+    judged: set[str] = set()
     for host in cluster.hosts:
         seen, settings = found[host.name], host.settings
         if not seen.connected:
             continue
         checks += [CheckResult(key, None, f"{host.name}: {why}") for key, why in seen.errors.items()]
-        machine = hosts.of(settings).machine
-        if machine in machines:
+        checks += machine.more_checks(host, seen)
+        shared = hosts.of(settings).machine
+        if shared in judged:
             continue  # several nodes on one machine: its memory is judged once
-        machines.add(machine)
-        serving = any(state["active"] for state in (seen.facts.get("services") or {}).values())
+        judged.add(shared)
+        serving = any(has_process(state) for state in (seen.facts.get("services") or {}).values())
         if "memory" in seen.facts and not serving:
             report = MemoryReport(**seen.facts["memory"])
             checks.append(memory_check(host.name, report, preflight.engine_memory_bytes(cluster, host)))

@@ -15,11 +15,12 @@ from deploys.fit import fit_check
 from deploys.roles import services
 from deploys.settings import Settings
 from facts.health.result import CheckResult
+from facts.health.services import has_process, loop_checks
 from facts.health.way_in import way_in_check
 from facts.parse.way_in import WayInReport
 from hardware.planner.assumptions import HOST_RESERVE_BYTES
 from hardware.planner.fit import host_bytes
-from operate import runner
+from operate import machine, runner
 from operate.clusters import ClusterInventory, Host
 from operate.errors import OperatorError
 from operate.runner import FactRequest, Observation
@@ -43,9 +44,14 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
             FactRequest("host", "facts.host.Host"),
             FactRequest("runtime", "facts.ray.Runtime", {"directory": runtime_lock.directory(settings)}),
         ]
-        facts += [FactRequest(key, fact, dict(arguments)) for key, (fact, arguments) in kind.ground_facts().items()]
+        facts += [
+            # Between question and answer of the clock lies nothing else, or nobody knows how far off it is.
+            FactRequest(key, fact, dict(arguments), alone=key == "clock")
+            for key, (fact, arguments) in kind.ground_facts().items()
+        ]
         for directory in _model_directories(host):
             facts.append(FactRequest(f"model {directory}", "facts.vllm.ModelDirectory", {"directory": directory}))
+        facts += machine.requests(host)
         asked[host.name] = facts
     return asked
 
@@ -53,8 +59,8 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
 def refuse_unready_hosts(cluster: ClusterInventory) -> list[CheckResult]:
     """OperatorError (exit 2) with the first thing that would make a deploy fail half-way; nothing is changed.
 
-    Returns what is no reason to refuse and the operator should hear of: fit that could not be told, and weights that
-    the run mends.
+    Returns what is no reason to refuse and the operator should hear of: fit that could not be told, weights that the
+    run mends, a service that ends again and again, which it may mend.
     """
     found = runner.observe(cluster, requests(cluster))
     checks = blocking_checks(cluster, found)
@@ -67,7 +73,19 @@ def refuse_unready_hosts(cluster: ClusterInventory) -> list[CheckResult]:
         for check in checks
         if check.name == MENDED and check.ok is False
     ]
-    return [*(check for check in checks if check.name == "fit" and check.ok is None), *mended]
+    unknown = [check for check in checks if check.name == "fit" and check.ok is None]
+    return [*unknown, *mended, *loops(cluster, found)]
+
+
+def loops(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
+    """Services of ours in a crash loop."""
+    return [
+        check
+        for host in cluster.hosts
+        for check in loop_checks(
+            host.name, found[host.name].facts.get("services") or {}, hosts.of(host.settings).manager.log
+        )
+    ]
 
 
 def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[CheckResult]:
@@ -84,7 +102,17 @@ def blocking_checks(cluster: ClusterInventory, found: Mapping[str, Observation])
         checks += library_checks(host, seen)
         checks += way_in_checks(host, seen)
         checks += system_checks(host, seen)
-    return checks
+    return checks + [check for check in machine.checks(cluster, found) if not _to_be_installed(check, found)]
+
+
+def _to_be_installed(check: CheckResult, found: Mapping[str, Observation]) -> bool:
+    """Whether a check of the driver's tools fails on a node where nothing was installed yet: the deploy does that."""
+    if check.name not in ("gpu_tool", "gpu_count"):
+        return False
+    seen = found.get(check.detail.partition(":")[0])
+    runtime = (seen.facts.get("runtime") or {}) if seen else {}
+    missing = seen is not None and (seen.facts.get("gpus") or {}).get("tool") == "missing"
+    return missing and not runtime.get("complete")
 
 
 def reach_check(host: Host, seen: Observation) -> CheckResult:
@@ -118,7 +146,7 @@ def fit_checks(host: Host, seen: Observation) -> list[CheckResult]:
 def port_checks(host: Host, seen: Observation) -> list[CheckResult]:
     """Ports of services that are not running must be free on this node's address."""
     settings = host.settings
-    running = {name for name, state in (seen.facts.get("services") or {}).items() if state["active"]}
+    running = {name for name, state in (seen.facts.get("services") or {}).items() if has_process(state)}
     wanted: dict[int, str] = {}
     for service in services(settings):
         wanted |= {} if service.name in running else service.ports

@@ -28,11 +28,15 @@ _EXCEPTION = re.compile(r"[A-Za-z_.]*(Error|Exception|Interrupt|Exit)\b.*:")
 
 @dataclass(frozen=True)
 class FactRequest:
-    """One fact of one host: `key` names it in the answer, `fact` is its dotted path."""
+    """One fact of one host: `key` names it in the answer, `fact` is its dotted path.
+
+    `alone`: it takes long, or the moment of its answer counts. All others of a host are asked in one command.
+    """
 
     key: str
     fact: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def observe(cluster: ClusterInventory, requests: Mapping[str, Iterable[FactReque
             "compute": [[host.target, dict(host.data)] for host in cluster.compute],
         },
         "requests": {
-            host: [[entry.key, entry.fact, dict(entry.arguments)] for entry in entries]
+            host: [[entry.key, entry.fact, dict(entry.arguments), not entry.alone] for entry in entries]
             for host, entries in requests.items()
         },
         "connect_seconds": CONNECT_SECONDS,

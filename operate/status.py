@@ -7,11 +7,12 @@ Where it does not answer, or has not heard Ray or Serve lately, every host is as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deploys import hosts
 from deploys.roles import services
+from facts.health.services import condition, trouble
 from facts.programs.engines import is_engine
 from operate import api, runner
 from operate.clusters import ClusterInventory, Host
@@ -41,9 +42,25 @@ def read(cluster: ClusterInventory, *, full: bool = False) -> Status:
     """The control node's word where it has a new one; every host's where not, or for `full`."""
     known = None if full else api.state(cluster)
     if known is not None and (told := describe_known(cluster, known)):
+        _ask_what_is_absent(cluster, told)
         return Status(told, reached=True)
     found = runner.observe(cluster, requests(cluster))
     return Status(describe(cluster, found), reached=found[cluster.control.name].connected)
+
+
+def _ask_what_is_absent(cluster: ClusterInventory, told: dict[str, Any]) -> None:
+    """Nodes that answer and are not in Ray are asked themselves: the control node does not know why."""
+    absent = {row["node"]: row for row in told["nodes"] if row["reachable"] and row["ray"] != "alive"}
+    if not absent:
+        return
+    looked = [host for host in cluster.hosts if host.name in absent or host is cluster.control]
+    found = runner.observe(replace(cluster, hosts=tuple(looked)), {host.name: [_services(host)] for host in looked})
+    for name, row in absent.items():
+        row["trouble"] = _trouble(found[name].facts.get("services") or {})
+
+
+def _services(host: Host) -> FactRequest:
+    return FactRequest("services", "facts.services.Services", hosts.of(host.settings).states(services(host.settings)))
 
 
 def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
@@ -52,13 +69,13 @@ def requests(cluster: ClusterInventory) -> dict[str, list[FactRequest]]:
     for host in cluster.hosts:
         settings = host.settings
         asked[host.name] = [
-            FactRequest("services", "facts.services.Services", hosts.of(settings).states(services(settings))),
+            _services(host),
             FactRequest("processes", "facts.vllm.Processes", {"node": settings.node, "cluster": settings.cluster}),
         ]
     asked[cluster.control.name] += [
-        FactRequest("nodes", "facts.ray.Nodes"),
-        FactRequest("serve", "facts.ray.Serve"),
-        FactRequest("life", "facts.vllm.Life"),
+        FactRequest("nodes", "facts.ray.Nodes", alone=True),
+        FactRequest("serve", "facts.ray.Serve", alone=True),
+        FactRequest("life", "facts.vllm.Life", alone=True),
     ]
     return asked
 
@@ -75,7 +92,7 @@ def describe(cluster: ClusterInventory, found: Mapping[str, Observation]) -> dic
     }
     # An engine's own word is nearer to the truth than Serve's, where it has one.
     engines |= {report["address"]: report for report in control.facts.get("life") or []}
-    running = any(state["active"] for state in (control.facts.get("services") or {}).values())
+    running = any(condition(state) != "stopped" for state in (control.facts.get("services") or {}).values())
     models = _models(cluster, serve)
     if control.connected and not running:
         models = dict.fromkeys(models, "DOWN")
@@ -86,6 +103,7 @@ def describe(cluster: ClusterInventory, found: Mapping[str, Observation]) -> dic
             alive=host.name in alive,
             report=engines.get(host.settings.network.address),
             memory=_memory(found[host.name]),
+            services=found[host.name].facts.get("services") or {},
         )
         for host in cluster.hosts
     ]
@@ -120,6 +138,7 @@ def describe_known(cluster: ClusterInventory, known: Mapping[str, Any]) -> dict[
                 alive=nodes[host.name]["alive"] is True,
                 report=engines.get(host.settings.network.address),
                 memory="",
+                services={},
             )
             for host in cluster.hosts
         ]
@@ -155,7 +174,15 @@ def _models(cluster: ClusterInventory, serve: Mapping[str, Any]) -> dict[str, st
     }
 
 
-def _row(host: Host, *, reachable: bool, alive: bool, report: Mapping[str, Any] | None, memory: str) -> dict[str, Any]:
+def _row(
+    host: Host,
+    *,
+    reachable: bool,
+    alive: bool,
+    report: Mapping[str, Any] | None,
+    memory: str,
+    services: Mapping[str, Any],
+) -> dict[str, Any]:
     settings = host.settings
     return {
         "node": host.name,
@@ -166,6 +193,7 @@ def _row(host: Host, *, reachable: bool, alive: bool, report: Mapping[str, Any] 
         "model": settings.mine.model.name if settings.mine else None,
         **_engine(report, declared=settings.runs_engine),
         "memory": memory,
+        "trouble": _trouble(services),
     }
 
 
@@ -180,6 +208,11 @@ def _engine(report: Mapping[str, Any] | None, *, declared: bool) -> dict[str, An
         "requests": report.get("requests"),
         "reason": report.get("reason", ""),
     }
+
+
+def _trouble(services: Mapping[str, Any]) -> list[str]:
+    """Services that end again and again, each with its last words; what was stopped is no trouble here."""
+    return [f"{name} {trouble(state)}" for name, state in services.items() if condition(state) == "restarting"]
 
 
 def _memory(seen: Observation) -> str:

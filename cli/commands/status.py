@@ -55,6 +55,9 @@ def _show(told: Mapping[str, Any]) -> None:
         ("node", "role", "address", "ray", *(["model"] * several), "engine", "since", "golden answers", "resident"),
         rows,
     )
+    for row in told["nodes"]:
+        for said in row["trouble"]:
+            display.results().print(f"{row['node']}: {said}", style="red", markup=False)
     display.results().print(
         f"endpoint {told['endpoint']}" + (f", key in {told['api_key_file']}" if told["api_key_file"] else "")
     )

@@ -48,9 +48,16 @@ class System(Part, frozen=True):
 
 
 class Accelerators(Part, frozen=True):
-    """What engines compute with on this node, and what it asks of the kernel's command line and of processes."""
+    """What engines compute with on this node, and what it asks of the kernel's command line and of processes.
+
+    `vendor` and `architecture` ("gfx1102", "sm_89") are those of all of them, "" without any or where they differ;
+    `memory_bytes` is that of each card, 0 where it is the system's.
+    """
 
     names: tuple[str, ...]
+    vendor: Literal["amd", "nvidia", ""]
+    architecture: str
+    memory_bytes: int
     kernel_arguments: tuple[str, ...]
     environment: Mapping[str, str]
 

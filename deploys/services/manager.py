@@ -33,5 +33,8 @@ class ServiceManager(Protocol):
     def reload(self, service: Service) -> Iterator[str]:
         """Have a service read its configuration again, or start it."""
 
+    def log(self, name: str) -> str:
+        """Where its words are on the host: a command that shows them, or a file."""
+
     def restart_remedy(self, name: str, node: str, command: str) -> str:
         """What an operator does to have a service of a node restarted; `command` is theirs for this cluster."""

@@ -52,7 +52,7 @@ class Supervisor:
         command = shlex.join([*(["/usr/bin/env", *others] if others else []), *service.command])
         # Supervisor takes " ;" and " #" for the start of a comment, in quotes too: an empty pair of quotes parts them.
         command = re.sub(r"(\s)([;#])", r"\1''\2", command)
-        log = f"{self.state_directory}/{service.name}.log"
+        log = self.log(service.name)
         return "\n".join(
             [
                 f"; {service.description}. Managed by cluster.",
@@ -138,6 +138,10 @@ class Supervisor:
         """See ServiceManager."""
         signal = f"{self._control} signal {service.reload_signal} {service.name}"
         yield f"{signal} >/dev/null || {self._control} start {service.name}"
+
+    def log(self, name: str) -> str:
+        """See ServiceManager."""
+        return f"{self.state_directory}/{name}.log"
 
     def restart_remedy(self, name: str, node: str, command: str) -> str:
         """See ServiceManager."""

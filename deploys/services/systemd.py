@@ -55,6 +55,10 @@ class Systemd:
         """See ServiceManager."""
         yield shell.line("systemctl", "reload-or-restart", "--", values=(service.name,))
 
+    def log(self, name: str) -> str:
+        """See ServiceManager."""
+        return f"journalctl -u {name}"
+
     def restart_remedy(self, name: str, node: str, command: str) -> str:
         """See ServiceManager."""
         return f"systemctl restart {name} on {node}"

@@ -9,7 +9,10 @@ GIBIBYTE = 1 << 30
 
 
 def memory_check(node: str, report: MemoryReport, needed_bytes: int) -> CheckResult:
-    """Whether `needed_bytes` of host memory are available now."""
+    """Whether `needed_bytes` of host memory are available now; None where the kernel's estimate cannot be read."""
+    if report.available_bytes is None:
+        detail = f"{node}: nobody knows how much memory is available: {'; '.join(report.unread)}"
+        return CheckResult("memory", None, detail)
     detail = f"{node}: {_gib(report.available_bytes)} of memory available, {_gib(needed_bytes)} needed"
     if report.available_bytes >= needed_bytes:
         return CheckResult("memory", True, detail)

@@ -26,12 +26,15 @@ def resolution_check(node: str, report: ResolutionReport, cluster_address: str) 
     return CheckResult("own_name", True, f"{node}: its own name {name} resolves to {cluster_address}")
 
 
-def find_interface(report: InterfacesReport, cluster_address: str) -> Interface | None:
-    """The interface that carries `cluster_address`, None for none."""
-    for interface in report.interfaces:
-        if any(address.address == cluster_address for address in interface.addresses):
-            return interface
-    return None
+def find_interface(report: InterfacesReport, cluster_address: str, declared: str = "") -> Interface | None:
+    """The interface that carries `cluster_address`, None for none; of several the one that is `declared`."""
+    wanted = ip_address(cluster_address)
+    carriers = [
+        interface
+        for interface in report.interfaces
+        if any(ip_address(address.address.partition("%")[0]) == wanted for address in interface.addresses)
+    ]
+    return next((one for one in carriers if one.name == declared), carriers[0] if carriers else None)
 
 
 def interface_checks(
@@ -39,17 +42,32 @@ def interface_checks(
     report: InterfacesReport,
     cluster_address: str,
     *,
+    declared: str = "",
+    declared_in: str = "machines.yaml",
     minimum_speed_bits_per_second: int | None = None,
     expected_mtu_bytes: int | None = None,
 ) -> list[CheckResult]:
-    """The interface with the cluster address: present, up, as fast and with the MTU that is expected."""
+    """The interface with the cluster address: present, up, as fast and with the MTU that is expected.
+
+    `declared` is the name that firewall and collectives go by, "" for any; `declared_in` the operator's file for it.
+    """
+    named = next((one for one in report.interfaces if one.name == declared), None)
+    has = ", ".join(f"{one.name} ({_addresses(one)})" for one in report.interfaces if one.name != "lo") or "none"
     if report.tool != "present":
+        if declared and report.interfaces and named is None:
+            detail = f"{node}: it has no interface {declared}; it has {has}"
+            return [CheckResult("cluster_interface", False, detail, f"name the right one in {declared_in}")]
         return [CheckResult("cluster_address", None, f"{node}: {report.detail}", PREPARE_AGAIN)]
-    interface = find_interface(report, cluster_address)
+    interface = find_interface(report, cluster_address, declared)
     if interface is None:
-        detail = f"{node}: no interface has {cluster_address}"
+        there = (
+            f"; {declared} has {_addresses(named)}" if named else f", and no interface is {declared}" * bool(declared)
+        )
+        detail = f"{node}: no interface has {cluster_address}{there}; it has {has}"
         return [CheckResult("cluster_address", False, detail, "correct the inventory or the network settings")]
     results = [CheckResult("cluster_address", True, f"{node}: {interface.name} has {cluster_address}")]
+    if declared and interface.name != declared:
+        results.append(_misnamed(node, interface, named, cluster_address, declared, declared_in))
     up = interface.state in (
         "UP",
         "UNKNOWN",
@@ -63,6 +81,25 @@ def interface_checks(
         detail = f"{node}: {interface.name} has MTU {interface.mtu_bytes}, {expected_mtu_bytes} expected"
         results.append(CheckResult("link_mtu", same, detail, "" if same else PREPARE_AGAIN))
     return results
+
+
+def _misnamed(
+    node: str, carrier: Interface, named: Interface | None, address: str, declared: str, declared_in: str
+) -> CheckResult:
+    if declared in carrier.other_names:
+        why = f"{declared} is only another name of {carrier.name}"
+    elif named is None:
+        why = f"it has no interface {declared}"
+    else:
+        why = f"{declared} has {_addresses(named)}"
+    effect = "the firewall would close Ray's ports to the peers"
+    detail = f"{node}: {address} is on {carrier.name}, not on {declared}: {why}; {effect}"
+    remedy = f"write `{node}: {{interface: {carrier.name}}}` into {declared_in}, or give {declared} the address"
+    return CheckResult("cluster_interface", False, detail, remedy)
+
+
+def _addresses(interface: Interface) -> str:
+    return ", ".join(address.address for address in interface.addresses if address.scope != "link") or "no address"
 
 
 def speed_check(node: str, interface: Interface, minimum_bits_per_second: int) -> CheckResult:

@@ -8,85 +8,114 @@ Shapes: `amd-smi ... --json` is a list of GPUs up to ROCm 6.4 and {"gpu_data": [
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
-from facts.parse.amd_sysfs import parse_sysfs_gpus, pcie_generation
-from facts.parse.gpu import Gpu, GpuReport, ToolState
-from facts.parse.quantity import is_absent, number, size_in_bytes, whole_number
+from facts.parse.amd_sysfs import DEGREES, LANES, WATTS, parse_sysfs_gpus, pcie_generation
+from facts.parse.gpu import Gpu, GpuReport, ToolState, bus_address
+from facts.parse.quantity import Readings, is_absent
 from facts.parse.sections import Section, parse_sections
-from facts.parse.sysfs import count_display_devices, parse_files, parse_json
+from facts.parse.sysfs import display_devices, parse_files, parse_json
 
 VENDOR_ID = "0x1002"
+LARGEST_COUNT = 2**48
 
 
 def parse_gpus(output: Iterable[str]) -> GpuReport:
     """The output of `facts.amd.Gpus` as a report.
 
-    A tool that fails or prints no JSON is passed over, and `detail` says why. Raises `ValueError` for
-    truncated output, and for JSON whose values are not what they are named.
+    A tool that fails or prints no JSON is passed over, and `detail` says why. A tool that lists fewer GPUs than the
+    kernel drives is not believed: the kernel's are added. `ValueError` for truncated sections.
     """
     sections = parse_sections(output, "amd-smi:static", "amd-smi:metric", "rocm-smi", "drm", "kfd", "pci")
     static, rocm = sections["amd-smi:static"], sections["rocm-smi"]
     known_to_kernel = parse_sysfs_gpus(parse_files(sections["drm"].lines), parse_files(sections["kfd"].lines))
-    seen = count_display_devices(parse_files(sections["pci"].lines), VENDOR_ID)
+    devices = display_devices(parse_files(sections["pci"].lines), VENDOR_ID)
     reasons: list[str] = []
-
-    def report(tool: ToolState, source: str, gpus: tuple[Gpu, ...], driver: str | None) -> GpuReport:
-        return GpuReport("amd", tool, source, driver, None, gpus, seen, "; ".join(reasons))
-
+    tool: ToolState = "present"
+    gpus: tuple[Gpu, ...] | None = None
+    source, driver = "amd-smi", None
     static_json = _json(static, reasons)
-    if static_json is not None:
-        metric_json = _json(sections["amd-smi:metric"], reasons)
-        gpus = parse_amd_smi(static_json, metric_json)
-        return report("present", "amd-smi", _filled(gpus, known_to_kernel), _driver_version(static_json))
-    if rocm.succeeded and "no amd gpus" in rocm.text.lower() and "{" not in rocm.text:
-        return report("present", "rocm-smi", (), None)
-    rocm_json = _json(rocm, reasons)
-    if rocm_json is not None:
-        gpus, driver = parse_rocm_smi(rocm_json)
-        return report("present", "rocm-smi", _filled(gpus, known_to_kernel), driver)
-    state: ToolState = "missing" if static.missing and rocm.missing else "failed"
-    reasons.append(f"AMD display devices on the PCI bus: {seen}")
-    return report(state, "sysfs" if known_to_kernel else "", known_to_kernel, None)
+    if static_json is not None and _entries(static_json, reasons) is not None:
+        gpus = parse_amd_smi(static_json, _json(sections["amd-smi:metric"], reasons), reasons)
+        driver = _driver_version(static_json)
+    if not gpus:
+        rocm_json = None if rocm.succeeded and "{" not in rocm.text and _none_here(rocm) else _json(rocm, reasons)
+        if rocm_json is not None:
+            found, rocm_driver = parse_rocm_smi(rocm_json, reasons)
+            if found or gpus is None:
+                gpus, driver, source = found, rocm_driver or driver, "rocm-smi"
+        elif gpus is None and rocm.succeeded and _none_here(rocm):
+            gpus, source = (), "rocm-smi"
+    if gpus is None:
+        tool = "missing" if static.missing and rocm.missing else "failed"
+        reasons.append(f"AMD display devices on the PCI bus: {len(devices)}")
+        gpus, source = (), ""
+    listed = _filled(gpus, known_to_kernel)
+    unlisted = _unlisted(gpus, known_to_kernel)
+    if unlisted and tool == "present":
+        where = ", ".join(gpu.pci_address or gpu.name for gpu in unlisted)
+        reasons.append(f"{source} does not list {where}" if gpus else f"{source} lists none, the kernel drives {where}")
+    first = max((gpu.index for gpu in listed), default=-1) + 1
+    listed += tuple(replace(gpu, index=first + place) for place, gpu in enumerate(unlisted))
+    return GpuReport(
+        vendor="amd",
+        tool=tool,
+        source=source if gpus or not known_to_kernel else "sysfs",
+        driver_version=driver,
+        gpus=listed,
+        devices_on_pci_bus=len(devices),
+        detail="; ".join(reasons),
+        bus_addresses=tuple(devices),
+        bus_drivers=tuple(devices.values()),
+    )
 
 
-def parse_amd_smi(static: Any, metric: Any) -> tuple[Gpu, ...]:
-    """GPUs from the JSON of `amd-smi static` and, when not None, `amd-smi metric`; joined by their `gpu`
-    number.
+def _none_here(rocm: Section) -> bool:
+    return "no amd gpus" in rocm.text.lower()
 
-    Raises `ValueError` when a GPU has no number.
+
+def parse_amd_smi(static: Any, metric: Any, reasons: list[str] | None = None) -> tuple[Gpu, ...]:
+    """GPUs from the JSON of `amd-smi static` and, when not None, `amd-smi metric`; joined by their `gpu` number.
+
+    `reasons` gets what is wrong with a document; without a number an entry is the one at its place.
     """
-    metrics = {_gpu_number(entry): entry for entry in _entries(metric)}
-    return tuple(_amd_smi_gpu(entry, metrics.get(_gpu_number(entry), {})) for entry in _entries(static))
+    told: list[str] = [] if reasons is None else reasons
+    metrics = {_gpu_number(entry, at): entry for at, entry in enumerate(_entries(metric, told) or ())}
+    return tuple(
+        _amd_smi_gpu(entry, metrics.get(_gpu_number(entry, at), {}), _gpu_number(entry, at))
+        for at, entry in enumerate(_entries(static, told) or ())
+    )
 
 
-def parse_rocm_smi(document: Any) -> tuple[tuple[Gpu, ...], str | None]:
-    """GPUs and driver version from the JSON of `rocm-smi`; key names differ in case between versions.
-
-    Raises `ValueError` when it is no JSON object or a size is no number.
-    """
+def parse_rocm_smi(document: Any, reasons: list[str] | None = None) -> tuple[tuple[Gpu, ...], str | None]:
+    """GPUs and driver version from the JSON of `rocm-smi`; key names differ in case between versions."""
+    told: list[str] = [] if reasons is None else reasons
     if not isinstance(document, dict):
-        raise ValueError(f"rocm-smi: a JSON object was expected, not {type(document).__name__}")
+        told.append(f"rocm-smi: a JSON object was expected, not {type(document).__name__}")
+        return (), None
     gpus: list[Gpu] = []
     driver: str | None = None
     for card, values in document.items():
         if not isinstance(values, dict):
-            raise ValueError(f"rocm-smi, {card}: a JSON object was expected, not {type(values).__name__}")
-        texts = {str(key).casefold(): str(value) for key, value in values.items()}
-        driver = texts.get("driver version", driver)
-        if not (card.startswith("card") and card[4:].isdigit()):
+            told.append(f"rocm-smi, {card[:40]}: a JSON object was expected, not {type(values).__name__}")
             continue
-        vram = _total_and_used(texts, "vram", card)
-        gtt = _total_and_used(texts, "gtt", card)
-        names = (texts.get(key) for key in ("card series", "device name", "card model"))
+        texts = {str(key).casefold(): str(value) for key, value in values.items()}
+        driver = _known(texts.get("driver version")) or driver
+        if not re.fullmatch(r"card\d{1,3}", card):
+            continue
+        readings = Readings()
+        vram = _total_and_used(texts, "vram", readings)
+        gtt = _total_and_used(texts, "gtt", readings)
+        names = (_known(texts.get(key)) for key in ("card series", "device name", "card model"))
         gfx = texts.get("gfx version")
         gpus.append(
             Gpu(
                 index=int(card[4:]),
                 vendor="amd",
-                name=next((name for name in names if not is_absent(name) and name), card),
+                name=next(filter(None, names), card),
                 uuid=_known(texts.get("unique id")),
                 pci_address=_lower(texts.get("pci bus")),
                 memory_total_bytes=vram[0],
@@ -96,28 +125,35 @@ def parse_rocm_smi(document: Any) -> tuple[tuple[Gpu, ...], str | None]:
                 gtt_used_bytes=gtt[1],
                 gtt_free_bytes=_difference(*gtt),
                 gfx_target=gfx if gfx and gfx.startswith("gfx") else None,
+                unread=tuple(readings.unread),
             )
         )
     return tuple(sorted(gpus, key=lambda gpu: gpu.index)), driver
 
 
-def _amd_smi_gpu(static: dict[str, Any], metric: dict[str, Any]) -> Gpu:
-    index = _gpu_number(static)
-    where = f"amd-smi, gpu {index}"
+def _amd_smi_gpu(static: dict[str, Any], metric: dict[str, Any], index: int) -> Gpu:
+    readings = Readings()
     gfx = _at(static, "asic", "target_graphics_version")
-    total = _first_size(where, _at(metric, "mem_usage", "total_vram"), _at(static, "vram", "size"))
-    used = _first_size(where, _at(metric, "mem_usage", "used_vram"))
-    gtt_total = _first_size(where, _at(metric, "mem_usage", "total_gtt"))
-    gtt_used = _first_size(where, _at(metric, "mem_usage", "used_gtt"))
+    total = _first_size(readings, "vram", _at(metric, "mem_usage", "total_vram"), _at(static, "vram", "size"))
+    used = _first_size(readings, "used_vram", _at(metric, "mem_usage", "used_vram"))
+    free = _first_size(readings, "free_vram", _at(metric, "mem_usage", "free_vram"))
+    gtt_total = _first_size(readings, "total_gtt", _at(metric, "mem_usage", "total_gtt"))
+    gtt_used = _first_size(readings, "used_gtt", _at(metric, "mem_usage", "used_gtt"))
+
+    def first(field: str, *values: Any, least: float = 0.0, most: float = WATTS) -> float | None:
+        texts = [text for value in values if (text := _quantity_text(value, "")) is not None]
+        found = (readings.number(text, field, least=least, most=most) for text in texts)
+        return next((value for value in found if value is not None), None)
+
+    def count(field: str, value: Any, most: float) -> int | None:
+        return readings.whole(_quantity_text(value, ""), field, most=most)
+
     # An integrated GPU without a limit of its own is said to have 0 W.
-    limit = (
-        _first_number(
-            where,
-            _at(static, "limit", "socket_power"),
-            _at(static, "limit", "ppt0", "socket_power_limit"),
-            _at(static, "limit", "max_power"),
-        )
-        or None
+    limit = first(
+        "power limit",
+        _at(static, "limit", "socket_power"),
+        _at(static, "limit", "ppt0", "socket_power_limit"),
+        _at(static, "limit", "max_power"),
     )
     return Gpu(
         index=index,
@@ -127,23 +163,28 @@ def _amd_smi_gpu(static: dict[str, Any], metric: dict[str, Any]) -> Gpu:
         pci_address=_lower(_at(static, "bus", "bdf")),
         memory_total_bytes=total,
         memory_used_bytes=used,
-        memory_free_bytes=_first_size(where, _at(metric, "mem_usage", "free_vram")) or _difference(total, used),
+        memory_free_bytes=free if free is not None else _difference(total, used),
         gtt_total_bytes=gtt_total,
         gtt_used_bytes=gtt_used,
         gtt_free_bytes=_difference(gtt_total, gtt_used),
         gfx_target=gfx if isinstance(gfx, str) and gfx.startswith("gfx") else None,
-        power_limit_watts=limit,
-        power_draw_watts=_first_number(where, _at(metric, "power", "socket_power")),
-        temperature_celsius=_first_number(
-            where, _at(metric, "temperature", "hotspot"), _at(metric, "temperature", "edge")
+        power_limit_watts=limit or None,
+        power_draw_watts=first("socket_power", _at(metric, "power", "socket_power")),
+        temperature_celsius=first(
+            "temperature",
+            _at(metric, "temperature", "hotspot"),
+            _at(metric, "temperature", "edge"),
+            least=-50.0,
+            most=DEGREES,
         ),
-        utilization_percent=_first_number(where, _at(metric, "usage", "gfx_activity")),
-        ecc_corrected_errors=_count(_at(metric, "ecc", "total_correctable_count"), where),
-        ecc_uncorrected_errors=_count(_at(metric, "ecc", "total_uncorrectable_count"), where),
-        pcie_generation_current=pcie_generation(_first_number(where, _at(metric, "pcie", "speed"))),
-        pcie_generation_max=pcie_generation(_first_number(where, _at(static, "bus", "max_pcie_speed"))),
-        pcie_width_current=_count(_at(metric, "pcie", "width"), where),
-        pcie_width_max=_count(_at(static, "bus", "max_pcie_width"), where),
+        utilization_percent=first("gfx_activity", _at(metric, "usage", "gfx_activity"), most=100.0),
+        ecc_corrected_errors=count("correctable", _at(metric, "ecc", "total_correctable_count"), LARGEST_COUNT),
+        ecc_uncorrected_errors=count("uncorrectable", _at(metric, "ecc", "total_uncorrectable_count"), LARGEST_COUNT),
+        pcie_generation_current=pcie_generation(first("pcie speed", _at(metric, "pcie", "speed"))),
+        pcie_generation_max=pcie_generation(first("max_pcie_speed", _at(static, "bus", "max_pcie_speed"))),
+        pcie_width_current=count("pcie width", _at(metric, "pcie", "width"), LANES),
+        pcie_width_max=count("max_pcie_width", _at(static, "bus", "max_pcie_width"), LANES),
+        unread=tuple(readings.unread),
     )
 
 
@@ -158,25 +199,30 @@ def _json(section: Section, reasons: list[str]) -> Any:
         return None
 
 
-def _entries(document: Any) -> list[dict[str, Any]]:
+def _entries(document: Any, reasons: list[str]) -> list[dict[str, Any]] | None:
+    """The GPUs of a document; None where it is of another shape."""
     listed = document.get("gpu_data", []) if isinstance(document, dict) else document
     if listed is None:
         return []
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise ValueError("amd-smi: a list of GPUs was expected")
-    return [entry for entry in listed if "gpu" in entry or "asic" in entry]
+    if not isinstance(listed, list):
+        reasons.append(f"amd-smi: a list of GPUs was expected, not {type(listed).__name__}")
+        return None
+    entries = [entry for entry in listed if isinstance(entry, dict)]
+    if len(entries) < len(listed):
+        reasons.append(f"amd-smi: {len(listed) - len(entries)} of {len(listed)} entries are no GPU")
+    return [entry for entry in entries if "gpu" in entry or "asic" in entry]
 
 
-def _gpu_number(entry: dict[str, Any]) -> int:
-    value = entry.get("gpu")
-    if not isinstance(value, int):
-        raise ValueError(f"amd-smi: a GPU has the number {value!r}")
-    return value
+def _gpu_number(entry: dict[str, Any], place: int) -> int:
+    text = str(entry.get("gpu"))
+    return int(text) if re.fullmatch(r"\d{1,3}", text) else place
 
 
 def _driver_version(static: Any) -> str | None:
     versions = (
-        _known(_at(entry, "driver", key)) for entry in _entries(static) for key in ("version", "driver_version")
+        _known(_at(entry, "driver", key))
+        for entry in _entries(static, []) or ()
+        for key in ("version", "driver_version")
     )
     return next((version for version in versions if version), None)
 
@@ -191,35 +237,23 @@ def _quantity_text(value: Any, default_unit: str) -> str | None:
     """A quantity of amd-smi as "NUMBER UNIT"; None for "N/A" and for what is no quantity."""
     if isinstance(value, dict):
         inner = value.get("value")
-        return None if inner is None else f"{inner} {value.get('unit') or default_unit}".strip()
+        if inner is None or (isinstance(inner, str) and is_absent(inner)):
+            return None  # {"value": "N/A", "unit": "MB"} occurs as well as a bare "N/A"
+        return f"{inner} {value.get('unit') or default_unit}".strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     return f"{value} {default_unit}".strip() if isinstance(value, (int, float)) else value
 
 
-def _first_size(where: str, *values: Any) -> int | None:
-    texts = (_quantity_text(value, "MB") for value in values)
-    return next((size_in_bytes(text, where) for text in texts if not _absent_quantity(text)), None)
+def _first_size(readings: Readings, field: str, *values: Any) -> int | None:
+    texts = [text for value in values if (text := _quantity_text(value, "MB")) is not None]
+    found = (readings.size(text, field) for text in texts)
+    return next((size for size in found if size is not None), None)
 
 
-def _first_number(where: str, *values: Any) -> float | None:
-    texts = (_quantity_text(value, "") for value in values)
-    return next((number(text, where) for text in texts if not _absent_quantity(text)), None)
-
-
-def _absent_quantity(text: str | None) -> bool:
-    # {"value": "N/A", "unit": "MB"} occurs as well as a bare "N/A".
-    return text is None or is_absent(text) or text.startswith("N/A")
-
-
-def _count(value: Any, where: str) -> int | None:
-    text = _quantity_text(value, "")
-    return None if _absent_quantity(text) else whole_number(text, where)
-
-
-def _total_and_used(texts: dict[str, str], pool: str, card: str) -> tuple[int | None, int | None]:
+def _total_and_used(texts: dict[str, str], pool: str, readings: Readings) -> tuple[int | None, int | None]:
     keys = (f"{pool} total memory (b)", f"{pool} total used memory (b)")
-    total, used = (size_in_bytes(texts.get(key), f"rocm-smi, {card}, {key}") for key in keys)
+    total, used = (readings.size(texts.get(key), key) for key in keys)
     return total, used
 
 
@@ -241,11 +275,20 @@ def _filled(gpus: tuple[Gpu, ...], others: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
 
     Without addresses, two lists of one GPU each are the same GPU.
     """
-    by_address = {other.pci_address: other for other in others if other.pci_address}
+    by_address = {bus_address(other.pci_address): other for other in others if bus_address(other.pci_address)}
     only = others[0] if len(gpus) == len(others) == 1 else None
     filled: list[Gpu] = []
     for gpu in gpus:
-        other = by_address.get(gpu.pci_address) if gpu.pci_address else only
+        address = bus_address(gpu.pci_address)
+        other = by_address.get(address) if address else only
         gaps = [field.name for field in fields(gpu) if getattr(gpu, field.name) is None]
         filled.append(replace(gpu, **{name: getattr(other, name) for name in gaps}) if other else gpu)
     return tuple(filled)
+
+
+def _unlisted(gpus: tuple[Gpu, ...], known_to_kernel: tuple[Gpu, ...]) -> list[Gpu]:
+    """Those that the kernel drives and a tool does not list; a tool that gives no addresses is believed."""
+    listed = {bus_address(gpu.pci_address) for gpu in gpus}
+    if None in listed:
+        return []
+    return [gpu for gpu in known_to_kernel if bus_address(gpu.pci_address) not in listed]

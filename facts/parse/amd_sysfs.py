@@ -6,11 +6,15 @@ interface (millidegrees, microwatts), and `gfx_target_version` of KFD: major * 1
 
 from __future__ import annotations
 
+import re
+
 from facts.parse.gpu import Gpu
-from facts.parse.quantity import number, size_in_bytes, whole_number
+from facts.parse.quantity import Readings
 from facts.parse.sysfs import by_directory, key_values
 
 VENDOR_ID = "0x1002"
+WATTS, DEGREES, LANES = 10_000.0, 150.0, 32
+"""What lies beyond is no reading of a card: drivers write such numbers for "unknown"."""
 _GENERATION_OF_SPEED = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 
 
@@ -37,7 +41,7 @@ def pcie_generation(gigatransfers_per_second: float | None) -> int | None:
 def parse_sysfs_gpus(drm: dict[str, str], kfd: dict[str, str]) -> tuple[Gpu, ...]:
     """GPUs of vendor 0x1002, in the order of their DRM cards; `index` counts them from 0.
 
-    `drm` and `kfd` are contents by path. Raises `ValueError` for a size or count that is no number.
+    `drm` and `kfd` are contents by path. What is no number is None, and the GPU's `unread` says what was there.
     """
     targets = _targets_by_address(kfd)
     directories = by_directory(drm)
@@ -45,12 +49,15 @@ def parse_sysfs_gpus(drm: dict[str, str], kfd: dict[str, str]) -> tuple[Gpu, ...
     for directory, device in directories.items():
         if device.get("vendor", "").lower() != VENDOR_ID:
             continue
+        readings = Readings()
         uevent = key_values(device.get("uevent", ""), "=")
         address = uevent.get("PCI_SLOT_NAME", "").lower() or None
         sensors = _sensors(directories, directory)
-        total, used = _bytes(device, directory, "vram")
-        gtt_total, gtt_used = _bytes(device, directory, "gtt")
+        total, used = _bytes(device, readings, "vram")
+        gtt_total, gtt_used = _bytes(device, readings, "gtt")
         model = device.get("product_name") or f"AMD GPU {device.get('device', '')}".strip()
+        draw = _scaled(sensors, "power1_average", readings, 1e6, most=WATTS)
+        drawn = draw if draw is not None else _scaled(sensors, "power1_input", readings, 1e6, most=WATTS)
         gpus.append(
             Gpu(
                 index=len(gpus),
@@ -65,15 +72,15 @@ def parse_sysfs_gpus(drm: dict[str, str], kfd: dict[str, str]) -> tuple[Gpu, ...
                 gtt_used_bytes=gtt_used,
                 gtt_free_bytes=None if gtt_total is None or gtt_used is None else max(gtt_total - gtt_used, 0),
                 gfx_target=targets.get(address or "") or (_only(targets) if address is None else None),
-                power_limit_watts=_scaled(sensors, "power1_cap", directory, 1e6),
-                power_draw_watts=_scaled(sensors, "power1_average", directory, 1e6)
-                or _scaled(sensors, "power1_input", directory, 1e6),
-                temperature_celsius=_scaled(sensors, "temp1_input", directory, 1e3),
-                utilization_percent=number(device.get("gpu_busy_percent"), f"{directory}/gpu_busy_percent"),
+                power_limit_watts=_scaled(sensors, "power1_cap", readings, 1e6, most=WATTS),
+                power_draw_watts=drawn,
+                temperature_celsius=_scaled(sensors, "temp1_input", readings, 1e3, least=-50.0, most=DEGREES),
+                utilization_percent=readings.number(device.get("gpu_busy_percent"), "gpu_busy_percent", most=100.0),
                 pcie_generation_current=pcie_generation(_speed(device, "current_link_speed")),
                 pcie_generation_max=pcie_generation(_speed(device, "max_link_speed")),
-                pcie_width_current=_width(device, "current_link_width", directory),
-                pcie_width_max=_width(device, "max_link_width", directory),
+                pcie_width_current=_width(device, "current_link_width"),
+                pcie_width_max=_width(device, "max_link_width"),
+                unread=tuple(readings.unread),
             )
         )
     return tuple(gpus)
@@ -83,15 +90,19 @@ def _targets_by_address(kfd: dict[str, str]) -> dict[str, str]:
     targets: dict[str, str] = {}
     for path, text in kfd.items():
         values = key_values(text, " ")
-        version = whole_number(values.get("gfx_target_version"), f"{path}, gfx_target_version")
-        target = gfx_target(version) if version is not None else None
-        location = whole_number(values.get("location_id"), f"{path}, location_id")
+        readings = Readings()
+        version = readings.whole(values.get("gfx_target_version"), "gfx_target_version")
+        location = readings.whole(values.get("location_id"), "location_id")
+        domain = readings.whole(values.get("domain"), "domain") or 0
+        try:
+            target = gfx_target(version) if version is not None else None
+        except ValueError:
+            continue  # of a kernel that counts in another way: nobody knows the target
         if target is None:
             continue
         if location is None:
             targets[path] = target
             continue
-        domain = whole_number(values.get("domain"), f"{path}, domain") or 0
         bus, device, function = location >> 8 & 0xFF, location >> 3 & 0x1F, location & 0x7
         targets[f"{domain:04x}:{bus:02x}:{device:02x}.{function}"] = target
     return targets
@@ -106,24 +117,27 @@ def _sensors(directories: dict[str, dict[str, str]], device: str) -> dict[str, s
     return next(inside, {})
 
 
-def _bytes(device: dict[str, str], directory: str, pool: str) -> tuple[int | None, int | None]:
+def _bytes(device: dict[str, str], readings: Readings, pool: str) -> tuple[int | None, int | None]:
     names = (f"mem_info_{pool}_total", f"mem_info_{pool}_used")
-    total, used = (size_in_bytes(device.get(name), f"{directory}/{name}") for name in names)
+    total, used = (readings.size(device.get(name), name) for name in names)
     return total, used
 
 
-def _scaled(sensors: dict[str, str], name: str, directory: str, divisor: float) -> float | None:
-    value = number(sensors.get(name), f"{directory}/{name}")
+def _scaled(
+    sensors: dict[str, str], name: str, readings: Readings, divisor: float, *, least: float = 0.0, most: float
+) -> float | None:
+    value = readings.number(sensors.get(name), name, least=least * divisor, most=most * divisor)
     return None if value is None else value / divisor
 
 
 def _speed(device: dict[str, str], name: str) -> float | None:
     # "16.0 GT/s PCIe", or "Unknown" behind some bridges.
     first = device.get(name, "").split(" ")[0]
-    return float(first) if first.replace(".", "", 1).isdigit() else None
+    return float(first) if re.fullmatch(r"\d{1,4}(\.\d{1,4})?", first) else None
 
 
-def _width(device: dict[str, str], name: str, directory: str) -> int | None:
+def _width(device: dict[str, str], name: str) -> int | None:
     # An unconnected or internal link reads 0 or 255.
-    width = whole_number(device.get(name), f"{directory}/{name}")
-    return width if width and width <= 32 else None
+    text = device.get(name, "")
+    width = int(text) if re.fullmatch(r"\d{1,4}", text) else 0
+    return width if 0 < width <= LANES else None

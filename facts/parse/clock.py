@@ -30,7 +30,7 @@ def parse_clock(output: Iterable[str]) -> ClockReport:
     sections = parse_sections(output, "timedatectl", "date")
     text = sections["date"].text.strip()
     # A date without nanoseconds leaves "%N" or "N" behind the point; whole seconds are still right.
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\.?(?:%?N)?", text)
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\.?(?:%?N)?", text)
     if match is None:
         raise ValueError(f"date: {text[:80]!r} is not a number of seconds")
     section = sections["timedatectl"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,25 @@ DECISIVE_FLAGS = (
     "bf16",
     "i8mm",
 )
+_DEEPEST = 20
+
+
+@dataclass(frozen=True)
+class CoreKind(Report):
+    """Cores of one kind on a host that may have several; 0 cores: not told."""
+
+    model: str
+    cores: int
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class CpuReport(Report):
-    """`cores` are physical, `threads` logical, both over all sockets; 0 sockets or cores: not told.
+    """`cores` are physical, `threads` logical, both over all sockets and kinds of core; 0 sockets or cores: not told.
 
-    `decisive_flags` are those that decide which kernels run, and how fast. Which data type is right for a model is not
-    the processor's to say: docs/decisions/0009-eager-and-dtype.md.
+    `model` names every kind, and `kinds` has them apart. `decisive_flags` are those that all cores have and that decide
+    which kernels run, and how fast: a thread may be moved to any core. Which data type is right for a model is not the
+    processor's to say: docs/decisions/0009-eager-and-dtype.md.
     """
 
     architecture: str
@@ -39,6 +50,7 @@ class CpuReport(Report):
     cores: int
     threads: int
     decisive_flags: tuple[str, ...]
+    kinds: tuple[CoreKind, ...] = ()
 
 
 def parse_cpu(output: Iterable[str]) -> CpuReport:
@@ -47,30 +59,47 @@ def parse_cpu(output: Iterable[str]) -> CpuReport:
     Raises `ValueError` when neither names the number of CPUs.
     """
     sections = parse_sections(output, "lscpu", "cpuinfo", "machine")
-    machine = sections["machine"].text.strip()
+    machine, cpuinfo = sections["machine"].text.strip(), sections["cpuinfo"]
     if sections["lscpu"].succeeded:
-        return parse_lscpu(sections["lscpu"].text)
-    return parse_cpuinfo(sections["cpuinfo"], machine)
+        try:
+            return parse_lscpu(sections["lscpu"].text)
+        except ValueError:
+            if "processor" not in cpuinfo.text:
+                raise
+    return parse_cpuinfo(cpuinfo, machine)
 
 
 def parse_lscpu(text: str) -> CpuReport:
-    """The JSON of `lscpu -J`, flat or nested (util-linux 2.38 nests under "children")."""
+    """The JSON of `lscpu -J`, flat or nested (util-linux 2.38 nests under "children").
+
+    With several kinds of core each begins with its "Model name". What is no field is left out; `ValueError` without a
+    number of CPUs.
+    """
     document = parse_json(text, "lscpu")
-    values = _flatten(document.get("lscpu") if isinstance(document, dict) else document)
-    threads = _count(values, "CPU(s)")
+    fields = list(_fields(document.get("lscpu") if isinstance(document, dict) else document, 0))
+    common: dict[str, str] = {}
+    groups: list[dict[str, str]] = []
+    for name, value in fields:
+        if name == "Model name":
+            groups.append({})
+        (groups[-1] if groups else common).setdefault(name, value)
+    every = {name: value for group in reversed([common, *groups]) for name, value in group.items()}
+    threads = _count(every, "CPU(s)")
     if threads == 0:
-        raise ValueError(f"lscpu: no CPU(s) among {', '.join(sorted(values))[:120] or 'no fields'}")
-    # aarch64 virtual machines say "Socket(s): -" and count clusters.
-    sockets = _count(values, "Socket(s)") or _count(values, "Cluster(s)")
-    cores = sockets * (_count(values, "Core(s) per socket") or _count(values, "Core(s) per cluster"))
-    return _report(
-        values.get("Architecture", ""),
-        values.get("Model name", ""),
-        sockets,
-        cores,
-        threads,
-        values.get("Flags", "").split(),
-    )
+        raise ValueError(f"lscpu: no CPU(s) among {', '.join(sorted(every))[:120] or 'no fields'}")
+    # What is said once holds for all; older versions say it in front of the model's name.
+    groups = [{**common, **group} for group in groups] if len(groups) > 1 else [every]
+    sockets = [_count(group, "Socket(s)") or _count(group, "Cluster(s)") for group in groups]
+    kinds = [
+        CoreKind(
+            group.get("Model name", ""),
+            # aarch64 virtual machines say "Socket(s): -" and count clusters.
+            count * (_count(group, "Core(s) per socket") or _count(group, "Core(s) per cluster")),
+            tuple(group.get("Flags", "").split()),
+        )
+        for group, count in zip(groups, sockets, strict=True)
+    ]
+    return _report(every.get("Architecture", ""), kinds, max(sockets), threads)
 
 
 def parse_cpuinfo(section: Section, machine: str) -> CpuReport:
@@ -84,35 +113,53 @@ def parse_cpuinfo(section: Section, machine: str) -> CpuReport:
     processors = [block for block in blocks if "processor" in block]
     if not processors:
         raise ValueError(f"/proc/cpuinfo: no processor in {section.text[:120]!r}")
-    first = processors[0]
+    kinds: dict[str, list[dict[str, str]]] = {}
+    for block in processors:
+        part = block.get("CPU part", "")
+        kinds.setdefault(block.get("model name") or (f"CPU part {part}" if part else ""), []).append(block)
     sockets = {block["physical id"] for block in processors if "physical id" in block}
-    cores = {
-        (block["physical id"], block["core id"]) for block in processors if {"physical id", "core id"} <= block.keys()
-    }
-    flags = first.get("flags") or first.get("Features") or ""
-    return _report(machine, first.get("model name", ""), len(sockets), len(cores), len(processors), flags.split())
+    found = [
+        CoreKind(
+            name,
+            len({(one["physical id"], one["core id"]) for one in of_kind if {"physical id", "core id"} <= one.keys()}),
+            _common([(one.get("flags") or one.get("Features") or "").split() for one in of_kind]),
+        )
+        for name, of_kind in kinds.items()
+    ]
+    return _report(machine, found, len(sockets), len(processors))
 
 
-def _report(architecture: str, model: str, sockets: int, cores: int, threads: int, flags: list[str]) -> CpuReport:
+def _report(architecture: str, kinds: list[CoreKind], sockets: int, threads: int) -> CpuReport:
+    flags = _common([kind.flags for kind in kinds])
     decisive = tuple(flag for flag in DECISIVE_FLAGS if flag in flags)
-    return CpuReport(architecture, model or "unknown", sockets, cores, threads, decisive)
+    # Where one kind does not say how many cores it has, nobody knows how many there are.
+    cores = sum(kind.cores for kind in kinds) if all(kind.cores for kind in kinds) else 0
+    model = ", ".join(dict.fromkeys(kind.model for kind in kinds if kind.model)) or "unknown"
+    told = tuple(
+        CoreKind(kind.model or "unknown", kind.cores, tuple(flag for flag in DECISIVE_FLAGS if flag in kind.flags))
+        for kind in kinds
+    )
+    return CpuReport(architecture, model, sockets, cores, threads, decisive, told)
 
 
-def _flatten(entries: Any) -> dict[str, str]:
-    values: dict[str, str] = {}
-    if not isinstance(entries, list):
-        raise ValueError('lscpu: no list named "lscpu"')
+def _common(each: Sequence[Collection[str]]) -> tuple[str, ...]:
+    """Flags that all have, in the order of the first."""
+    return tuple(flag for flag in each[0] if all(flag in flags for flags in each)) if each else ()
+
+
+def _fields(entries: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """Name and value of every field, a parent before its children; what is none is left out."""
+    if not isinstance(entries, list) or depth > _DEEPEST:
+        return
     for entry in entries:
         if not isinstance(entry, dict):
-            raise ValueError(f"lscpu: {str(entry)[:80]!r} is no field")
+            continue
         field, data = entry.get("field"), entry.get("data")
         if isinstance(field, str) and isinstance(data, str):
-            values.setdefault(field.rstrip(":").strip(), data)
-        if entry.get("children"):
-            values = {**_flatten(entry["children"]), **values}
-    return values
+            yield field.rstrip(":").strip(), data
+        yield from _fields(entry.get("children"), depth + 1)
 
 
 def _count(values: dict[str, str], field: str) -> int:
     text = values.get(field, "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if re.fullmatch(r"[0-9]{1,7}", text) else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from facts.parse.report import Report
 
+_BUS_ADDRESS = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
 ToolState = Literal["missing", "present", "failed"]
 
 
@@ -27,7 +29,8 @@ class Gpu(Report):
     `memory_*` is the GPU's own memory (VRAM; on an integrated GPU the part that firmware carved out). `gtt_*`
     is host memory that an AMD GPU may map besides; only on an integrated GPU is it as good as its own.
     `ecc_*_errors` count since the driver was loaded. `pcie_*_current` may fall while a GPU idles: that is
-    power saving.
+    power saving. `recovery_action` is what the driver asks for to have the GPU work again ("Reset"), None for nothing.
+    `unread` has a reason for each field that the source gives and that is no value ("gpu_temp: 'GPU requires reset'").
     """
 
     index: int
@@ -58,6 +61,8 @@ class Gpu(Report):
     mig_enabled: bool | None = None
     persistence_enabled: bool | None = None
     processes: tuple[GpuProcess, ...] = ()
+    recovery_action: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,10 @@ class GpuReport(Report):
       "failed": it is installed and gave no answer, `detail` says why (usually: the driver is not loaded);
       "present": it answered, and an empty `gpus` means that there is no GPU.
     - `source`: what the GPUs were read from: nvidia-smi, amd-smi, rocm-smi, sysfs, or "" for nothing.
-    - `devices_on_pci_bus`: display devices of this vendor that the kernel sees, driver or not.
+    - `devices_on_pci_bus`: display devices of this vendor that the kernel sees, driver or not; `bus_addresses` are
+      theirs, and `bus_drivers` the kernel drivers that hold them, in the same order ("" for none).
+    - `loaded_driver_version`: of the kernel's module, where that can be read beside the tool.
+    - `warnings`: what the tool said beside its answer.
     """
 
     vendor: Literal["nvidia", "amd"]
@@ -79,3 +87,13 @@ class GpuReport(Report):
     gpus: tuple[Gpu, ...] = ()
     devices_on_pci_bus: int = 0
     detail: str = ""
+    bus_addresses: tuple[str, ...] = ()
+    bus_drivers: tuple[str, ...] = ()
+    loaded_driver_version: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def bus_address(text: str | None) -> str | None:
+    """A PCI address as the kernel writes it: "00000000:41:00.0" and "41:00.0" are 0000:41:00.0; None for none."""
+    match = _BUS_ADDRESS.fullmatch((text or "").strip().lower())
+    return f"{int(match[1] or '0', 16):04x}:{match[2]}:{match[3]}.{match[4]}" if match else None

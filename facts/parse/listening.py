@@ -16,8 +16,9 @@ from facts.parse.report import Report
 from facts.parse.sections import parse_sections
 
 _LISTEN = "0A"
+_TOLD = 5
 _ENDPOINT = re.compile(r"([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})")
-_PROCESS = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=(\d+)')
+_PROCESS = re.compile(r'\("((?:[^"\\]|\\.)*)",pid=([0-9]{1,9})')
 
 
 @dataclass(frozen=True)
@@ -41,42 +42,48 @@ class ListeningSocket(Report):
 class ListeningReport(Report):
     """Sockets in the order of port, then address.
 
-    `processes_known`: `ss` answered, so that some may have a name.
+    `processes_known`: `ss` answered, so that some may have a name. `unread`: lines of /proc that are not of its format,
+    so that a port may be taken that is not listed here.
     """
 
     sockets: tuple[ListeningSocket, ...]
     processes_known: bool
+    unread: tuple[str, ...] = ()
 
 
 def parse_listening(output: Iterable[str]) -> ListeningReport:
-    """The output of `facts.network.Listening`.
+    """The output of `facts.network.Listening`. What /proc does not tell, `ss` may.
 
-    Raises `ValueError` for a line of /proc that is not of its format.
+    Raises `ValueError` when neither answers.
     """
     sections = parse_sections(output, "tcp", "tcp6", "ss")
-    if not sections["tcp"].succeeded:
-        raise ValueError(f"/proc/net/tcp: {sections['tcp'].failure}")
-    endpoints = {
-        *_endpoints(sections["tcp"].lines, "/proc/net/tcp"),
-        *_endpoints(sections["tcp6"].lines, "/proc/net/tcp6"),
-    }
     owners = _owners(sections["ss"].lines) if sections["ss"].succeeded else {}
+    unread: list[str] = []
+    if not sections["tcp"].succeeded:
+        if not sections["ss"].succeeded:
+            raise ValueError(f"/proc/net/tcp: {sections['tcp'].failure}")
+        unread.append(f"/proc/net/tcp: {sections['tcp'].failure}")
+    endpoints = {
+        *_endpoints(sections["tcp"].lines, "/proc/net/tcp", unread),
+        *_endpoints(sections["tcp6"].lines, "/proc/net/tcp6", unread),
+        *(owners if unread else ()),
+    }
     sockets = tuple(
         ListeningSocket(address, port, *owners.get((address, port), ("", None)))
         for port, address in sorted((port, address) for address, port in endpoints)
     )
-    return ListeningReport(sockets, sections["ss"].succeeded)
+    return ListeningReport(sockets, sections["ss"].succeeded, tuple(unread[:_TOLD]))
 
 
-def _endpoints(lines: Iterable[str], where: str) -> Iterable[tuple[str, int]]:
+def _endpoints(lines: Iterable[str], where: str, unread: list[str]) -> Iterable[tuple[str, int]]:
     for line in lines:
         cells = line.split()
         if not cells or cells[0] == "sl":
             continue
         match = _ENDPOINT.fullmatch(cells[1]) if len(cells) > 3 else None
         if match is None:
-            raise ValueError(f"{where}: {line.strip()[:80]!r} has no address:port in its second column")
-        if cells[3] == _LISTEN:
+            unread.append(f"{where}: {line.strip()[:80]!r} has no address:port in its second column")
+        elif cells[3] == _LISTEN:
             yield _decoded(match.group(1)), int(match.group(2), 16)
 
 
@@ -95,12 +102,10 @@ def _owners(lines: Iterable[str]) -> dict[tuple[str, int], tuple[str, int | None
     for line in lines:
         cells = line.split()
         process = _PROCESS.search(line)
-        if len(cells) < 5 or process is None:
+        host, _, port = cells[3].rpartition(":") if len(cells) > 4 else ("", "", "")
+        if not re.fullmatch(r"[0-9]{1,5}", port):
             continue
-        host, _, port = cells[3].rpartition(":")
-        if not port.isdecimal():
-            continue
-        owner = (process.group(1), int(process.group(2)))
+        owner = (process.group(1), int(process.group(2))) if process else ("", None)
         host = host.partition("%")[0].strip("[]")
         if host == "*":  # a dual-stack socket, which /proc lists under tcp6
             owners[("::", int(port))] = owner

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from facts.parse.quantity import size_in_bytes
+from facts.parse.quantity import Readings, size_in_bytes
 from facts.parse.report import Report
 from facts.parse.sections import parse_sections
 from facts.parse.sysfs import key_values
 
 SHARED_MEMORY_PATH = "/dev/shm"  # noqa: S108 - a fixed place of the system, only measured
 _FILESYSTEM = re.compile(
-    r"(?P<source>.*?)\s+(?P<type>\S+)\s+(?P<size>\d+)\s+(?P<used>\d+)\s+(?P<free>\d+)\s+(?:\d+%|-)\s+(?P<mount>/.*)"
+    r"(?P<source>.*?)\s+(?P<type>\S+)\s+"
+    r"(?P<size>[0-9]{1,18})\s+(?P<used>[0-9]{1,18})\s+(?P<free>-?[0-9]{1,18})\s+(?:[0-9]+%|-)\s+(?P<mount>/.*)"
 )
 
 
@@ -21,13 +22,15 @@ _FILESYSTEM = re.compile(
 class MemoryReport(Report):
     """Host memory in bytes.
 
-    `available_bytes` is the kernel's estimate of what new programs may take without swapping.
+    `available_bytes` is the kernel's estimate of what new programs may take without swapping; None, like swap, where it
+    cannot be read, for the reason in `unread`.
     """
 
     total_bytes: int
-    available_bytes: int
-    swap_total_bytes: int
-    swap_free_bytes: int
+    available_bytes: int | None
+    swap_total_bytes: int | None
+    swap_free_bytes: int | None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,30 +46,33 @@ class FilesystemReport(Report):
 
 
 def parse_memory(output: Iterable[str]) -> MemoryReport:
-    """The output of `facts.memory.Memory`. Raises `ValueError` when a figure is absent."""
+    """The output of `facts.memory.Memory`. Raises `ValueError` without the memory's size."""
     section = parse_sections(output, "meminfo")["meminfo"]
     if not section.succeeded:
         raise ValueError(f"/proc/meminfo: {section.failure}")
-    values = key_values(section.text, ":")
+    values, readings = key_values(section.text, ":"), Readings()
+    total = size_in_bytes(values.get("MemTotal"), "/proc/meminfo, MemTotal")
+    if not total:
+        raise ValueError(f"/proc/meminfo: no MemTotal among {len(values)} lines")
 
-    def figure(name: str) -> int:
-        size = size_in_bytes(values.get(name), f"/proc/meminfo, {name}")
-        if size is None:
-            raise ValueError(f"/proc/meminfo: no {name} among {len(values)} lines")
+    def figure(name: str) -> int | None:
+        size = readings.size(values.get(name), f"/proc/meminfo, {name}")
+        if name not in values:
+            readings.unread.append(f"/proc/meminfo: no {name} among {len(values)} lines")
         return size
 
-    return MemoryReport(figure("MemTotal"), figure("MemAvailable"), figure("SwapTotal"), figure("SwapFree"))
+    return MemoryReport(total, figure("MemAvailable"), figure("SwapTotal"), figure("SwapFree"), tuple(readings.unread))
 
 
 def parse_filesystem(output: Iterable[str]) -> FilesystemReport:
     """The output of `facts.memory.SharedMemory` or `Disk`.
 
-    Raises `ValueError` when df failed or printed no row.
+    Raises `ValueError` when df printed no row, with what it said when it failed; a row counts in any case.
     """
     section = parse_sections(output, "filesystem")["filesystem"]
-    if not section.succeeded:
-        raise ValueError(f"df: {section.failure}")
     match = next((found for line in section.lines if (found := _FILESYSTEM.fullmatch(line.strip()))), None)
+    if match is None and not section.succeeded:
+        raise ValueError(f"df: {section.failure}")
     if match is None:
         raise ValueError(f"df: no file system in {section.text[:200]!r}")
     return FilesystemReport(
@@ -75,5 +81,5 @@ def parse_filesystem(output: Iterable[str]) -> FilesystemReport:
         filesystem_type=match["type"],
         size_bytes=int(match["size"]),
         used_bytes=int(match["used"]),
-        free_bytes=int(match["free"]),
+        free_bytes=max(int(match["free"]), 0),  # below 0 where what is kept for root is in use
     )

@@ -52,7 +52,7 @@ class NpuReport(Report):
 def parse_npus(output: Iterable[str]) -> NpuReport:
     """The output of `facts.npu.Npus` as a report.
 
-    Raises `ValueError` for output that is cut or no sysfs listing.
+    Raises `ValueError` for output that is cut; what is no sysfs listing is left out.
     """
     sections = parse_sections(output, "nodes", "accel", "pci")
     nodes = tuple(line.strip() for line in sections["nodes"].lines if line.strip())
@@ -62,7 +62,8 @@ def parse_npus(output: Iterable[str]) -> NpuReport:
         device_nodes=tuple(node for node in nodes if node.startswith("/dev/accel/")),
         npus=_npus(parse_files(sections["accel"].lines)),
         devices_on_pci_bus=sum(
-            device.get("vendor") == VENDOR_ID and device.get("device") in PCI_DEVICE_IDS for device in pci
+            device.get("vendor", "").lower() == VENDOR_ID and device.get("device", "").lower() in PCI_DEVICE_IDS
+            for device in pci
         ),
     )
 
@@ -74,7 +75,7 @@ def _npus(contents: dict[str, str]) -> tuple[Npu, ...]:
             continue  # other makers' accelerators share /sys/class/accel
         found.append(
             Npu(
-                name=directory.split("/")[-2],
+                name=directory.removesuffix("/device").rpartition("/")[2],
                 vendor_id=VENDOR_ID,
                 device_id=device.get("device") or None,
                 pci_address=key_values(device.get("uevent", ""), "=").get("PCI_SLOT_NAME") or None,

@@ -1,4 +1,4 @@
-"""Pure parser for the processes of a node. ValueError when a field is missing."""
+"""Pure parser for the processes of a node. ValueError for what is no list of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facts.parse.report import Report
+from facts.parse.shape import figure
 from facts.programs.engines import SERVER
 
 
@@ -20,10 +21,17 @@ class ProcessReport(Report):
 
 
 def parse_processes(answer: Mapping[str, Any]) -> ProcessReport:
-    """From {processes: [{name, bytes}]}."""
-    try:
-        rows = [(str(row["name"]), int(row["bytes"])) for row in answer["processes"]]
-    except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"processes: {type(error).__name__} {error} in {str(answer)[:200]}") from None
+    """From {processes: [{name, bytes}]}; a process whose size cannot be read counts with its name."""
+    listed = answer.get("processes") if isinstance(answer, Mapping) else None
+    if not isinstance(listed, list):
+        raise ValueError(f"processes: a list was expected in {str(answer)[:200]}")
+    rows = [(str(row.get("name", "")), _size(row.get("bytes"))) for row in listed if isinstance(row, dict)]
     engines = tuple(name for name, _ in rows if "VLLM::" in name or SERVER in name)
     return ProcessReport(engines, tuple(name for name, _ in rows), sum(size for _, size in rows))
+
+
+def _size(value: Any) -> int:
+    try:
+        return max(int(figure(value, "processes, bytes")), 0)
+    except ValueError:
+        return 0

@@ -1,4 +1,7 @@
-"""Pure parser for the state of a locked runtime. ValueError for output that is neither whole nor missing."""
+"""Pure parser for the state of a locked runtime. ValueError for output that names no runtime.
+
+A complete.json that cannot be read marks nothing: the runtime is built anew.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from facts.parse.report import Report
-from facts.parse.shape import mapping
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def parse_runtime(lines: list[str]) -> RuntimeReport:
         if line.startswith("runtime "):
             directory = line.removeprefix("runtime ").strip()
         elif line.lstrip().startswith("{"):
-            noted = mapping(json.loads(line), "runtime, complete.json")
+            noted = _noted(line)
         elif found := re.match(r"version\s*=\s*[\"']([^\"']+)[\"']", line):
             ray_version = found[1]
     if not directory:
@@ -37,6 +40,14 @@ def parse_runtime(lines: list[str]) -> RuntimeReport:
     name = directory.rsplit("/", 1)[-1]
     if noted is None:
         return RuntimeReport(name, False, ray_version=ray_version)
-    versions = mapping(noted.get("versions") or {}, f"runtime {name}, versions")
-    known = {package: str(version) for package, version in versions.items()}
+    versions = noted.get("versions")
+    known = {package: str(version) for package, version in versions.items()} if isinstance(versions, dict) else {}
     return RuntimeReport(name, True, str(noted.get("python", "")), ray_version, known)
+
+
+def _noted(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

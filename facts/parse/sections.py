@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _BEGIN = re.compile(r"##begin (\S+)")
-_END = re.compile(r"##end (\S+) (\d+|missing)")
+_END = re.compile(r"##end (\S+) ([0-9]{1,3}|missing)")
 TIMED_OUT_STATUS = 124
 
 

@@ -11,19 +11,15 @@ _LINE = re.compile(r"(/[^:]*?/[0-9a-f]+:[0-9a-f]{2}:[0-9a-f]{2}\.\d/[^:]+|/[^:]+
 
 
 def parse_files(lines: Iterable[str]) -> dict[str, str]:
-    """Contents by path, several lines joined. Lines that are not `PATH:LINE` raise `ValueError`.
+    """Contents by path, several lines joined. Lines that are not `PATH:LINE` are left out: a file that is not text.
 
     PCI addresses in a path ("/sys/bus/pci/devices/0000:03:00.0/vendor") are understood.
     """
     contents: dict[str, str] = {}
     for line in lines:
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ValueError(f"sysfs: {line[:120]!r} is not PATH:LINE")
-        path, value = match.groups()
-        contents[path] = f"{contents[path]}\n{value}" if path in contents else value
+        if match := _LINE.fullmatch(line):
+            path, value = match.groups()
+            contents[path] = f"{contents[path]}\n{value}" if path in contents else value
     return contents
 
 
@@ -59,14 +55,17 @@ def parse_json(text: str, where: str) -> Any:
     raise ValueError(f"{where}: no JSON in {text.strip()[:120]!r}")
 
 
-def count_display_devices(contents: dict[str, str], vendor: str) -> int:
-    """How many PCI devices of `vendor` ("0x10de") are display controllers (class 03) or accelerators (class
-    12).
+def display_devices(contents: dict[str, str], vendor: str) -> dict[str, str]:
+    """Address -> kernel driver ("" for none) of the PCI devices of `vendor` ("0x10de") that compute or show.
+
+    Those are display controllers (class 03) and processing accelerators (class 12).
     """
-    devices = by_directory(contents).values()
-    ours = [device for device in devices if device.get("vendor", "").lower() == vendor]
-    return sum(device.get("class", "")[:4] in ("0x03", "0x12") for device in ours)
+    return {
+        directory.rpartition("/")[2]: key_values(device.get("uevent", ""), "=").get("DRIVER", "")
+        for directory, device in by_directory(contents).items()
+        if device.get("vendor", "").lower() == vendor and device.get("class", "")[:4] in ("0x03", "0x12")
+    }
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+    return [(int(part[:18]), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)]

@@ -11,16 +11,15 @@ from facts.parse.report import Report
 from facts.parse.sections import parse_sections
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_NVLINK = re.compile(r"NV(\d+)")
-_KINDS = {"SYS", "NODE", "PHB", "PXB", "PIX"}
+_NVLINK = re.compile(r"NV([0-9]{1,4})")
 
 
 @dataclass(frozen=True)
 class TopologyLink(Report):
     """How two devices reach each other.
 
-    `kind` is nvidia-smi's: NVn (n bonded NVLinks), PIX, PXB, PHB, NODE, SYS, from near to far. `nvlink_count`
-    is n, or 0.
+    `kind` is nvidia-smi's: NVn (n bonded NVLinks), PIX, PXB, PHB, NODE, SYS, from near to far; a word that
+    is not known here stays as it is. `nvlink_count` is n, or 0.
     """
 
     first: str
@@ -74,8 +73,6 @@ def parse_topology(output: Iterable[str]) -> TopologyReport:
 
 def _link(first: str, second: str, kind: str) -> TopologyLink:
     bonded = _NVLINK.fullmatch(kind)
-    if bonded is None and kind not in _KINDS:
-        raise ValueError(f"nvidia-smi topo: link {first}-{second} is {kind!r}, which is no known kind")
     return TopologyLink(first, second, kind, int(bonded.group(1)) if bonded else 0)
 
 

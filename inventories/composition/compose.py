@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import machines, members, ssh_files
@@ -21,6 +21,7 @@ from inventories.composition.way_in import way_in
 
 __all__ = ["API_PORT", "DEPOT_PORT", "RAY_PORTS", "Gateway", "Group", "Serving", "Site", "compose"]
 
+Value = TypeVar("Value")
 Group = list[tuple[str, dict[str, Any]]]
 
 # vLLM binds an engine's threads to the machine's first processors, and several engines on one machine to the same ones:
@@ -78,7 +79,7 @@ def compose(
     name = name or cluster.name
     whole, present = machines.fill_in(name, cluster), members.read(name)
     everyone = whole.compute
-    cluster = _present(name, cluster, present)
+    cluster = _present(name, whole, present)
     missing = [node.name for node in cluster.nodes if node.name not in addresses]
     if missing:
         raise ProfileError(f"inventory {name}: no address for {', '.join(missing)}; add it to the address plan")
@@ -169,6 +170,15 @@ def compose(
             "directories": places.directories(name, node.name),
             "accelerators": {
                 "names": [part.name for part in node.engine_accelerators],
+                "vendor": _shared([part.vendor for part in node.engine_accelerators], ""),
+                "architecture": _shared([part.architecture for part in node.engine_accelerators], ""),
+                "memory_bytes": _shared(
+                    [
+                        0 if part.shares_system_memory else int(part.memory_bytes.value)
+                        for part in node.engine_accelerators
+                    ],
+                    0,
+                ),
                 "kernel_arguments": [
                     argument for part in node.engine_accelerators for argument in part.kernel_arguments
                 ],
@@ -194,6 +204,11 @@ def compose(
 
     hosts = [host(node) for node in cluster.nodes]
     return hosts[:1], hosts[1:]
+
+
+def _shared(values: Sequence[Value], none: Value) -> Value:
+    """What all have; `none` where there are none, or they differ."""
+    return values[0] if values and all(value == values[0] for value in values) else none
 
 
 def _application(application: Application, cluster: Cluster, models: str) -> dict[str, Any]:

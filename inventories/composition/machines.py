@@ -1,10 +1,12 @@
-"""What only the owner of the machines knows: the MAC address of each node's card on the cluster's network.
+"""What only the owner of the machines knows of a node's card on the cluster's network: its MAC address and its name.
 
 A file of the operator, `machines.yaml` beside the cluster's secrets, because a profile describes a kind of machine and
-a MAC address is one machine's own. A line a node, or a mapping where a machine differs from its profile:
+these are one machine's own: a name goes by the slot that a card is in. A line a node, or a mapping where a machine
+differs from its profile:
 
     compute0: 52:54:00:12:34:56
     compute1: {mac_address: "52:54:00:12:34:57", secure_boot: true, wake_on_lan: false}
+    compute2: {interface: enp6s0}
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from pathlib import Path
 
 import yaml
 
-from hardware.model import Cluster, Node, ProfileError, check_mac_address
+from hardware.model import Cluster, Node, ProfileError, check_interface, check_mac_address
 from inventories.composition.operator import cluster_directory
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
-_KEYS = ("mac_address", "secure_boot", "wake_on_lan")
+_KEYS = ("mac_address", "secure_boot", "wake_on_lan", "interface")
 
 
 def path(cluster: str) -> Path:
@@ -64,7 +66,8 @@ def _filled(node: Node, said: object, where: str) -> Node:
     if "mac_address" in given:
         text = given["mac_address"]
         mac_address = check_mac_address(text.lower() if isinstance(text, str) else text, where)
-    return replace(node, mac_address=mac_address, network_boot=boot)
+    interface = check_interface(given.get("interface", node.cluster_interface), f"{where}: interface")
+    return replace(node, mac_address=mac_address, cluster_interface=interface, network_boot=boot)
 
 
 def _truth(said: object, where: str) -> bool:

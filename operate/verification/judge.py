@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from deploys.gateway.declared import gateway_file
 from deploys.ray_worker.declared import WORKER
 from deploys.roles import managed_files, services
 from facts.health.result import CheckResult
+from facts.health.services import condition, read_log, trouble
+from operate import machine
 from operate.clusters import ClusterInventory, Host
 from operate.preflight import reach_check
 from operate.runner import Observation
@@ -37,6 +40,11 @@ def judge(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[C
             checks += runtime_checks(host, seen, up)
             checks += model_checks(host, seen, up)
             checks += engine_place_checks(host, seen, cluster.command)
+    checks += [
+        replace(check, remedy=cluster.named(check.remedy))
+        for check in machine.checks(cluster, found)
+        if check.ok is not None or check.name in ("gpu_tool", "gpu_count", "cluster_address")
+    ]
     control = found[cluster.control.name]
     if control.connected:
         checks += topology_checks(cluster, control, up)
@@ -63,15 +71,15 @@ def service_checks(host: Host, seen: Observation, up: str) -> list[CheckResult]:
     checks = []
     for service in services(host.settings):
         state = seen.facts["services"].get(service.name) or {}
-        problem = ""
-        if not state.get("active"):
-            problem = "is not running"
-        elif not state.get("enabled"):
+        problem = trouble(state)
+        if not problem and not state.get("enabled"):
             problem = "does not start at boot"
-        elif state.get("configuration") != service.digest:
+        elif not problem and state.get("configuration") != service.digest:
             problem = "runs with another configuration than the declared one"
         detail = f"{host.name}: {service.name} {problem or 'runs as declared'}"
-        checks.append(CheckResult("service", not problem, detail, up if problem else ""))
+        log = hosts.of(host.settings).manager.log(service.name)
+        remedy = read_log(host.name, log) if condition(state) == "restarting" else up
+        checks.append(CheckResult("service", not problem, detail, remedy if problem else ""))
     return checks
 
 

@@ -111,17 +111,58 @@ def test_failing_tool_is_failed_with_what_it_said(read: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("static", "said"),
+    ("static", "unread"),
     [
-        ('[{"asic": {}}]', "number None"),
-        ('{"gpu_data": 7}', "a list of GPUs"),
-        ('[{"gpu": 0, "vram": {"size": {"value": "lots", "unit": "MB"}}}]', "gpu 0: 'lots MB'"),
-        ('[{"gpu": 0, "vram": {"size": {"value": 5, "unit": "W"}}}]', "no unit of size"),
+        ('[{"asic": {}}]', ()),
+        ('[{"gpu": 0}, 7]', ()),
+        ('[{"gpu": 0, "vram": {"size": {"value": "lots", "unit": "MB"}}}]', ("'lots MB'",)),
+        ('[{"gpu": 0, "vram": {"size": {"value": 5, "unit": "W"}}}]', ("no unit of size",)),
+        ('[{"gpu": 0, "vram": {"size": {"value": -5, "unit": "MB"}}}]', ("is negative",)),
+        ('[{"gpu": 0, "vram": {"size": {"value": 18446744073709551615, "unit": "B"}}}]', ("stands for no value",)),
+        ('[{"gpu": 0, "vram": {"size": {"value": 4294967295, "unit": "MB"}}}]', ("stands for no value",)),
     ],
 )
-def test_json_of_another_shape_is_a_value_error(read: Any, static: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        read(static=(static, 0))
+def test_what_is_no_value_is_absent_with_its_reason(read: Any, static: str, unread: tuple[str, ...]) -> None:
+    (card,) = read(static=(static, 0)).gpus
+    assert card.memory_total_bytes is None
+    assert len(card.unread) == len(unread) and all(said in card.unread[0] for said in unread)
+
+
+def test_a_list_of_gpus_that_is_none_is_no_answer(read: Any, fixture_text: Any) -> None:
+    report = read(static=('{"gpu_data": 7}', 0), drm=(fixture_text(S + "drm-rx-7600-xt.txt"), 0))
+    assert (report.tool, report.source, len(report.gpus)) == ("failed", "sysfs", 1)
+    assert "a list of GPUs was expected" in report.detail
+
+
+def test_an_empty_answer_is_no_truth_where_the_kernel_drives_a_card(fixture_text: Any) -> None:
+    report = parse_gpus(fixture_text("field/amd-smi-empty-but-sysfs.txt").splitlines())
+    (card,) = report.gpus
+    assert (report.tool, report.source, card.memory_total_bytes) == ("present", "sysfs", 17_000_000_000)
+    assert "amd-smi lists none, the kernel drives 0000:09:00.0" in report.detail
+
+
+def test_a_card_that_one_tool_leaves_out_is_added_from_the_kernel(fixture_text: Any, read: Any) -> None:
+    drm = fixture_text(S + "drm-rx-7600-xt.txt")
+    second = drm.replace("card0", "card1").replace("card1/", "card1/").replace("0000:03:00.0", "0000:43:00.0")
+    report = read(static=(fixture_text(S + "amd-smi-static-rx-7600-xt.json"), 0), drm=(f"{drm}\n{second}", 0))
+    assert [card.pci_address for card in report.gpus] == ["0000:03:00.0", "0000:43:00.0"]
+    assert [card.index for card in report.gpus] == [0, 1]
+    assert "amd-smi does not list 0000:43:00.0" in report.detail
+
+
+def test_what_drivers_write_for_unknown_is_absent(fixture_text: Any, read: Any) -> None:
+    both = json.loads(fixture_text("field/amd-smi-sentinels.json"))
+    (card,) = read(static=(json.dumps(both["static"]), 0), metric=(json.dumps(both["metric"]), 0)).gpus
+    assert (card.temperature_celsius, card.power_draw_watts, card.pcie_width_current) == (41, None, None)
+    assert len(card.unread) == 3
+
+
+@pytest.mark.parametrize("value", [65535, 4294967295, 18446744073709551615, 1.8446744073709552e19, 2112, -4000, "NaN"])
+def test_impossible_readings_are_absent(read: Any, value: Any) -> None:
+    metric = [{"gpu": 0, "temperature": {"edge": {"value": value, "unit": "C"}}, "pcie": {"width": value}}]
+    (card,) = read(static=('[{"gpu": 0}]', 0), metric=(json.dumps(metric), 0)).gpus
+    assert (card.temperature_celsius, card.pcie_width_current) == (None, None)
+    assert len(card.unread) == 2
 
 
 @pytest.mark.parametrize(

@@ -37,19 +37,22 @@ def test_interfaces_without_ip_come_from_sysfs(fixture_text: Any, rendered: Any)
 
 
 @pytest.mark.parametrize(
-    ("ip", "said"),
+    ("ip", "tool", "said"),
     [
-        ("", "no JSON"),
-        ('[{"ifname": "eth0"', "no JSON"),
-        ("{}", "a list was expected"),
-        ("[3]", "is no interface"),
-        ('[{"ifname": "eth0"}]', "eth0: mtu is None"),
-        ('[{"ifname": "eth0", "mtu": 1500, "addr_info": [{"local": "10.0.0.1"}]}]', "is no address"),
+        ("", "failed", "no JSON"),
+        ('[{"ifname": "eth0"', "failed", "no JSON"),
+        ("{}", "failed", "a list was expected"),
+        ("[3]", "present", "is no interface"),
+        ('[{"ifname": "eth0"}]', "present", "eth0: mtu is None"),
+        ('[{"ifname": "eth0", "mtu": 1500, "addr_info": [{"local": "10.0.0.1"}]}]', "present", "is no address"),
+        ("[]", "present", "ip does not list enp5s0, thunderbolt0"),
     ],
 )
-def test_unreadable_interfaces_are_a_value_error(rendered: Any, ip: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        parse_interfaces(rendered(("ip", ip), ("net", "")))
+def test_what_ip_does_not_say_the_kernel_does(fixture_text: Any, rendered: Any, ip: str, tool: str, said: str) -> None:
+    report = parse_interfaces(rendered(("ip", ip), ("net", fixture_text(S + "net-two-links.txt"))))
+    assert report.tool == tool
+    assert {"enp5s0", "thunderbolt0"} <= {interface.name for interface in report.interfaces}
+    assert said in " ".join([report.detail, *report.unread])
 
 
 def test_resolution(rendered: Any) -> None:
@@ -75,9 +78,10 @@ def test_name_that_does_not_resolve_is_no_error(rendered: Any) -> None:
     assert slow.detail == "getent did not answer in time"
 
 
-def test_unreadable_resolution_is_a_value_error(rendered: Any) -> None:
-    with pytest.raises(ValueError, match="does not begin with an address"):
-        parse_resolution(rendered(("name", "compute1"), ("getent", "garbage here")))
+def test_a_line_that_is_no_address_is_left_out_and_told(rendered: Any) -> None:
+    report = parse_resolution(rendered(("name", "compute1"), ("getent", "garbage here\n10.0.0.11 STREAM compute1")))
+    assert report.addresses == ("10.0.0.11",)
+    assert "does not begin with an address" in report.detail
 
 
 def listening(fixture_text: Any, rendered: Any, *, ss: bool) -> Any:
@@ -108,8 +112,15 @@ def test_listening_ports_without_ss(fixture_text: Any, rendered: Any) -> None:
     assert (len(report.sockets), report.processes_known) == (6, False)
 
 
-def test_unreadable_socket_table_is_a_value_error(rendered: Any) -> None:
-    with pytest.raises(ValueError, match="no address:port"):
-        parse_listening(rendered(("tcp", "  0: nonsense"), ("tcp6", "", 1), ("ss", "", "missing")))
+def test_a_line_of_the_socket_table_that_is_none_leaves_the_rest(fixture_text: Any, rendered: Any) -> None:
+    table = f"  0: nonsense\n{fixture_text(S + 'proc-net-tcp.txt')}"
+    report = parse_listening(rendered(("tcp", table), ("tcp6", "", 1), ("ss", "", "missing")))
+    assert 22 in [item.port for item in report.sockets]
+    assert "no address:port" in report.unread[0]
+
+
+def test_ports_without_the_socket_table_are_those_of_ss(fixture_text: Any, rendered: Any) -> None:
+    report = parse_listening(rendered(("tcp", "", 1), ("tcp6", "", 1), ("ss", fixture_text(S + "ss-ltnp.txt"))))
+    assert 6379 in [item.port for item in report.sockets]
     with pytest.raises(ValueError, match="/proc/net/tcp: tcp exited 1"):
         parse_listening(rendered(("tcp", "", 1), ("tcp6", "", 1), ("ss", "", "missing")))

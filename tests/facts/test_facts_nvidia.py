@@ -100,23 +100,85 @@ def test_driver_out_of_reach_is_failed_with_the_reason(rendered: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("xml", "said"),
+    ("xml", "gpus", "said"),
     [
-        ("", "no <nvidia_smi_log>"),
-        ("garbage", "no <nvidia_smi_log>"),
-        ("<nvidia_smi_log><gpu></nvidia_smi_log>", "cannot be read"),
-        ("<nvidia_smi_log><gpu>", "truncated"),
-        ("<nvidia_smi_log><gpu></gpu></nvidia_smi_log>", "gpu 0: no product_name"),
-        (
-            "<nvidia_smi_log><gpu><product_name>X</product_name><fb_memory_usage><total>much</total>"
-            "</fb_memory_usage></gpu></nvidia_smi_log>",
-            "gpu 0, fb_memory_usage/total: 'much'",
-        ),
+        ("", 0, "no <nvidia_smi_log>"),
+        ("garbage", 0, "no <nvidia_smi_log>"),
+        ("<nvidia_smi_log><gpu></nvidia_smi_log>", 0, "cannot be read"),
+        ("<nvidia_smi_log><gpu>", 0, "truncated"),
+        ("<nvidia_smi_log><gpu><product_name>X</product_name></gpu><gpu><prod", 1, "truncated"),
     ],
 )
-def test_unreadable_xml_is_a_value_error(rendered: Any, xml: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("/", ".")):
-        parse_gpus(gpu_output(rendered, xml))
+def test_a_document_that_is_none_is_no_answer_and_keeps_its_whole_gpus(
+    rendered: Any, xml: str, gpus: int, said: str
+) -> None:
+    report = parse_gpus(gpu_output(rendered, xml))
+    assert (report.tool, len(report.gpus)) == ("failed", gpus)
+    assert said in report.detail
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "GPU requires reset",
+        "Function Not Found",
+        "Not Available",
+        "Not Found",
+        "Timeout",
+        "Unknown Error",
+        "GPU is lost",
+    ],
+)
+def test_words_in_place_of_a_number_leave_the_rest(fixture_text: Any, rendered: Any, words: str) -> None:
+    xml = fixture_text("field/nvidia-two-gpus-one-needs-reset.xml").replace("GPU requires reset", words)
+    report = parse_gpus(gpu_output(rendered, xml))
+    healthy, other = report.gpus
+    assert (report.tool, healthy.temperature_celsius, healthy.unread) == ("present", 40, ())
+    assert (other.temperature_celsius, other.utilization_percent, other.memory_total_bytes) == (None, None, 24000 << 20)
+    assert len(other.unread) == 2 and all(words in said for said in other.unread)
+
+
+@pytest.mark.parametrize("status", [14, 0])
+def test_a_whole_document_counts_whatever_stands_behind_it(fixture_text: Any, rendered: Any, status: int) -> None:
+    report = parse_gpus(gpu_output(rendered, fixture_text("field/nvidia-inforom-warning.xml"), status=status))
+    (card,) = report.gpus
+    assert (report.tool, card.temperature_celsius) == ("present", 40)
+    assert report.warnings[0] == "WARNING: infoROM is corrupted at gpu 0000:21:00.0"
+    assert bool([said for said in report.warnings if "exited 14" in said]) is bool(status)
+
+
+@pytest.mark.parametrize(
+    "value", ["65535", "4294967295 C", "18446744073709551615", "2112 C", "-300 C", "much", "9" * 400]
+)
+def test_impossible_readings_are_absent(rendered: Any, value: str) -> None:
+    xml = (
+        f"<nvidia_smi_log><gpu><product_name>X</product_name><temperature><gpu_temp>{value}</gpu_temp></temperature>"
+        f"<fb_memory_usage><total>much</total></fb_memory_usage></gpu></nvidia_smi_log>"
+    )
+    (card,) = parse_gpus(gpu_output(rendered, xml)).gpus
+    assert (card.temperature_celsius, card.memory_total_bytes, len(card.unread)) == (None, None, 2)
+
+
+INFORMATION = "/proc/driver/nvidia/gpus/0000:21:00.0/information"
+DRIVEN = f"/sys/module/nvidia/version:535.154.05\n{INFORMATION}:Model: \t\t NVIDIA X\n{INFORMATION}:GPU UUID: \t GPU-1"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "tool", "source"),
+    [
+        ("No devices were found", 6, "present", "procfs"),
+        ("Failed to initialize NVML: Driver/library version mismatch", 18, "failed", "procfs"),
+        ("", "missing", "missing", "procfs"),
+    ],
+)
+def test_cards_that_the_kernel_drives_are_known_without_the_tool(
+    rendered: Any, said: str, status: int | str, tool: str, source: str
+) -> None:
+    # Synthesised: the names and tabs of the driver's own files, as of version 535.
+    report = parse_gpus([*gpu_output(rendered, said, status=status), *rendered(("driver", DRIVEN))])
+    (card,) = report.gpus
+    assert (report.tool, report.source, report.loaded_driver_version) == (tool, source, "535.154.05")
+    assert (card.name, card.uuid, card.pci_address) == ("NVIDIA X", "GPU-1", "0000:21:00.0")
 
 
 def test_fact_turns_it_into_the_error_that_fails_one_host() -> None:
@@ -155,7 +217,6 @@ def test_topology_of_two_cards_without_nvlink(rendered: Any) -> None:
     [
         ("", "no header"),
         ("\tGPU0\tGPU1\nGPU0\t X \tPHB\n", "row GPU1 has 0 of 2"),
-        ("\tGPU0\tGPU1\nGPU0\t X \tFAR\nGPU1\tFAR\t X ", "GPU0-GPU1 is 'FAR'"),
     ],
 )
 def test_unreadable_topology_is_a_value_error(rendered: Any, text: str, said: str) -> None:

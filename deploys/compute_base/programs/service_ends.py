@@ -6,7 +6,6 @@ library only; asks systemd, or a supervisor on its own socket.
 
 import re
 import subprocess
-from pathlib import Path
 
 from facts.programs import supervised
 
@@ -40,11 +39,9 @@ class Watched:
         return f"stopped {values.get('stop')}, {values.get('start') if values.get('spawnerr') else ''}"
 
     def _last_words(self) -> str:
-        if self.manager == SYSTEMD:
-            lines = _output("journalctl", "--quiet", "--output=cat", "--lines=20", f"--unit={self.name}").splitlines()
-        else:
-            log = Path(self.manager, f"{self.name}.log")
-            lines = log.read_text(errors="replace").splitlines()[-20:] if log.is_file() else []
+        if self.manager != SYSTEMD:
+            return "; ".join(supervised.last_lines(self.manager, self.name, WORDS_LINES))
+        lines = _output("journalctl", "--quiet", "--output=cat", "--lines=20", f"--unit={self.name}").splitlines()
         said = [text for line in lines if (text := _COLOUR.sub("", line).strip())]
         return "; ".join(said[-WORDS_LINES:])
 

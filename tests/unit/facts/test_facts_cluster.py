@@ -22,12 +22,14 @@ from pyinfra.api.facts import FactBase
 from facts.base import fails_alone
 from facts.directories import Directories
 from facts.files import Digests
+from facts.health.services import condition, trouble
 from facts.parse.cluster_state import (
     NodesReport,
     ProofsReport,
     ServeState,
     parse_digests,
     parse_json_line,
+    parse_life,
     parse_model_directory,
     parse_proofs,
     parse_ray_nodes,
@@ -37,7 +39,7 @@ from facts.parse.cluster_state import (
 from facts.parse.processes import parse_processes
 from facts.parse.runtime import parse_runtime
 from facts.ray import Nodes, Runtime
-from facts.services import FirewallRules
+from facts.services import FirewallRules, Services
 
 CAPTURED = Path(__file__).parent / "fixtures" / "ray-2.60.0"
 
@@ -148,16 +150,10 @@ def row(**changes: Any) -> dict[str, Any]:
 MALFORMED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nodes: a list": (parse_ray_nodes, []),
     "nodes: Ray's own failure": (parse_ray_nodes, {"result": False, "msg": "no head"}),
-    "nodes: a text for CPUs": (parse_ray_nodes, row(resources_total={"CPU": "four"})),
     "serve: a list": (lambda answer: parse_serve(answer), []),
     "proofs: a number": (parse_proofs, 3),
-    "proofs: a text for seconds": (parse_proofs, [{"seconds": "soon"}]),
-    "digests: half a line": (parse_digests, ["s 644"]),
-    "runtime: half a JSON": (parse_runtime, ["runtime /opt/x", '{"python": "3.1']),
     "runtime: nothing": (parse_runtime, []),
     "processes: no list": (parse_processes, {}),
-    "processes: no size": (parse_processes, {"processes": [{"name": "raylet"}]}),
-    "processes: a text for bytes": (parse_processes, {"processes": [{"name": "raylet", "bytes": "many"}]}),
     "JSON: a traceback": (lambda lines: parse_json_line(lines, "Ray"), ["Traceback", "oops"]),
     "JSON: nothing": (lambda lines: parse_json_line(lines, "Ray"), []),
 }
@@ -165,20 +161,9 @@ MALFORMED: dict[str, tuple[Callable[[Any], Any], Any]] = {
 OTHER_SHAPES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "nodes: no data": (parse_ray_nodes, {"result": True}),
     "nodes: null instead of rows": (parse_ray_nodes, {"result": True, "data": {"result": {"result": None}}}),
-    "nodes: a row that is a text": (parse_ray_nodes, {"result": True, "data": {"result": {"result": ["head"]}}}),
     "serve: a list of applications": (lambda answer: parse_serve(answer), {"applications": [1]}),
-    "serve: a deployment that is null": (
-        lambda answer: parse_serve(answer),
-        {"applications": {"llm": {"deployments": {"engine": None}}}},
-    ),
     "proofs: a row that is a text": (parse_proofs, ["right"]),
-    "proofs: null for seconds": (parse_proofs, [{"seconds": None}]),
-    "runtime: a number for versions": (parse_runtime, ["runtime /opt/x", '{"versions": 3}']),
-    "serve: a replica that is a text": (
-        lambda answer: parse_serve(answer),
-        {"applications": {"llm": {"deployments": {"engine": {"replicas": ["a"]}}}}},
-    ),
-    "processes: no end of bytes": (parse_processes, {"processes": [{"name": "raylet", "bytes": float("inf")}]}),
+    "processes: a text for the list": (parse_processes, {"processes": "many"}),
     "JSON: no end of lists": (lambda lines: parse_json_line(lines, "Ray"), ["[" * 100_000]),
     "model directory: a list": (parse_model_directory, ["whole"]),
     "model directory: no problems": (parse_model_directory, {"state": "whole", "bytes": 1}),
@@ -209,6 +194,40 @@ def test_an_error_that_no_parser_foresaw_fails_alone_too(error: Exception) -> No
         Odd().process(["what was", "said"])
 
 
+@pytest.mark.parametrize("cpus", ["four", None, float("nan"), [1]])
+def test_a_node_of_which_one_figure_cannot_be_read_is_there_all_the_same(cpus: Any) -> None:
+    answer = row(resources_total={"CPU": cpus, "GPU": 2.0})
+    answer["data"]["result"]["result"].append("no node")
+    first, *others = parse_ray_nodes(answer).nodes
+    assert (first.cpus, first.gpus, len(others)) == (None, 2.0, 2)
+    assert len(parse_ray_nodes(answer).unread) == 2
+    assert parse_ray_nodes(row(resources_total=7)).nodes[0].gpus is None
+
+
+def test_what_can_be_read_of_an_application_is_kept() -> None:
+    replicas = ["a", {"state": "RUNNING", "node_ip": "192.0.2.1", "actor_name": "x"}]
+    known = {"llm": {"status": "RUNNING", "deployments": {"engine": {"replicas": replicas}, "none": None}}, "odd": 3}
+    state = parse_serve({"applications": known})
+    assert (state.applications, len(state.replicas)) == ({"llm": "RUNNING", "odd": ""}, 1)
+    assert parse_serve({"applications": {"llm": {"deployments": [1]}}}).replicas == ()
+
+
+def test_a_row_that_cannot_be_read_leaves_the_others() -> None:
+    sizes = [{"name": "raylet"}, {"name": "gcs", "bytes": float("inf")}, {"name": "VLLM::Worker", "bytes": 7}, "x"]
+    found = parse_processes({"processes": sizes})
+    assert (len(found.names), found.total_bytes, found.engines) == (3, 7, ("VLLM::Worker",))
+    assert [proof.seconds for proof in parse_proofs([{"seconds": "soon"}, {"seconds": 2}]).proofs] == [0, 2]
+    assert parse_digests(["s 644", "s 644 root /a", "h 00  /a"])["/a"].owner == "root"
+    lives = parse_life([{"state": "flying", "node": "a"}, {"state": "serving", "node": "b"}])
+    assert [(one["node"], one["state"]) for one in lives] == [("a", "silent"), ("b", "serving")]
+
+
+@pytest.mark.parametrize("noted", ['{"python": "3.1', "{" * 100_000, '{"versions": 3}'])
+def test_a_mark_that_cannot_be_read_marks_nothing(noted: str) -> None:
+    runtime = parse_runtime(["runtime /opt/x", noted, 'version = "2.60.0"'])
+    assert (runtime.ray_version, runtime.versions) == ("2.60.0", {})
+
+
 def test_services() -> None:
     found = parse_services(
         [
@@ -226,8 +245,90 @@ def test_services() -> None:
         "cluster-serve": (True, True, ""),
         "cluster-depot": (False, False, ""),
         "cluster-ray-worker": (False, False, ""),
-        "cluster-other": (True, False, ""),
+        "cluster-other": (False, False, ""),
     }
+
+
+def test_a_crash_loop_between_two_starts() -> None:
+    text = (Path(__file__).parents[2] / "facts/fixtures/field/services-crash-loop.txt").read_text()
+    state = parse_services(text.splitlines())["cluster-ray-worker"]
+    assert (state.active, state.enabled, state.manager_state) == (False, True, "activating")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "said"),
+    [
+        ("active enabled d running 0 900", "running", ""),
+        ("active enabled d running 7 900", "running", ""),
+        ("active enabled d running 1 3", "running", ""),
+        ("reloading enabled d reload 0 900", "running", ""),
+        ("active enabled d running 7 3", "restarting", "again and again (active/running, 7 restarts, up for 3 s)"),
+        ("activating enabled - auto-restart 1 0", "restarting", "again and again (activating/auto-restart, 1 restart)"),
+        ("activating enabled - start 0 0", "starting", "is not running yet (activating/start)"),
+        ("activating enabled - start 3 0", "restarting", "3 restarts"),
+        ("failed enabled - failed 5 0", "stopped", "is not running (failed, 5 restarts)"),
+        ("deactivating enabled - stop-sigterm 0 0", "stopped", "deactivating/stop-sigterm"),
+        ("inactive disabled - dead 0 0", "stopped", "is not running (inactive/dead)"),
+        ("RUNNING program d - - 900", "running", ""),
+        ("RUNNING program d - 4 5", "restarting", "4 restarts"),
+        ("STARTING program d - 0 1", "starting", "is not running yet (STARTING)"),
+        ("STARTING program d - 3 1", "restarting", "STARTING, 3 restarts"),
+        ("BACKOFF program - - 4 0", "restarting", "again and again (BACKOFF, 4 restarts)"),
+        ("FATAL program - - 9 0", "stopped", "is not running (FATAL, 9 restarts)"),
+        ("none none - - - 0", "stopped", "is not running"),
+        ("activating enabled", "stopped", "is not running"),
+        ("active enabled d running 4294967295x -5", "running", ""),
+    ],
+)
+def test_the_condition_of_a_service(line: str, expected: str, said: str) -> None:
+    found = parse_services(["services", f"service cluster-x {line}", "said cluster-x \x1b[31mout of\x1b[0m memory"])
+    state = found["cluster-x"].to_json() if found else {}
+    assert condition(state) == expected
+    assert said in trouble(state) and bool(trouble(state)) is bool(said)
+    assert ("its last words: out of memory" in trouble(state)) is bool(said and found)
+
+
+SYSTEMCTL = """#!/bin/sh
+printf 'ActiveState=%s\\nSubState=%s\\nUnitFileState=enabled\\nMainPID=0\\nNRestarts=%s\\n' {active} {sub} {restarts}
+printf 'ActiveEnterTimestampMonotonic=%s\\n' {since}
+"""
+JOURNALCTL = "#!/bin/sh\ncase $* in *_SYSTEMD_UNIT=*) printf 'first\\n\\nbind: Address already in use\\n\\n';; esac\n"
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "restarts", "since", "expected", "words"),
+    [
+        ("activating", "auto-restart", "7", "0", "restarting", "bind: Address already in use"),
+        ("active", "running", "7", "now", "restarting", "bind: Address already in use"),
+        ("active", "running", "7", "1", "running", ""),
+        ("active", "running", "0", "now", "running", ""),
+        ("inactive", "dead", "0", "0", "stopped", ""),
+    ],
+)
+def test_a_crash_loop_under_systemd(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    active: str,
+    sub: str,
+    restarts: str,
+    since: str,
+    expected: str,
+    words: str,
+) -> None:
+    # Stand-ins that print what systemd's own tools print: no machine of the tests is its systemd's to break.
+    at = str(int(float(Path("/proc/uptime").read_text().split()[0]) * 1e6)) if since == "now" else since
+    for name, text in {
+        "systemctl": SYSTEMCTL.format(active=active, sub=sub, restarts=restarts, since=at),
+        "journalctl": JOURNALCTL,
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fact = Services()
+    found = fact.process(shell(fact.command(("cluster-ray-worker", "cluster-serve"))))
+    assert list(found) == ["cluster-ray-worker", "cluster-serve"]
+    state = found["cluster-serve"]
+    assert (condition(state.to_json()), state.restarts, state.last_words) == (expected, int(restarts), words)
 
 
 def test_runtime_whole_and_missing(tmp_path: Path) -> None:
@@ -273,7 +374,10 @@ def test_directories_that_are_there(tmp_path: Path) -> None:
 
 
 def test_firewall_mark() -> None:
-    assert FirewallRules().process(["firewall", "rules_0123456789ab"]) == "rules_0123456789ab"
+    mark = "rules_0123456789ab"
+    assert FirewallRules().process(["firewall", mark, mark]) == mark
+    assert FirewallRules().process(["firewall", mark]) == "", "loaded, and not at boot"
+    assert FirewallRules().process(["firewall", mark, "rules_0"]) == ""
     assert FirewallRules().process(["firewall"]) == ""
 
 

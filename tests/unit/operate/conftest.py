@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from deploys.gateway.configuration import digest
 from deploys.gateway.declared import gateway_file
 from deploys.roles import managed_files, services
 from deploys.settings import Settings
+from facts.parse.gpu import Gpu, GpuReport
 from operate.clusters import ClusterInventory, Host
 from operate.runner import Observation
 from tests.conftest import Composed
@@ -114,6 +116,20 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
         facts["model"] = next(iter(models.values()))
     if hosts.of(settings).has_own_system:
         facts["firewall"] = firewall.mark(settings)
+        facts["interfaces"] = {
+            "tool": "present",
+            "interfaces": [
+                {
+                    "name": settings.network.interface,
+                    "mac_address": "",
+                    "mtu_bytes": 1500,
+                    "state": "UP",
+                    "addresses": [{"address": settings.network.address, "prefix_length": 24, "scope": "global"}],
+                    "speed_bits_per_second": None,
+                    "driver": "",
+                }
+            ],
+        }
         facts["clock"] = {"epoch_seconds": 1000.5, "synchronised": "yes", "detail": ""}
         facts["way_in"] = {
             "address": settings.network.address,
@@ -137,6 +153,8 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             facts["reach"] = "open"
     else:
         facts["numa"] = "/usr/lib/libnuma.so.1"
+    if settings.accelerators.vendor:
+        facts["gpus"] = gpus(settings)
     if settings.is_control:
         engines = [other for other in everyone if other.settings.runs_engine]
         facts |= {
@@ -161,6 +179,30 @@ def _said(host: Host, everyone: list[Host]) -> dict[str, Any]:
             "gateway": digest(gateway_file(settings).content),
         }
     return copy.deepcopy(facts)
+
+
+def gpus(settings: Settings) -> dict[str, Any]:
+    """What the vendor's tool would say of the declared cards in good health; made here, no such card was at hand."""
+    part = settings.accelerators
+    target = part.architecture if part.vendor == "amd" else None
+    cards = [
+        Gpu(index, part.vendor, name, None, f"0000:0{index + 1}:00.0", part.memory_bytes or GIB, gfx_target=target)
+        for index, name in enumerate(part.names)
+        if part.vendor
+    ]
+    tool = "nvidia-smi" if part.vendor == "nvidia" else "amd-smi"
+    report = GpuReport(
+        part.vendor or "nvidia",
+        "present",
+        tool,
+        "570.10",
+        gpus=tuple(cards),
+        devices_on_pci_bus=len(cards),
+        bus_addresses=tuple(card.pci_address or "" for card in cards),
+        bus_drivers=("nvidia" if part.vendor == "nvidia" else "amdgpu",) * len(cards),
+    )
+    found: dict[str, Any] = json.loads(json.dumps(report.to_json()))
+    return found
 
 
 def _models(settings: Settings) -> list[Any]:

@@ -36,6 +36,8 @@ def test_what_is_as_declared_holds(watched: Watched, how: dict[str, Any]) -> Non
     assert {check.name for check in judge(seen.cluster, seen.found)} - {"names"} == {
         *("reach", "service", "configuration", "runtime", "model", "placement"),
         *("topology", "gateway", "application", "answer"),
+        *(() if how.get("managed") is False else ("cluster_address", "link_state")),
+        *(("gpu_tool", "gpu_count", "gpu_memory", "gpu_drivers") if how is SPAN else ()),
     }
 
 
@@ -100,6 +102,18 @@ def test_one_thing_is_wrong(watched: Watched, host: str, path: str, value: Any, 
     assert said in found[0][2]
     remedies = [check.remedy for check in judge(seen.cluster, seen.found) if check.ok is False]
     assert all(remedies), "whoever reads what is wrong is told what to do"
+
+
+LOOP = {"active": False, "manager_state": "activating/auto-restart", "restarts": 7, "last_words": "out of memory"}
+
+
+def test_a_crash_loop_is_named_with_its_last_words(watched: Watched) -> None:
+    seen = watched()
+    seen.facts("compute0")["services"]["cluster-ray-worker"] |= LOOP
+    (check,) = [check for check in judge(seen.cluster, seen.found) if check.ok is not True]
+    said = "(activating/auto-restart, 7 restarts); its last words: out of memory"
+    assert check.detail == f"compute0: cluster-ray-worker ends and is started again and again {said}"
+    assert check.remedy == "mend what its log names: journalctl -u cluster-ray-worker on compute0"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyinfra.api.facts import FactBase
 
+from facts.base import fails_alone
 from facts.parse.report import Report
 from operate import observer
 
@@ -68,6 +70,42 @@ def test_each_fact_fails_alone_and_says_why(observed: Any) -> None:
     assert "could not load fact: server.Command command=exit 3" in said["failed"]
     assert said["slow"] == "no answer within 1 s"
     assert facts["good"]["value"] == "three"
+
+
+def test_facts_of_one_command_fail_alone_too(observed: Any) -> None:
+    asked = [
+        ("memory", "facts.memory.Memory", {}, True),
+        ("wrong", "facts.memory.Disk", {"path": "relative"}, True),
+        ("no module", "facts.nothing.Fact", {}, True),
+        ("unreadable", f"{__name__}.Unreadable", {}, True),
+        ("disk", "facts.memory.Disk", {"path": "/"}, True),
+        ("alone", COMMAND, {"command": "echo three"}, False),
+    ]
+    facts = observed({"@local": asked})["@local"]["facts"]
+    assert facts["memory"]["value"]["total_bytes"] > 0 and facts["disk"]["value"]["mount_point"] == "/"
+    assert facts["memory"]["asked"] == facts["disk"]["asked"], "in one command"
+    assert "'relative' is not an absolute path" in facts["wrong"]["error"]
+    assert facts["no module"]["error"] == "No module named 'facts.nothing'"
+    assert "Unreadable: noise is no report" in facts["unreadable"]["error"]
+    assert facts["alone"]["value"] == "three"
+
+
+def test_a_fact_that_holds_up_its_command_leaves_the_others(observed: Any) -> None:
+    asked = [("slow", COMMAND, {"command": "sleep 20"}, True), ("memory", "facts.memory.Memory", {}, True)]
+    facts = observed({"@local": asked}, fact_seconds=1)["@local"]["facts"]
+    assert facts["slow"]["error"] == "no answer within 1 s"
+    assert facts["memory"]["value"]["total_bytes"] > 0
+
+
+class Unreadable(FactBase[str]):
+    """A fact whose output is of no shape that its parser knows."""
+
+    def command(self) -> str:
+        return "echo noise"
+
+    @fails_alone
+    def process(self, output: list[str]) -> str:
+        raise ValueError(f"{output[0]} is no report")
 
 
 @dataclass(frozen=True)

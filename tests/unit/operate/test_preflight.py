@@ -49,7 +49,11 @@ def test_good_ground(watched: Watched, managed: bool, running: bool) -> None:
     assert {check.name for check in doctor.judge(seen.cluster, seen.found)} == {
         *("reach", "fit", "port", "model", "shared_memory", "python", "system"),
         *(() if running else ("memory",)),
-        *(("firewall", "own_name", "hosts_file", "clock_skew", "way_in") if managed else ("library",)),
+        *(
+            ("firewall", "own_name", "hosts_file", "clock_skew", "way_in", "cluster_address", "link_state")
+            if managed
+            else ("library",)
+        ),
     }
 
 
@@ -102,6 +106,35 @@ def test_damaged_weights_stop_no_run_that_mends_them(watched: Watched) -> None:
     ((name, ok, detail, remedy),) = wrong(seen)
     assert (name, ok, remedy) == (preflight.MENDED, False, f"run `{seen.cluster.command} up`, which mends it")
     assert detail == f"compute1: model {MODELS}: w does not match its checksum"
+
+
+@pytest.mark.parametrize(("managed", "log"), [(True, "journalctl -u"), (False, "/supervisor/cluster-ray-worker.log")])
+@pytest.mark.parametrize("up_seconds", [None, 3.0])
+def test_a_crash_loop_is_named_and_stops_nothing(
+    watched: Watched, managed: bool, log: str, up_seconds: float | None
+) -> None:
+    seen = watched(managed=managed)
+    state = seen.facts("compute0")["services"]["cluster-ray-worker"]
+    state |= {"active": up_seconds is not None, "manager_state": "BACKOFF" if up_seconds is None else "RUNNING"}
+    state |= {"restarts": 4, "up_seconds": up_seconds, "last_words": "Address already in use"}
+    ((name, ok, detail, remedy),) = wrong(seen)
+    assert (name, ok) == ("service", False) and "its last words: Address already in use" in detail
+    assert "cluster-ray-worker ends and is started again and again" in detail and log in remedy
+    blocking = preflight.blocking_checks(seen.cluster, seen.found)
+    assert [check for check in blocking if check.ok is False] == [], "the deploy may mend it"
+    assert preflight.loops(seen.cluster, seen.found)
+
+
+def test_ports_between_two_starts_are_nobodys(watched: Watched) -> None:
+    seen = watched()
+    settings = seen.cluster.control.settings
+    taken = {"port": settings.ray.ports.gcs, "address": settings.network.address, "process": "other", "process_id": 7}
+    seen.facts("control")["listening"]["sockets"] = [taken]
+    head = seen.facts("control")["services"]["cluster-ray-head"]
+    head |= {"active": False, "manager_state": "activating/auto-restart", "restarts": 7}
+    assert "is taken by other" in wrong(seen)[0][2]
+    head |= {"manager_state": "activating/start", "restarts": 0}
+    assert wrong(seen) == [], "its own process may have it by now"
 
 
 @pytest.mark.parametrize(

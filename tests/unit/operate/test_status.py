@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from operate import status
+from operate import api, runner, status
 from operate.clusters import ClusterInventory, Host
 from operate.runner import Observation
 from tests.conftest import MODEL
@@ -66,6 +66,30 @@ def test_it_says_what_the_hosts_would_say(cluster: ClusterInventory, known: dict
     assert {**asked, "source": "", "age_seconds": 0} == {**found, "source": "", "age_seconds": 0}
     assert (asked["source"], found["source"], found["age_seconds"]) == ("hosts", "control", 2.5)
     assert status.Status(found, reached=True).exit_code == 0
+
+
+LOOP = {"active": False, "manager_state": "BACKOFF", "restarts": 4, "last_words": "out of memory"}
+
+
+@pytest.mark.parametrize("known_by_control", [True, False])
+def test_a_crash_loop_is_told(
+    cluster: ClusterInventory, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch, known_by_control: bool
+) -> None:
+    # Who is asked is of interest, and there is no host to ask: the answers are made here.
+    def observe(asked: ClusterInventory, requests: Any) -> dict[str, Observation]:
+        services = {"services": {"cluster-ray-worker": LOOP, "cluster-other": {"active": True}}}
+        return {
+            host.name: Observation(True, "", services if host.name in requests else {}, {}, {}) for host in asked.hosts
+        }
+
+    known["nodes"][2].update(alive=False)
+    monkeypatch.setattr(runner, "observe", observe)
+    monkeypatch.setattr(api, "state", lambda cluster: known if known_by_control else None)
+    rows = {row["node"]: row["trouble"] for row in status.read(cluster).told["nodes"]}
+    (said,) = rows["compute1"]
+    assert said.startswith("cluster-ray-worker ends and is started again and again (BACKOFF, 4 restarts)")
+    assert said.endswith("out of memory")
+    assert bool(rows["compute0"]) is not known_by_control, "only who is absent is asked"
 
 
 CHANGES: dict[str, Change] = {
