@@ -49,6 +49,8 @@ def _quiet() -> dict[str, str]:
     """
     return {
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # 0.1: a twentieth of a processor
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",  # 100, in each replica
+        "RAY_kill_idle_workers_interval_ms": "1000",  # 200
         "RAY_raylet_report_resources_period_milliseconds": "500",  # 100
         "RAY_memory_monitor_refresh_ms": "1000",  # 250
         "RAY_enable_metrics_collection": "0",  # of each process, to ports that answer everyone

@@ -42,11 +42,13 @@ def ready(path: str) -> None:
     place.chmod(0o600)
     listener.listen()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+    gc.disable()  # some thousand modules are loaded, and nothing of them is garbage
     from deploys.vllm.programs import vllm_engine  # noqa: F401 (for the forks)
 
     private_names.load_engine(os.environ.get("CLUSTER_ENGINE_MODEL", ""))
     gc.collect()
     gc.freeze()  # what is loaded stays; a collection must not write into pages that are shared with the forks
+    gc.enable()
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
