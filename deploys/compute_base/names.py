@@ -8,7 +8,7 @@ address that nobody else can reach.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from deploys.settings import Settings
@@ -16,8 +16,8 @@ from deploys.settings import Settings
 PATH = "/etc/hosts"
 BEGIN, END = "# Managed by cluster: begin", "# Managed by cluster: end"
 _OWN = "# what this host calls itself"
-# The whole file was ours once; a line of it is no operator's.
-_FORMER = "# Managed by cluster."
+# The whole file was ours once, and began so; nothing in it is the operator's.
+_FORMER = ("# Managed by cluster.", "127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -45,16 +45,17 @@ def merged(found: str, host_name: str, settings: Settings) -> str:
     """
     before, ours, after = _parts(found)
     own = _own(ours)
-    taken = {*settings.network.peers, *([host_name] if _usable(host_name, settings) else [])}
+    usable = _usable(host_name, settings)
+    places = {**({host_name: settings.network.address} if usable else {}), **settings.network.peers}
     kept = []
     for part in (before, after):
         lines = []
         for line in part:
-            left, moved = _without(line, taken, host_name, settings)
+            left, moved = _without(line, places, settings)
             own += moved
             lines += left
         kept.append(lines)
-    if _usable(host_name, settings) and host_name != settings.node and not _leads_here(kept, host_name, settings):
+    if usable and host_name != settings.node and not _leads_here(kept, host_name, settings):
         own.append(host_name)
     own = [name for name in dict.fromkeys(own) if name not in settings.network.peers]
     text = [*kept[0], BEGIN, *block(settings, own).splitlines(), END, *kept[1]]
@@ -64,7 +65,7 @@ def merged(found: str, host_name: str, settings: Settings) -> str:
 def _parts(found: str) -> tuple[list[str], list[str], list[str]]:
     """Lines before the cluster's part, in it, and after it; without both marks there is none."""
     lines = found.splitlines()
-    if lines[:1] == [_FORMER]:
+    if tuple(line.removesuffix(" compute-node") for line in lines[:3]) == _FORMER:
         return [], [], []
     if BEGIN in lines and END in lines[lines.index(BEGIN) :]:
         first = lines.index(BEGIN)
@@ -84,18 +85,22 @@ def _usable(host_name: str, settings: Settings) -> bool:
     return bool(_NAME.fullmatch(host_name)) and not host_name.startswith("localhost") and not other
 
 
-def _without(line: str, taken: set[str], host_name: str, settings: Settings) -> tuple[list[str], list[str]]:
-    """What stays of a line that is not ours, and the names that move from it to the host's own."""
+def _without(line: str, places: Mapping[str, str], settings: Settings) -> tuple[list[str], list[str]]:
+    """What stays of a line that is not ours, and the names that move from it to the host's own.
+
+    `places`: name -> the address that it has to lead to. The resolver does not tell capitals from small letters.
+    """
     said, mark, comment = line.partition("#")
     address, *names = said.split() or [""]
-    if not names or address == settings.network.address or settings.network.peers.get(names[0]) == address:
+    elsewhere = {name.lower() for name, at in places.items() if at != address}
+    if not elsewhere & {name.lower() for name in names}:
         return [line], []
-    if not taken & set(names):
-        return [line], []
-    mine = {host_name, settings.node} & set(names)
-    moves = mine and _is_loopback(address)
-    left = [name for name in names if name.startswith(("localhost", "ip6-")) or not (moves or name in taken)]
-    moved = [name for name in names if name not in left and name not in settings.network.peers] if moves else []
+    mine = {name.lower() for name, at in places.items() if at == settings.network.address}
+    moves = mine & {name.lower() for name in names} and _is_loopback(address)
+    left = [
+        name for name in names if name.startswith(("localhost", "ip6-")) or not (moves or name.lower() in elsewhere)
+    ]
+    moved = [name for name in names if name not in left and name.lower() not in settings.network.peers] if moves else []
     rest = [f"{address} {' '.join(left)}{f' {mark}{comment}' if mark else ''}"] if left else []
     return rest, [name for name in moved if _NAME.fullmatch(name)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def resolved(text: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("found", ["", IMAGE, INSTALLED, "# Managed by cluster.\n192.0.2.99 compute9\n"])
+@pytest.mark.parametrize("found", ["", IMAGE, INSTALLED, f"# Managed by cluster.\n{IMAGE}192.0.2.99 compute9\n"])
 def test_a_nodes_name_resolves_to_its_cluster_address_only(composed: Any, found: str) -> None:
     for settings in composed().values():
         text = names.merged(found, settings.node, settings)
@@ -115,3 +116,27 @@ def test_another_cluster_of_the_same_host_replaces_the_names(composed: Any, node
     other = composed(addresses={"control": "10.1.0.1", "compute0": "10.1.0.2", "compute1": "10.1.0.3"})["compute0"]
     said = resolved(names.merged(text, "nuc-17", other))
     assert said["compute1"] == ["10.1.0.3"] and said["nuc-17"] == ["10.1.0.2"]
+
+
+ADDRESSES = ["127.0.0.1", "127.0.1.1", "::1", "192.0.2.10", "192.0.2.11", "10.0.0.1", "fe80::1%eth0", "nonsense", "#x"]
+NAMES = ["control", "compute0", "Compute1", "nuc", "NUC.example", "localhost", "ip6-localhost", "#", "\u00fc", ""]
+MARKS = [names.BEGIN, names.END, "", "\t", "# Managed by cluster."]
+
+
+def test_any_file_at_all(node: Settings) -> None:
+    """Files of random lines, always the same ones."""
+    choose = random.Random(17)  # noqa: S311 (no secret)
+
+    def line() -> str:
+        words = choose.choices(NAMES, k=choose.randrange(5))
+        return choose.choice(MARKS) if choose.random() < 0.2 else f"{choose.choice(ADDRESSES)}\t{' '.join(words)}"
+
+    for _ in range(1000):
+        found = "\n".join(line() for _ in range(choose.randrange(8)))
+        host_name = choose.choice(["nuc", "compute0", "control", "localhost", "a b"])
+        text = names.merged(found, host_name, node)
+        assert names.merged(text, host_name, node) == text, found
+        said = resolved(text.lower())
+        assert all(set(said[name]) == {address} for name, address in node.network.peers.items()), found
+        if host_name in ("nuc", "compute0"):
+            assert set(said[host_name]) == {node.network.address}, found
