@@ -1,6 +1,7 @@
-"""What faults cost the clients of a serving lab: failed, wrong and hung requests, detection, recovery.
+"""What faults cost the clients of a serving cluster: failed, wrong and hung requests, detection, recovery.
 
-`python -m benchmarks.faults_under_load` on a lab that is deployed and serves. Right answers are recorded first, while
+`python -m benchmarks.faults_under_load` on a lab that is deployed and serves; `--cluster laptop` on the laptop's, whose
+nodes are processes, so without the faults of hosts. Right answers are recorded first, while
 all is healthy; then one fault comes after the other under constant load, each on another node. Exit 0: measured,
 nothing hung, no wrong answer, all recovered. 1: something did not, see "Misses". 2: could not measure.
 """
@@ -64,8 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     names = [fault.name for fault in all_faults(0)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults_under_load", description=__doc__)
+    parser.add_argument("--cluster", choices=("lab", "laptop"), default="lab")
     parser.add_argument("--faults", nargs="+", choices=names, default=names)
-    parser.add_argument("--nodes", type=int, default=3, help="engines that the lab has to serve with")
+    parser.add_argument("--nodes", type=int, default=3, help="engines that the cluster has to serve with")
     parser.add_argument("--concurrent", type=int, default=6, help="requests under way at once")
     parser.add_argument(
         "--rate", type=float, default=0.0, help="requests a second by the clock; 0: one after the other"
@@ -97,7 +99,7 @@ async def _judge(options: argparse.Namespace) -> int:
         raise ExperimentError(f"--judge {options.judge} --records {options.records}: {error}") from None
     if not outcomes:
         raise ExperimentError("--judge needs the requests of that run: give --records")
-    cluster = read_cluster()
+    cluster = read_cluster(options.cluster)
     questions = [Question(text, asked.get(text, cluster.golden.max_tokens), expected) for text, expected in listed]
     nats = ROUNDING_NATS[cluster.control.serving.dtype]
     async with client(4) as session:
@@ -112,11 +114,11 @@ async def _judge(options: argparse.Namespace) -> int:
 
 
 async def _measure(options: argparse.Namespace) -> int:
-    cluster = read_cluster()
+    cluster = read_cluster(options.cluster)
     if len(cluster.declared) != options.nodes:
         raise ExperimentError(
-            f"the lab declares engines on {len(cluster.declared)} nodes instead of {options.nodes}; "
-            "give the lab that many, or give --nodes"
+            f"{options.cluster} declares engines on {len(cluster.declared)} nodes instead of {options.nodes}; "
+            "give it that many, or give --nodes"
         )
     path = common.result_path("faults_under_load")
     result = results.begun(
@@ -126,12 +128,19 @@ async def _measure(options: argparse.Namespace) -> int:
         nodes=list(cluster.declared),
         faults=[],
     )
-    chosen = [fault for fault in all_faults(options.hold_seconds) if fault.name in options.faults]
+    has_hosts = options.cluster == "lab"
+    chosen = [
+        fault
+        for fault in all_faults(options.hold_seconds)
+        if fault.name in options.faults and (has_hosts or not fault.needs_hosts)
+    ]
     limits = Limits(options.recover_seconds, options.most_minutes)
     limit = options.most_minutes * 60 + options.recover_seconds + 600
     async with cluster.watched(limit), client(options.concurrent + 4) as session:
         if not await until_all_serve(cluster, options.recover_seconds):
-            raise ExperimentError(f"not every engine serves: {who_does_not(cluster)}; run `cluster -c lab up`")
+            raise ExperimentError(
+                f"not every engine serves: {who_does_not(cluster)}; run `cluster -c {options.cluster} up`"
+            )
         questions = await _record(cluster, session, options, result)
         load = Load(
             session,
@@ -149,7 +158,7 @@ async def _measure(options: argparse.Namespace) -> int:
             try:
                 await one_after_the_other(cluster, chosen, limits, result)
             finally:
-                for line in await mend_hosts():
+                for line in await mend_hosts() if has_hosts else ():
                     result["misses"].append(f"at the end: {line}; mended")
         # The requests that were under way have ended now, so the figures are computed from all of them.
         outcomes = await _judged(cluster, session, questions, load.outcomes, options, result)

@@ -10,6 +10,9 @@ from deploys.library import search_path
 from deploys.services.description import LOG_BYTES
 from deploys.settings import Settings
 
+# Nodes wait so long for a head that is away, and their engines serve on; Ray's own minute is less than a boot takes.
+HEAD_AWAY_SECONDS = 24 * 3600
+
 
 def token_path(settings: Settings) -> str:
     """Where a node keeps the token that Ray's daemons ask of each other and of every client."""
@@ -67,6 +70,7 @@ def _quiet() -> dict[str, str]:
 
 def ray_node(settings: Settings) -> dict[str, str]:
     """What a Ray node's daemons run with, and so every engine on it."""
+    on_disk = settings.ray.control_store == "disk"
     variables = {
         **ray_client(settings),
         "CLUSTER_NAME": settings.cluster,
@@ -85,6 +89,9 @@ def ray_node(settings: Settings) -> dict[str, str]:
         # Whatever Ray, vLLM and torch put into a directory for passing files, sockets too, goes with the node's own.
         "TMPDIR": settings.directories.ray,
         "RAY_TMPDIR": settings.directories.ray,
+        **({"RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_AWAY_SECONDS)} if on_disk else {}),
+        # An engine's processes end with the replica that started them, however that ended.
+        "RAY_process_group_cleanup_enabled": "1",
         # glibc keeps what was freed: one arena for each thread, and large blocks for reuse. Loading weights frees much.
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**2),

@@ -1,6 +1,6 @@
-"""The lab's cluster as a fault experiment sees it: endpoint and key, commands on its hosts, looks at its replicas.
+"""A cluster as a fault experiment sees it: endpoint and key, commands on its hosts, looks at its replicas.
 
-Everything goes to addresses of the lab; a cluster elsewhere is refused.
+The lab's, or the laptop's, whose hosts are this machine. A cluster elsewhere is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,16 +35,26 @@ from operate.errors import OperatorError
 
 LOOK_PROGRAM = "experiments.telemetry.programs.look_at_replicas"
 LOOK_PERIOD_SECONDS = 0.5
+LOOPBACK = "127.0.0.0/8"
 
 
 @dataclass
 class LabCluster:
-    """A deployed lab. `declared` are the nodes with an engine, name -> address; `looks` grows while it is watched."""
+    """A deployed cluster. `declared` are the nodes with an engine, name -> address; `looks` grows while it is watched.
 
-    control: Settings
+    `hosts`: settings of every node by its name. `words`: what runs a line of shell on a host, by its name.
+    """
+
+    hosts: dict[str, Settings]
     declared: dict[str, str]
     key: str
+    words: Callable[[str, str], list[str]]
     looks: list[Look] = field(default_factory=list)
+
+    @property
+    def control(self) -> Settings:
+        """Settings of the control node."""
+        return next(entry for entry in self.hosts.values() if entry.is_control)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -57,27 +67,30 @@ class LabCluster:
         return golden(self.control)
 
     async def host(self, name: str, command: Command, *, seconds: float = 60) -> str:
-        """Run a command as root on a host and return what it printed; ExperimentError when it fails."""
-        words = on_host(name, command.line)
+        """Run a command on a host, as its administrator, and return what it printed; ExperimentError when it fails."""
+        words = self.words(name, command.line)
         return await run(words, stdin=command.stdin, seconds=seconds, what=f"{name}: {command.line[:80]}")
 
     async def cluster(self, *arguments: str, seconds: float = 600) -> str:
-        """Run `cluster -c lab ...` as an operator does; ExperimentError when its exit status is not 0."""
+        """Run `cluster -c NAME ...` as an operator does; ExperimentError when its exit status is not 0."""
         program = str(Path(sys.executable).parent / "cluster")
-        return await run([program, "-c", "lab", *arguments], seconds=seconds, what=f"cluster {' '.join(arguments)}")
+        return await run(
+            [program, "-c", self.control.cluster, *arguments], seconds=seconds, what=f"cluster {' '.join(arguments)}"
+        )
 
     @contextlib.asynccontextmanager
     async def watched(self, limit_seconds: float) -> AsyncIterator[None]:
         """Look at every declared replica twice a second while the block runs, from the control host."""
-        ports = self.control.ray.ports
+        ports = [entry.ray.ports for entry in self.hosts.values()]
+        first, last = min(one.engine_first for one in ports), max(one.engine_last for one in ports)
         line = shlex.join(
             [
-                *("python3", "-u", "-", api_key_path(self.control), str(ports.engine_first), str(ports.engine_last)),
+                *("python3", "-u", "-", api_key_path(self.control), str(first), str(last)),
                 *(str(LOOK_PERIOD_SECONDS), str(limit_seconds)),
                 *(f"{name}={address}" for name, address in self.declared.items()),
             ]
         )
-        words = on_host(self.control.node, line)
+        words = self.words(self.control.node, line)
         process = await asyncio.create_subprocess_exec(
             *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )
@@ -100,20 +113,29 @@ class LabCluster:
                 self.looks.append(Look(**json.loads(line)))
 
 
-def read_cluster() -> LabCluster:
-    """The lab's cluster from its inventory; ExperimentError when there is none, or when an address is not the lab's."""
+def read_cluster(name: str = "lab") -> LabCluster:
+    """A cluster, "lab" or "laptop", from its inventory.
+
+    ExperimentError when there is none, or when an address is neither the lab's nor this machine's own.
+    """
     try:
-        cluster = clusters.read("lab")
+        cluster = clusters.read(name)
         key = api_key(cluster) or ""
     except OperatorError as error:
         raise ExperimentError(str(error)) from None
-    settings = [host.settings for host in cluster.hosts]
-    network = ipaddress.ip_network(LAB_NETWORK)
-    outside = [entry.node for entry in settings if ipaddress.ip_address(entry.network.address) not in network]
+    hosts = {host.settings.node: host.settings for host in cluster.hosts}
+    of, words = (LAB_NETWORK, on_host) if name == "lab" else (LOOPBACK, here)
+    network = ipaddress.ip_network(of)
+    outside = [node for node, entry in hosts.items() if ipaddress.ip_address(entry.network.address) not in network]
     if outside:
-        raise ExperimentError(f"{', '.join(outside)}: not in {LAB_NETWORK}; faults are for the lab's hosts only")
-    declared = {entry.node: entry.network.address for entry in settings if entry.runs_engine}
-    return LabCluster(cluster.control.settings, declared, key)
+        raise ExperimentError(f"{', '.join(outside)}: not in {of}; faults are for the lab and this machine only")
+    declared = {node: entry.network.address for node, entry in hosts.items() if entry.runs_engine}
+    return LabCluster(hosts, declared, key, words)
+
+
+def here(_name: str, line: str) -> list[str]:
+    """The words that run a line of shell on this machine, which all nodes share."""
+    return ["sh", "-c", line]
 
 
 def on_host(name: str, line: str) -> list[str]:

@@ -1,13 +1,13 @@
 """What does a fault to a host: shell lines and the programs that they read from standard input. Pure, but for those.
 
-A line runs as root on the host. Whoever sends it knows whose hosts these are.
+A line runs as the administrator of the host. Whoever sends it knows whose hosts these are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploys import runtime_lock, shell
+from deploys import hosts, runtime_lock, shell
 from deploys.environment import ray_client
 from deploys.ray_worker.declared import WORKER
 from deploys.settings import Settings
@@ -26,9 +26,9 @@ class Command:
     stdin: str = ""
 
 
-def signal(process: str, number: str) -> Command:
-    """Send a signal, by its name, to every process whose title begins so; it prints {at, processes}."""
-    return Command(shell.line("python3", "-", process, number), sources.text(f"{_PROGRAMS}.signal_process"))
+def signal(process: str, number: str, node: str) -> Command:
+    """Send a signal, by its name, to a node's processes whose title or program begins so; it prints {at, processes}."""
+    return Command(shell.line("python3", "-", process, number, node), sources.text(f"{_PROGRAMS}.signal_process"))
 
 
 def make_garbage(settings: Settings) -> Command:
@@ -41,15 +41,15 @@ def scramble(control: Settings, node: str) -> Command:
     """Give GARBAGE to the engine of a node while it serves; for the control node."""
     variables = [f"{name}={value}" for name, value in ray_client(control).items()]
     head = f"{control.head_address}:{control.ray.ports.gcs}"
-    words = ("runuser", "-u", control.system.service_user, "--", "env", *variables)
+    words = (*hosts.of(control).as_service_user(), "env", *variables)
     return Command(
         shell.line(*words, _python(control), "-", head, node, GARBAGE), sources.text(f"{_PROGRAMS}.scramble")
     )
 
 
-def restart_worker() -> Command:
+def restart_worker(settings: Settings) -> Command:
     """Begin the node's Ray worker anew, and its engine with it."""
-    return Command(shell.line("systemctl", "restart", WORKER))
+    return Command("; ".join(hosts.of(settings).manager.restart(WORKER)))
 
 
 def _python(settings: Settings) -> str:

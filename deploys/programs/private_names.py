@@ -28,7 +28,7 @@ _NAMES = {
         "RUNTIME_ENV_AGENT_PORT_NAME",
         "persist_port",
     ),
-    "ray._private.services": ("get_node",),
+    "ray._private.services": ("get_node", "find_gcs_addresses"),
     "ray._private.node": (
         "Node.start_raylet",
         "Node.start_ray_client_server",
@@ -77,9 +77,13 @@ def _has(thing: Any, name: str) -> bool:
     return True
 
 
-# How their processes call themselves: Serve's replica, in which an engine's API is served, and vLLM's engine core.
+# How their processes call themselves: Serve's replica, in which an engine's API is served, vLLM's engine core and the
+# worker that computes for it, and Ray's daemons.
 REPLICA_PROCESS = "ray::ServeReplica"
 ENGINE_PROCESS = "VLLM::EngineCore"
+WORKER_PROCESS = "VLLM::Worker"
+RAYLET_PROCESS = "raylet"
+GCS_PROCESS = "gcs_server"
 
 
 # Ray: how `ray start` waits.
@@ -104,6 +108,8 @@ def change_start(
         "runtime_env_agent_port": _raylet.RUNTIME_ENV_AGENT_PORT_NAME,
     }
     services.get_node = get_node(services.get_node)
+    # Ray takes a raylet on this machine that waits for its head for the head itself, and refuses to start one.
+    services.find_gcs_addresses = set
     node.Node.start_raylet = start_raylet(node.Node.start_raylet, _raylet.persist_port, names)
     # A Python of its own for drivers outside the cluster, of which there are none; no option leaves it out.
     node.Node.start_ray_client_server = lambda _node: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploys import runtime_lock
 from deploys.deadlines import HEAD_SECONDS
 from deploys.declaration import Role
 from deploys.environment import ray_node
@@ -36,7 +37,7 @@ def head_service(settings: Settings) -> Service:
             f"--node-manager-port={ports.node_manager_first}",
             *node_arguments(settings),
         ),
-        environment={**ray_node(settings), **NO_DASHBOARD_METRICS},
+        environment={**ray_node(settings), **_control_store(settings), **NO_DASHBOARD_METRICS},
         ports={
             ports.gcs: "the Ray head",
             ports.dashboard: "the dashboard",
@@ -45,6 +46,17 @@ def head_service(settings: Settings) -> Service:
         limits=node_limits(settings),
         readiness=node_readiness(settings, HEAD_SECONDS),
     )
+
+
+def _control_store(settings: Settings) -> dict[str, str]:
+    """What makes Ray keep its control store in a RocksDB of the head's own: no further process, port or secret.
+
+    Below Ray's directory, so that it goes with `cluster down`; another runtime begins with an empty one.
+    """
+    if settings.ray.control_store == "memory":
+        return {}
+    path = f"{settings.directories.ray}/control-store/{runtime_lock.load(settings.runtime).name}"
+    return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": path}
 
 
 def services(settings: Settings) -> tuple[Service, ...]:

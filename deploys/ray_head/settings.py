@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from deploys.part import Part
 
 
@@ -26,10 +28,14 @@ class Ports(Part, frozen=True):
 
 
 class Ray(Part, frozen=True):
-    """What one node declares to Ray. `engine_slots` is the custom resource that keeps engines to one a node."""
+    """What one node declares to Ray. `engine_slots` is the custom resource that keeps engines to one a node.
+
+    `control_store`: where the head remembers nodes, actors and applications. On disk they outlive it.
+    """
 
     cpus: int
     gpus: int
     engine_slots: int
     object_store_bytes: int
+    control_store: Literal["disk", "memory"]
     ports: Ports

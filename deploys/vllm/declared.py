@@ -76,8 +76,8 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
                 "deployment_config": {
                     "num_replicas": 1,  # without it Serve scales by itself; the number is in `deployments`
                     "ray_actor_options": {"num_cpus": 1, "resources": {application.resource: slot}},
-                    # Three in a row that fail or time out, and Serve starts the replica anew.
-                    "health_check_period_s": 5,
+                    # Whether its process is there: an engine of no use ends its own (engine_proof).
+                    "health_check_period_s": 1,
                     "health_check_timeout_s": 30,
                     "graceful_shutdown_timeout_s": 40,
                 },

@@ -61,6 +61,11 @@ def report(result: dict[str, Any]) -> str:
         ),
         "",
     ]
+    for entry in result["faults"]:
+        if (seen := entry["marks"].get("verified")) and "fault" in entry["marks"]:
+            parts.append(
+                f"{entry['name']}: `cluster verify` held again after {shown(seen - entry['marks']['fault'], 1)} s.\n"
+            )
     if back := result.get("read_back"):
         parts += [
             f"{back['unrecorded_answers']} answers had not been recorded in health and were read back to a healthy "

@@ -1,4 +1,4 @@
-"""Faults that a serving lab has to bear: how each is done and undone. Unix seconds.
+"""Faults that a serving cluster has to bear: how each is done and undone. Unix seconds.
 
 `inject` returns the time just before the fault took effect. A fault without `repair` is mended by the cluster itself.
 """
@@ -10,7 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from deploys.faults import commands
-from deploys.programs.private_names import ENGINE_PROCESS, REPLICA_PROCESS
+from deploys.programs.private_names import (
+    ENGINE_PROCESS,
+    GCS_PROCESS,
+    RAYLET_PROCESS,
+    REPLICA_PROCESS,
+    WORKER_PROCESS,
+)
 from experiments.lab_cluster import LabCluster, break_host
 from experiments.load.client import clock
 
@@ -33,6 +39,10 @@ class Fault:
     last_resort: Inject | None = None
     # Wrong answers until the replica is found out are in the nature of this fault; they are counted, not a miss.
     delivers_wrong: bool = False
+    # Done to the control node; every engine has to serve on.
+    spares_engines: bool = False
+    # Takes more than processes: a host of its own for each node.
+    needs_hosts: bool = False
 
 
 def all_faults(hold_seconds: float) -> list[Fault]:
@@ -41,15 +51,32 @@ def all_faults(hold_seconds: float) -> list[Fault]:
         Fault("membership", "node removed, then added again", _remove, _add, hold_seconds),
         Fault("kill-engine", "kill -9 of the engine core process", _signal(ENGINE_PROCESS, "SIGKILL")),
         Fault("kill-replica", "kill -9 of the replica process", _signal(REPLICA_PROCESS, "SIGKILL")),
+        Fault("kill-worker", "kill -9 of the process that computes", _signal(WORKER_PROCESS, "SIGKILL")),
+        Fault("kill-raylet", "kill -9 of the node's raylet", _signal(RAYLET_PROCESS, "SIGKILL")),
+        Fault(
+            "kill-control-store",
+            "kill -9 of Ray's control store on the control node",
+            _signal(GCS_PROCESS, "SIGKILL"),
+            spares_engines=True,
+        ),
         Fault(
             "wedge",
             "SIGSTOP of the engine core: API alive, engine silent",
             _signal(ENGINE_PROCESS, "SIGSTOP"),
             last_resort=_signal(ENGINE_PROCESS, "SIGCONT"),
         ),
-        Fault("freeze", "host frozen, then thawed", _host("freeze"), _host("thaw"), hold_seconds),
-        Fault("cut", "host cut off, then joined", _host("cut"), _host("join"), hold_seconds),
-        Fault("crash", "power loss, then booted again", _host("crash"), _host("join"), hold_seconds),
+        Fault("freeze", "host frozen, then thawed", _host("freeze"), _host("thaw"), hold_seconds, needs_hosts=True),
+        Fault("cut", "host cut off, then joined", _host("cut"), _host("join"), hold_seconds, needs_hosts=True),
+        Fault("crash", "power loss, then booted again", _host("crash"), _host("join"), hold_seconds, needs_hosts=True),
+        Fault(
+            "crash-control",
+            "power loss of the control node, then booted again",
+            _host("crash"),
+            _host("join"),
+            hold_seconds,
+            spares_engines=True,
+            needs_hosts=True,
+        ),
         Fault(
             "garbage",
             "engine with shuffled weights, alive and wrong",
@@ -63,7 +90,7 @@ def all_faults(hold_seconds: float) -> list[Fault]:
 
 def _signal(process: str, number: str) -> Inject:
     async def inject(cluster: LabCluster, node: str) -> float:
-        said = await cluster.host(node, commands.signal(process, number))
+        said = await cluster.host(node, commands.signal(process, number, node))
         return float(json.loads(said)["at"])
 
     return inject
@@ -102,5 +129,5 @@ async def _scramble(cluster: LabCluster, node: str) -> float:
 
 async def _restart_worker(cluster: LabCluster, node: str) -> float:
     at = clock()
-    await cluster.host(node, commands.restart_worker(), seconds=120)
+    await cluster.host(node, commands.restart_worker(cluster.hosts[node]), seconds=120)
     return at

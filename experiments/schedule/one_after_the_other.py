@@ -50,7 +50,8 @@ async def one_after_the_other(
         if not serving:
             result["misses"].append(f"{fault.name}: not done, no engine serves")
             continue
-        entry = await _one(fault, serving[0], cluster, limits, result["misses"])
+        node = cluster.control.node if fault.spares_engines else serving[0]
+        entry = await _one(fault, node, cluster, limits, result["misses"])
         result["faults"].append(entry)
 
 
@@ -58,6 +59,7 @@ async def _one(fault: Fault, node: str, cluster: LabCluster, limits: Limits, mis
     """One fault on one node, until the cluster recovered or its time is over; what went wrong is a miss."""
     entry: dict[str, Any] = {"name": fault.name, "says": fault.says, "node": node, "recovered": False}
     entry["delivers_wrong"] = fault.delivers_wrong
+    entry["spares_engines"] = fault.spares_engines
     marks = entry["marks"] = {"begin": clock()}
     where = f"{fault.name} on {node}"
     try:
@@ -77,7 +79,15 @@ async def _one(fault: Fault, node: str, cluster: LabCluster, limits: Limits, mis
             entry["repair_seconds"] = round(clock() - marks["repair"], 3)
         except (ExperimentError, ValueError, OSError) as error:
             misses.append(f"{where}, repair: {error}")
-    if "inject_seconds" in entry:
+    if "inject_seconds" in entry and fault.spares_engines:
+        entry["recovered"] = await _until_verified(cluster, marks, limits.recover_seconds)
+        if not entry["recovered"]:
+            misses.append(f"{where}: `cluster verify` did not hold again within {limits.recover_seconds:g} s")
+        for one in cluster.declared:
+            if fault_times.time_out_of_service(_recent(cluster, marks["fault"]), one, marks["fault"]):
+                misses.append(f"{where}: the engine on {one} did not serve on")
+        await asyncio.sleep(AFTER_SECONDS)
+    elif "inject_seconds" in entry:
         entry["recovered"] = await _until_recovered(cluster, node, marks, limits.recover_seconds)
         if not entry["recovered"]:
             seen = fault_times.time_out_of_service(_recent(cluster, marks["fault"]), node, marks["fault"])
@@ -104,6 +114,19 @@ async def _until_recovered(cluster: LabCluster, node: str, marks: dict[str, floa
         if out and steady and clock() - marks["fault"] >= LEAST_WINDOW_SECONDS:
             return True
         await asyncio.sleep(1)
+    return False
+
+
+async def _until_verified(cluster: LabCluster, marks: dict[str, float], seconds: float) -> bool:
+    """Until what runs is what was declared, to the control node as well; False after `seconds`."""
+    while clock() - max(marks.values()) < seconds:
+        try:
+            await cluster.cluster("verify", "--json", seconds=seconds)
+        except ExperimentError:
+            await asyncio.sleep(1)
+        else:
+            marks["verified"] = clock()
+            return True
     return False
 
 

@@ -44,6 +44,8 @@ class Site:
     of members; as hosts of the lab; or not. `most_nodes`: how many there can be; 0 is as many as the machine bears.
     `let_in`: ports of the operator's own services that the firewall leaves open on the cluster's interface, each as in
     udp/51820.
+    `control_store`: where the Ray head remembers nodes, actors and applications. From disk it knows them again after a
+    crash of the control node, and the engines live through it; in memory they all begin anew.
     """
 
     login_user: str
@@ -58,6 +60,7 @@ class Site:
     new_nodes: Literal["none", "processes", "lab_hosts"] = "none"
     most_nodes: int = 0
     let_in: tuple[str, ...] = ()
+    control_store: Literal["disk", "memory"] = "disk"
 
 
 def compose(
@@ -195,6 +198,7 @@ def compose(
                 "engine_slots": 1 if mine else 0,
                 "object_store_bytes": 100_000_000,
                 "ports": own_ports,
+                "control_store": site.control_store,
             },
         }
         # Hosts that are reached by an SSH configuration of ours have the connector that writes it.

@@ -1,7 +1,9 @@
 """The HTTP side of one replica: its engine's own OpenAI application on the node's cluster address.
 
 Runs on the cluster's nodes inside the locked runtime. The gateway (HAProxy on the control node) sends requests here
-directly, so that no process of Ray Serve is on the way of a token. One small ASGI layer adds who answers.
+directly, so that no process of Ray Serve is on the way of a token. One small ASGI layer adds who answers, and sees to
+what is under way when the engine ends: an answer of which no byte was sent is left to the gateway, which asks another
+engine, and one that had begun ends with an error in OpenAI's shape.
 """
 
 import asyncio
@@ -26,6 +28,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # The gateway asks once a second: after this long it has seen that this replica drains.
 NOTICE_SECONDS = 3.0
+# For the last words of a replica that ends: they go to the gateway, which reads them at once.
+LAST_WORDS_SECONDS = 1.0
+BROKEN_OFF = {"message": "the engine ended while it answered; ask again", "type": "server_error", "param": None}
 
 
 class Identity:
@@ -35,6 +40,7 @@ class Identity:
         self.app = app
         self.life = life
         self.open = 0
+        self._answers: set[Answer] = set()
         self.prompt_log = os.environ.get("CLUSTER_PROMPT_LOG", "")
         self._headers = [
             (f"x-cluster-{key}".encode(), str(life.about[key]).encode()) for key in ("node", "address", "replica")
@@ -55,11 +61,7 @@ class Identity:
             await _json(send, 200, self.life.report())
             return
 
-        async def signed(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self._headers]
-            await send(message)
-
+        answer = Answer(send, self._headers, self.life.ended)
         asked: list[bytes] = []
 
         async def noted() -> dict[str, Any]:
@@ -68,12 +70,20 @@ class Identity:
             return message
 
         self.open += 1
+        self._answers.add(answer)
         try:
-            await self.app(scope, noted if self.prompt_log else receive, signed)
+            await self.app(scope, noted if self.prompt_log else receive, answer.send)
         finally:
             self.open -= 1
+            self._answers.discard(answer)
             if self.prompt_log and any(asked):
                 self._note(scope["path"], b"".join(asked))
+
+    async def break_off(self) -> None:
+        """End every answer that has begun with an error: the engine will not go on with it."""
+        ends = [asyncio.ensure_future(answer.break_off()) for answer in self._answers if answer.begun]
+        if ends:
+            await asyncio.wait(ends, timeout=LAST_WORDS_SECONDS)
 
     def _note(self, path: str, body: bytes) -> None:
         """A request as it came, with who took it; only where the inventory asks for it. A full disk stops no answer."""
@@ -91,6 +101,48 @@ class Identity:
         if asked and asked[0] != self.life.about["model"]:
             status, reason = 503, f"serves {self.life.about['model']}"
         await _json(send, status, {"state": state, "reason": reason})
+
+
+class Answer:
+    """One answer on its way. Its status and headers wait for the first byte of its body.
+
+    Until then the gateway can give the request to another engine, and a stream whose first token is waited for is no
+    exception. `ended` tells whether the engine's own process is gone: what the application makes of that is not sent.
+    """
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], ended: Callable[[], bool]) -> None:
+        self.begun = False
+        self._send, self._headers, self._ended = send, headers, ended
+        self._start: dict[str, Any] | None = None
+        self._streams = self._over = False
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """What the application sends; returns never for an answer that another engine has to give."""
+        if self._ended():
+            if not self.begun:
+                await asyncio.get_running_loop().create_future()  # this process ends, and its connections with it
+            await self.break_off()
+        if self._over:
+            return
+        if message["type"] == "http.response.start":
+            own = message.get("headers", [])
+            self._streams = any(name.lower() == b"content-type" and b"event-stream" in value for name, value in own)
+            self._start = {**message, "headers": [*own, *self._headers]}
+            return
+        if self._start is not None:
+            if message.get("more_body") and not message.get("body"):
+                return
+            start, self._start, self.begun = self._start, None, True
+            await self._send(start)
+        await self._send(message)
+
+    async def break_off(self) -> None:
+        """The last event of a stream that has begun; other answers have no room for it, and end cut."""
+        if self._over or not (self.begun and self._streams):
+            return
+        self._over = True
+        event = json.dumps({"error": {**BROKEN_OFF, "code": 502}})
+        await self._send({"type": "http.response.body", "body": f"data: {event}\n\n".encode(), "more_body": False})
 
 
 async def _json(send: Send, status: int, body: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 # Work is pending and no step has ended for this long: wedged. A prefill step of 2048 tokens takes 5 s on two cores.
 STALL_SECONDS = 9.0
+# A wedged engine may move again, as one whose host was frozen does: it gets no requests, and is replaced after this.
+PATIENCE_SECONDS = 12.0
 RECORD_BYTES = 1_000_000
 
 SERVING, STARTING, DRAINING, WEDGED, WRONG = "serving", "starting", "draining", "wedged", "wrong"
@@ -27,7 +29,7 @@ class Life:
     """State of one replica.
 
     `pending` tells how many requests the engine has not finished, `ended` whether its process is gone: then it answers
-    every request at once, with an error, and would draw all of them to itself.
+    every request at once, with an error, and would draw all of them to itself. Nothing mends that but another replica.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Life:
         self._silent = ""
         self._record = record
         self._state, self._since = STARTING, self.started
+        self._changed = self.clock()
 
     def stepped(
         self, *, running: int, waiting: int, kv_cache_usage: float, generated: int, prompt: int, finished: int
@@ -86,7 +89,7 @@ class Life:
         """State and reason now; a change is remembered with its time and written to the record."""
         found, reason = self._judge()
         if found != self._state:
-            self._state, self._since = found, time.time()
+            self._state, self._since, self._changed = found, time.time(), self.clock()
             self._write({"event": "state", "state": found, "reason": reason})
         return found, reason
 
@@ -94,12 +97,12 @@ class Life:
         now = self.clock()
         if not self._proven:
             return STARTING, self._wrong or "no golden answer yet"
+        if self.ended():
+            return WEDGED, "the engine's own process has ended"
         if self.draining:
             return DRAINING, "no new requests; running ones end"
         if self._wrong:
             return WRONG, self._wrong
-        if self.ended():
-            return WEDGED, "the engine's own process has ended"
         if not self.pending():
             self._idle_since = now
         still = now - max(self.last_step, self._idle_since)
@@ -108,6 +111,21 @@ class Life:
         if self._silent:
             return WEDGED, self._silent
         return SERVING, ""
+
+    def over(self) -> str:
+        """Why this replica has to end now, so that another one is started; empty while it may go on."""
+        state, reason = self.state()
+        if state == WEDGED and not self.ended() and self.clock() - self._changed < PATIENCE_SECONDS:
+            return ""
+        return reason if state in (WEDGED, WRONG) else ""
+
+    def broken(self) -> bool:
+        """Whether no answer of this engine is to be waited for."""
+        return self.state()[0] in (WEDGED, WRONG)
+
+    def end(self, reason: str) -> None:
+        """Write down that this replica ends."""
+        self._write({"event": "end", "reason": reason})
 
     def idle_seconds(self) -> float:
         """How long ago the engine last showed that it works."""

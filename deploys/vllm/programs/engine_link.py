@@ -4,8 +4,10 @@ Runs on the cluster's nodes inside the locked runtime, in the replica.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,14 +15,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deploys.vllm.programs.engine_life import WEDGED, WRONG
-
 SOCKET_VARIABLE = "CLUSTER_ENGINE_SOCKET"
 # What Ray decides for a replica, and what its engine has to know.
 _HANDED_ON = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 LEAVE_SECONDS = 38.0
-# It says something every second; a processor that others use as well makes that two.
-SILENT_SECONDS = 10.0
+# It says something every second; a processor that others use as well makes that two. A process that says nothing for
+# this long is stopped, or stands still: the engine itself looks after all else (engine_proof).
+SILENT_SECONDS = 20.0
 
 
 class EngineEndedError(RuntimeError):
@@ -39,6 +40,7 @@ class Link:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._failed = ""
+        self._group = 0
 
     async def start(self, order: dict[str, Any], gone: Callable[[str], None]) -> None:
         """Ask for the engine, return when it has proven itself; EngineEndedError with its words where it does not.
@@ -69,11 +71,10 @@ class Link:
         self._writer.close()
 
     def judge(self) -> None:
-        """EngineUnfitError where Serve has to begin anew: the engine says that it is wedged or wrong, or nothing."""
+        """EngineUnfitError, and the end of the engine, where it says nothing any more."""
         silent = time.monotonic() - self.heard
-        if self.state in (WEDGED, WRONG):
-            raise EngineUnfitError(f"{self.state}: {self.reason}")
         if silent > SILENT_SECONDS:
+            self._end_group()
             raise EngineUnfitError(f"the process of the engine has said nothing for {silent:.0f} s")
 
     def _say(self, **message: Any) -> None:
@@ -89,6 +90,7 @@ class Link:
                 self.heard = time.monotonic()
                 message = json.loads(line)
                 left = left or message.get("left", False)
+                self._group = message.get("group", self._group)
                 self._failed = message.get("failed", self._failed)
                 self.state, self.reason = message.get("state", self.state), message.get("reason", self.reason)
                 if message.get("proven"):
@@ -97,11 +99,19 @@ class Link:
                     self._answered(message)
         except ConnectionError:
             pass
+        if not left:
+            self._end_group()
         why = self._failed or "the process of the engine has ended"
         if not proven.done():
             proven.set_exception(EngineEndedError(why))
         elif not left:
             gone(why)
+
+    def _end_group(self) -> None:
+        """End what an engine's process leaves behind when it is killed: its core and worker would wait for ever."""
+        if self._group:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
 
     def _answered(self, message: dict[str, Any]) -> None:
         waiting = self._waiting[message["call"]]

@@ -118,7 +118,8 @@ async def _run(order: dict[str, Any], connection: socket.socket) -> int:
     def say(**message: Any) -> None:
         writer.write(json.dumps(message).encode() + b"\n")
 
-    engine = VllmEngine(order)
+    say(group=os.getpgrp())
+    engine = VllmEngine(order, lambda reason: say(failed=reason))
     try:
         await engine.start()
     except Exception as error:  # whatever it is, the replica has to say it
@@ -129,10 +130,6 @@ async def _run(order: dict[str, Any], connection: socket.socket) -> int:
     say(proven=True)
     hearing = asyncio.create_task(_hear(engine, reader, say))
     while not hearing.done():
-        if engine.ended():
-            say(failed="the engine's own process has ended")
-            await writer.drain()
-            return 1
         state, reason = engine.life.state()
         say(state=state, reason=reason)
         await asyncio.wait([hearing], timeout=TELL_SECONDS)

@@ -7,12 +7,13 @@ requests come from the gateway.
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from typing import Any
 
 from deploys.vllm.programs.api_face import Face, Limits
 from deploys.vllm.programs.engine_http import Identity, Listener, bind
-from deploys.vllm.programs.engine_life import SERVING, WEDGED, WRONG, Life
+from deploys.vllm.programs.engine_life import SERVING, Life
 from facts.programs.golden import asked, complaint, declared
 
 # A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. Period,
@@ -23,14 +24,16 @@ PROOF_TIMEOUT_SECONDS = 60.0
 LIFE_PERIOD_SECONDS = 20.0
 LIFE_TIMEOUT_SECONDS = 6.0
 DRAIN_SECONDS = 30.0
+# How soon an engine whose process is gone is seen; a look is a few microseconds.
+LOOK_SECONDS = 0.2
 
 
 class GoldenAnswerError(RuntimeError):
     """The engine is alive and does not answer correctly."""
 
 
-class WedgedError(RuntimeError):
-    """The engine has work and does not move."""
+class EndedError(RuntimeError):
+    """The engine is of no use any more: it has ended, does not move, or answers wrongly."""
 
 
 def node_name() -> str:
@@ -79,7 +82,7 @@ class Proving:
         self._golden = golden_answer(golden, directory)
         self._started = False
         self._listener: Listener | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: tuple[asyncio.Task[None], ...] = ()
         self.life = Life(
             {
                 "node": node_name(),
@@ -103,7 +106,8 @@ class Proving:
         socket = bind(os.environ["VLLM_HOST_IP"], int(first), int(last))
         self._listener = Listener(Identity(Face(await self.application(), self._limits), self.life), socket)
         await self._listener.start()
-        self._watch = asyncio.get_running_loop().create_task(self._watch_life())
+        loop = asyncio.get_running_loop()
+        self._watches = loop.create_task(self._watch_life()), loop.create_task(self._watch_end(self._listener.app))
 
     async def _watch_life(self) -> None:
         """Ask for signs of life while nothing else shows them, and for a whole proof now and then."""
@@ -124,13 +128,28 @@ class Proving:
                 except Exception as error:
                     self.life.silent(f"asked for one token: {type(error).__name__}: {error}")
 
+    async def _watch_end(self, answers: Identity) -> None:
+        """End this process once its engine is of no use, without a farewell: Serve starts another replica at once.
+
+        A replica that only failed Serve's questions was asked three times, and then waited for: half a minute.
+        """
+        while not (reason := self.life.over()):
+            if self.life.broken():
+                await answers.break_off()
+            await asyncio.sleep(LOOK_SECONDS)
+        self.life.end(reason)
+        await answers.break_off()
+        print(f"{node_name()}: this engine ends: {reason}", file=sys.stderr, flush=True)
+        self.end_process(reason)
+
+    def end_process(self, reason: str) -> None:
+        """In a replica's own process: what it started ends with it, since Ray ends the process group of a worker."""
+        os._exit(1)
+
     def judge_life(self) -> None:
-        """For Serve's periodic question: raises when the engine is wedged or wrong, and Serve restarts the replica."""
-        state, reason = self.life.state()
-        if state == WEDGED:
-            raise WedgedError(f"{node_name()}: {reason}")
-        if state == WRONG:
-            raise GoldenAnswerError(f"{node_name()}: {reason}")
+        """For Serve's periodic question: raises where this process should have ended by itself."""
+        if reason := self.life.over():
+            raise EndedError(f"{node_name()}: {reason}")
 
     async def prove(self) -> dict[str, Any]:
         """Ask this replica the golden question at temperature 0.
@@ -165,8 +184,10 @@ class Proving:
 
     async def leave(self) -> None:
         """Before the engine ends: no new requests, and the running ones may end."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for life in self._watches[:1]:
+            life.cancel()
         if self._listener is not None and self.life.state()[0] == SERVING:
             with contextlib.suppress(Exception):
                 await self._listener.drain(DRAIN_SECONDS)
+        for end in self._watches[1:]:
+            end.cancel()

@@ -4,6 +4,9 @@ Runs on the cluster's nodes inside the locked runtime, in a process that `engine
 is here.
 """
 
+import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 from deploys.programs import private_names
@@ -17,8 +20,9 @@ _PLACE = "http://engine"
 class VllmEngine(Proving):
     """One engine. `order`: model, directory, golden, limits, replica, and engine: vLLM's arguments, its API's too."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
-        self._order = order
+    def __init__(self, order: dict[str, Any], last_words: Callable[[str], None]) -> None:
+        """`last_words` is told why this process ends, where it has to."""
+        self._order, self._last_words = order, last_words
         self._client: Any = None
         self._application: Any = None
         self.begin("vllm", order, order["replica"])
@@ -29,6 +33,11 @@ class VllmEngine(Proving):
         self._client, self._application = await private_names.start_engine(arguments, self._order["model"])
         private_names.follow_steps(self._client, step_into(self.life))
         await self.serve_when_proven()
+
+    def end_process(self, reason: str) -> None:
+        """With all that it has started: they are of one group."""
+        self._last_words(reason)
+        os.killpg(0, signal.SIGKILL)
 
     def pending(self) -> int:
         return private_names.unfinished_requests(self._client)

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -26,7 +27,8 @@ class Served:
     """A listener in a thread of its own, and what the application's requests wait for."""
 
     def __init__(self) -> None:
-        self.life = engine_life.Life(ABOUT, pending=lambda: 0)
+        self.gone = threading.Event()
+        self.life = engine_life.Life(ABOUT, pending=lambda: 0, ended=self.gone.is_set)
         self.life.proved(RIGHT)
         self.loop = asyncio.new_event_loop()
         self.hold = threading.Event()
@@ -42,9 +44,23 @@ class Served:
                 pass
             while not self.hold.is_set():
                 await asyncio.sleep(0.02)
+            if scope["path"] == "/v1/stream":
+                await stream(send)
+                return
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"said", "more_body": False})
 
+        async def stream(send: Any) -> None:
+            """A head, and an event each time that the test lets one go."""
+            kind = (b"content-type", b"text/event-stream; charset=utf-8")
+            await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            while True:
+                while not self.events:
+                    await asyncio.sleep(0.02)
+                await send({"type": "http.response.body", "body": self.events.pop(0), "more_body": True})
+
+        self.events: list[bytes] = []
         self.listener = engine_http.Listener(
             engine_http.Identity(application, self.life), engine_http.bind(ADDRESS, 8190, 8191)
         )
@@ -53,6 +69,13 @@ class Served:
 
     def run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    async def leave(self) -> None:
+        """What no process ends here has to be ended: a stream goes on, and an answer that is held back waits."""
+        for task in asyncio.all_tasks():
+            if "run_asgi" in repr(task):
+                task.cancel()
+        await self.listener.drain(0)
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
         connection = http.client.HTTPConnection(ADDRESS, self.listener.port, timeout=20)
@@ -72,7 +95,7 @@ def serve() -> Iterator[Callable[[], Served]]:
     yield start
     for served in made:
         served.hold.set()
-        served.run(served.listener.drain(0))
+        served.run(served.leave())
         served.loop.call_soon_threadsafe(served.loop.stop)
 
 
@@ -133,6 +156,58 @@ def test_draining_waits_for_a_running_request_and_then_listens_no_more(serve: An
     assert answers[0][0] == 200
     with pytest.raises(OSError):
         socket.create_connection((ADDRESS, served.listener.port), 2)
+
+
+def _stream(served: Served) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(ADDRESS, served.listener.port, timeout=20)
+    connection.request("GET", "/v1/stream")
+    while not served.listener.app.open:
+        pass
+    return connection
+
+
+def _silent(connection: http.client.HTTPConnection) -> bool:
+    """Whether not a byte has come for a moment."""
+    assert connection.sock
+    return not select.select([connection.sock], [], [], 0.3)[0]
+
+
+def test_no_byte_is_sent_before_the_first_of_the_answer_itself(serve: Any) -> None:
+    served = serve()
+    waiting = _stream(served)
+    assert _silent(waiting)
+    served.events.append(b"data: {}\n\n")
+    answer = waiting.getresponse()
+    assert (answer.status, answer.headers["x-cluster-node"], answer.readline()) == (200, "worker1", b"data: {}\n")
+    waiting.close()
+
+
+@pytest.mark.parametrize("how", ["ended", "wedged"])
+def test_a_stream_that_has_begun_ends_with_an_error_and_another_is_left_to_the_gateway(serve: Any, how: str) -> None:
+    served = serve()
+    begun, waiting = _stream(served), None
+    served.events.append(b"data: {}\n\n")
+    answer = begun.getresponse()
+    assert [answer.readline() for _ in range(2)] == [b"data: {}\n", b"\n"]
+    waiting = _stream(served)
+    if how == "ended":
+        served.gone.set()
+        served.events += [b"data: what the application says of it\n\n"] * 2
+    else:
+        served.run(served.listener.app.break_off())
+        served.events.append(b"data: too late\n\n")
+    (line,) = [entry for entry in answer.read().splitlines() if entry]
+    error = json.loads(line.removeprefix(b"data: "))["error"]
+    assert error == {
+        "message": "the engine ended while it answered; ask again",
+        "type": "server_error",
+        "param": None,
+        "code": 502,
+    }
+    if how == "ended":
+        assert _silent(waiting)
+    for connection in (begun, waiting):
+        connection.close()
 
 
 def test_requests_are_kept_only_where_it_is_asked_for(

@@ -104,6 +104,34 @@ def test_an_engine_whose_process_has_ended_is_out_at_once() -> None:
     assert life.state() == ("wedged", "the engine's own process has ended")
 
 
+def test_a_replica_of_no_use_ends_at_once_and_a_wedged_one_when_it_does_not_move_again(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    assert engine.life.over() == ""
+    engine.life.silent("no token")
+    assert (engine.life.over(), engine.life.broken()) == ("", True)
+    engine.now += engine_life.PATIENCE_SECONDS - 0.1
+    engine.step()
+    assert (engine.life.over(), engine.life.broken()) == ("", False)
+    engine.life.silent("no token again")
+    assert engine.life.over() == "", "its patience begins anew"
+    engine.now += engine_life.PATIENCE_SECONDS
+    assert engine.life.over() == "no token again"
+    engine.step()
+    engine.life.proved(WRONG)
+    assert engine.life.over() == WRONG["detail"]
+    engine.life.draining = True
+    assert engine.life.over() == ""
+
+
+def test_an_engine_that_ends_is_seen_before_it_is_right_about_anything() -> None:
+    gone = [True]
+    life = engine_life.Life({"replica": "abc"}, pending=lambda: 0, ended=lambda: bool(gone))
+    assert life.over() == "", "its start fails by itself"
+    life.proved(RIGHT)
+    life.draining = True
+    assert life.over() == "the engine's own process has ended"
+
+
 def test_draining_is_told_apart_from_broken(engine: Engine) -> None:
     engine.life.proved(RIGHT)
     engine.life.draining = True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,11 +78,7 @@ def test_it_serves_when_the_engine_is_proven(tmp_path: Path, monkeypatch: pytest
         link.judge()
         engine.say(state="wedged", reason="no step for 9 s")
         await until(lambda: link.state == "wedged")
-        with pytest.raises(EngineUnfitError, match="no step for 9 s"):
-            link.judge()
-        engine.say(state="serving", reason="")
-        await until(lambda: link.state == "serving")
-        link.judge()
+        link.judge()  # it ends itself, if it does not move again
         link.heard -= SILENT_SECONDS + 1
         with pytest.raises(EngineUnfitError, match="said nothing"):
             link.judge()
@@ -107,6 +105,19 @@ def test_an_engine_that_ends_later_ends_the_replica(tmp_path: Path, monkeypatch:
         engine.connection.close()
         await until(lambda: why)
         assert why == ["the process of the engine has ended"]
+
+    run(tmp_path, monkeypatch, judge)
+
+
+def test_what_a_killed_engine_leaves_behind_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def judge(link: Link, engine: Engine, started: Any, why: list[str]) -> None:
+        with subprocess.Popen(["sleep", "60"], start_new_session=True) as core:
+            engine.say(group=core.pid)
+            engine.say(proven=True)
+            await started
+            engine.connection.close()
+            await until(lambda: why)
+            assert await asyncio.to_thread(core.wait, 10) == -signal.SIGKILL
 
     run(tmp_path, monkeypatch, judge)
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from deploys import environment, roles
+from deploys import environment, roles, runtime_lock
 from deploys.compute_base.declared import secret_files
 from deploys.depot.declared import depot_file
 from deploys.gateway import configuration as gateway
@@ -118,6 +119,23 @@ def test_the_head_can_load_no_model(hosts: dict[str, Settings]) -> None:
     assert (found["--num-cpus"], found["--num-gpus"]) == ("0", "0")
     assert json.loads(found["--resources"]) == {}
     assert "--head" in found and "--address" not in found
+
+
+def test_what_the_head_remembers_outlives_it_and_another_ray_does_not_read_it(hosts: dict[str, Settings]) -> None:
+    for settings in hosts.values():
+        told = environment.ray_node(settings)
+        assert int(told["RAY_gcs_rpc_server_reconnect_timeout_s"]) > 3600, "longer than a control node is repaired"
+        if settings.is_control:
+            head = head_service(settings).environment
+            assert head["RAY_gcs_storage"] == "rocksdb"
+            place = head["RAY_gcs_storage_path"]
+            assert place.startswith(f"{settings.directories.ray}/"), "what `down` empties"
+            assert place.endswith(f"/{runtime_lock.load(settings.runtime).name}")
+        else:
+            assert not {name for name in worker_service(settings).environment if name.startswith("RAY_gcs_storage")}
+        forgetful = replace(settings, ray=replace(settings.ray, control_store="memory"))
+        for variables in (environment.ray_node(forgetful), head_service(forgetful).environment):
+            assert not {name for name in variables if name.startswith("RAY_gcs_")}
 
 
 def test_a_worker_is_never_a_head_and_joins_the_declared_one(hosts: dict[str, Settings]) -> None:

@@ -94,17 +94,18 @@ def test_nobody_listens() -> None:
 def test_a_signal_goes_to_the_processes_of_that_name_only() -> None:
     name = f"{ENGINE_PROCESS}-of-a-test"
 
-    def send(number: str) -> subprocess.CompletedProcess[str]:
-        command = commands.signal(name, number)
+    def send(number: str, node: str = "worker1") -> subprocess.CompletedProcess[str]:
+        command = commands.signal(name, number, node)
         return subprocess.run(
             ["sh", "-c", command.line], input=command.stdin, capture_output=True, text=True, timeout=60, check=False
         )
 
     # The name is argument 0 of one and another argument of the other, as in the shell that brought the order.
     with (
-        subprocess.Popen([name, "60"], executable="sleep") as wanted,
+        subprocess.Popen([name, "60"], executable="sleep", env={"CLUSTER_NODE_NAME": "worker1"}) as wanted,
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", name]) as other,
     ):
+        assert send("SIGKILL", "worker11").returncode == 1, "another node's"
         done = send("SIGKILL")
         assert wanted.wait(20) == -signal.SIGKILL
         assert done.returncode == 0, done.stderr
