@@ -117,6 +117,8 @@ def parse(host: str, data: Mapping[str, Any] | None) -> Settings:
         settings = msgspec.convert(data, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}{_said(str(error))}; compare with inventories/composition") from None
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{where}: {error.object[:40]!r} is half a character; write it anew") from None
     if settings.control_node not in settings.network.peers:
         raise SettingsError(f"{where}: control node {settings.control_node!r} is not among the peers")
     try:

@@ -153,7 +153,7 @@ def from_json(text: str, where: str) -> Calibration:
     """Read a record; PlanError names the file and what is wrong with it."""
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{where}: not JSON ({error}); run `cluster calibrate` again") from None
     if not isinstance(values, Mapping) or values.get("format") != FORMAT:
         raise PlanError(f"{where}: no calibration of format {FORMAT}; run `cluster calibrate` again")
@@ -163,7 +163,7 @@ def from_json(text: str, where: str) -> Calibration:
         raise PlanError(f"{where}: unknown field {', '.join(unknown)}; run `cluster calibrate` again")
     try:
         return Calibration(**{**_plain(values), **_parts(values)})
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
         raise PlanError(f"{where}: {error}; run `cluster calibrate` again") from None
 
 

@@ -7,6 +7,7 @@ and curves), `machine` (where), `failure` (what did not work). Unknown kinds are
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,7 +81,7 @@ def read(lines: Iterable[str], where: str) -> Run:
     for number, line in enumerate(every, start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             if number == len(every) and not line.endswith("\n"):
                 continue
             raise PlanError(f"{where}, line {number}: not JSON; a run is one JSON object a line") from None
@@ -119,8 +120,11 @@ def _engine(record: Mapping[str, Any]) -> tuple[str, Model, Sharding, Options, s
         if options.dtype is not None:
             model = replace(model, dtype=options.dtype)
         return str(shape["name"]), model, sharding, options, str(record.get("path", "peer"))
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise PlanError(f"{where}: {error}; a {record['kind']} needs model, engine and path") from None
+    except ValueError as error:
+        said = str(error)
+        raise PlanError(said if said.startswith(where) else f"{where}: {said}") from None
 
 
 def _point(record: Mapping[str, Any]) -> Point:
@@ -135,11 +139,11 @@ def _point(record: Mapping[str, Any]) -> Point:
             prefill=phase == "prefill",
             chunks=int(record.get("chunks", 1)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PlanError(f"{where}: {error}; a point needs phase, sequences, context_tokens and seconds") from None
     if phase not in ("prefill", "decode"):
         raise PlanError(f"{where}: phase {phase!r} is not known; it is prefill or decode")
-    if seconds <= 0 or step.sequences < 1 or step.context_tokens <= 0:
+    if not (0 < seconds < math.inf and step.sequences >= 1 and 0 < step.context_tokens < math.inf):
         raise PlanError(f"{where}: seconds, sequences and context_tokens have to be above zero")
     return Point(shape, model, sharding, options, step, path, seconds)
 
@@ -157,5 +161,5 @@ def _memory(record: Mapping[str, Any]) -> MemoryPoint:
     try:
         values = {name: float(record[name]) for name in names}
         return MemoryPoint(shape, model, sharding, options, path, kv_tokens=int(record["kv_tokens"]), **values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PlanError(f"{record['_where']}: {error}; a memory record needs {', '.join(names)}, kv_tokens") from None

@@ -7,7 +7,7 @@ the fetch counts the hub's own sizes before its first byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,21 @@ QUANTISATIONS = {
 PARSERS = ("tools", "reasoning")
 # Kind of source -> the keys that it needs beside `kind`; fetch_model.py, on the hosts, asks for the same.
 SOURCE_KEYS = {"hub": ("repository", "revision"), "pypi-gguf": ("package", "file"), "directory": ("path",)}
+# Keys whose values are of one kind, and what that is called; the others are judged by `_check`.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("licence", "note", "config", "quantization"), str),
+    **dict.fromkeys(("engine", "parser", "dtypes_by_kind"), Mapping),
+    **dict.fromkeys(("weights_bytes_on_disk",), int),
+    "dtypes": Sequence,
+    "mixture_of_experts": bool,
+}
+_WORDS: dict[type, str] = {
+    str: "a text",
+    Mapping: "a mapping",
+    int: "a whole number",
+    Sequence: "a list",
+    bool: "true or false",
+}
 _HERE = Path(__file__).parent
 _FOUND = ("shape", "written")  # no keys of a file
 
@@ -151,7 +166,7 @@ def parse(name: str, values: Any, where: str) -> Entry:
         raise ProfileError(f"{where} has no keys; see docs/models.md")
     values = {**values, "name": name, "written": name}
     known = {part.name: part for part in fields(Entry) if part.name not in _FOUND}
-    unknown = sorted(set(values) - set(known) - {"written"})
+    unknown = sorted(map(str, set(values) - set(known) - {"written"}))
     missing = sorted(
         key
         for key, part in known.items()
@@ -160,9 +175,15 @@ def parse(name: str, values: Any, where: str) -> Entry:
     if unknown or missing:
         said = [f"unknown key {', '.join(unknown)}"] * bool(unknown) + [f"no {', '.join(missing)}"] * bool(missing)
         raise ProfileError(f"{where}: {' and '.join(said)}; the keys are {', '.join(known)}")
+    for key, kind in _KINDS.items():
+        if key in values and (not isinstance(values[key], kind) or (isinstance(values[key], bool) and kind is int)):
+            raise ProfileError(f"{where}: {key} is {values[key]!r}, not {_WORDS[kind]}")
     if isinstance(values.get("dtypes"), list):
         values["dtypes"] = tuple(values["dtypes"])
     if isinstance(values.get("dtypes_by_kind"), Mapping):
+        wrong = [types for types in values["dtypes_by_kind"].values() if types and not isinstance(types, list | tuple)]
+        if wrong:
+            raise ProfileError(f"{where}: dtypes_by_kind has {wrong[0]!r}, not a list")
         values["dtypes_by_kind"] = {kind: tuple(types or ()) for kind, types in values["dtypes_by_kind"].items()}
     shape = known_shape(str(values.get("config") or name), where, must="config" in values)
     if shape is not None:
@@ -177,7 +198,7 @@ def parse(name: str, values: Any, where: str) -> Entry:
 def check_source(source: Any, where: str) -> None:
     """ProfileError unless a source has its kind's keys, as texts."""
     kind = source.get("kind") if isinstance(source, Mapping) else None
-    if kind not in SOURCE_KEYS:
+    if not isinstance(kind, str) or kind not in SOURCE_KEYS:
         raise ProfileError(f"{where}: source kind {kind!r} is not known; known are {', '.join(SOURCE_KEYS)}")
     for key in SOURCE_KEYS[kind]:
         if not isinstance(source.get(key), str) or not source[key]:
@@ -229,7 +250,7 @@ def _check(made: Entry, where: str) -> None:
     for dtype in (*made.dtypes, *(dtype for types in made.dtypes_by_kind.values() for dtype in types)):
         if dtype not in DTYPES:
             raise ProfileError(f"{where}: dtype {dtype!r} is not known; known are {', '.join(DTYPES)}")
-    strange = sorted(set(made.dtypes_by_kind) - set(KINDS))
+    strange = sorted(map(str, set(made.dtypes_by_kind) - set(KINDS)))
     if strange:
         raise ProfileError(f"{where}: dtypes_by_kind names {', '.join(strange)}; kinds are {', '.join(KINDS)}")
     sizes = ("parameters", "layers", "hidden_size", "attention_heads", "key_value_heads", "head_size", "maximum_length")

@@ -97,7 +97,7 @@ class Identity:
     async def _ready(self, scope: Scope, send: Send) -> None:
         state, reason = self.life.state()
         status = STATUS[state]
-        asked = parse_qs(scope.get("query_string", b"").decode()).get("model")
+        asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("model")
         if asked and asked[0] != self.life.about["model"]:
             status, reason = 503, f"serves {self.life.about['model']}"
         await _json(send, status, {"state": state, "reason": reason})
