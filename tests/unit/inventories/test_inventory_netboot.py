@@ -46,6 +46,16 @@ def test_operator_gives_the_addresses_of_the_cards(home: Path) -> None:
     assert [node.network_boot.secure_boot for node in filled.compute] == [False, True]
 
 
+def test_operator_names_the_interface_that_a_machine_really_has(home: Path) -> None:
+    write("compute1: {interface: enp6s0}\ncontrol: {interface: br-lan.10}\n")
+    assert [node.mac_address for node in fill_in("lab", lab(2)).compute] == ["", ""]
+    groups = compose(
+        lab(2), addresses=ADDRESSES, serving=Serving(model="smollm2-135m-instruct"), site=Site(login_user="admin")
+    )
+    found = {name: data["settings"]["network"]["interface"] for group in groups for name, data in group}
+    assert found == {"control": "br-lan.10", "compute0": "eth0", "compute1": "enp6s0"}
+
+
 def test_without_a_file_the_profile_holds(home: Path) -> None:
     assert fill_in("lab", with_macs()) == with_macs()
 
@@ -58,6 +68,9 @@ def test_without_a_file_the_profile_holds(home: Path) -> None:
         ("compute0: 33:33:00:00:00:01", "is no single card's"),
         ("compute9: 52:54:00:00:00:01", "compute9 is no node of lab; its nodes are control, compute0, compute1"),
         ("compute0: {mac: 52:54:00:00:00:01}", "unknown mac; there are mac_address, secure_boot, wake_on_lan"),
+        ("compute0: {interface: 'eth0 eth1'}", "is no name of a network interface"),
+        ("compute0: {interface: a-name-that-is-too-long}", "is no name of a network interface"),
+        ("compute0: {interface: ''}", "is no name of a network interface"),
         ("compute0: {secure_boot: perhaps}", "secure_boot is 'perhaps'; write true or false"),
         ("- compute0", "a line a node is expected"),
         ("compute0: [", "cannot be read"),
