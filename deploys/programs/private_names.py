@@ -194,9 +194,12 @@ def configuration(server: Any) -> Any:
 
 # vLLM: an engine of one rank, without Ray.
 
+_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+
 
 def load_engine(directory: str) -> None:
     """Import all that the processes of an engine need, the model's own code too where its `directory` is known."""
+    import torch
     import vllm.entrypoints.openai.api_server
     import vllm.v1.engine.async_llm
     import vllm.v1.engine.core
@@ -210,6 +213,8 @@ def load_engine(directory: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         for name in json.loads(Path(directory, "config.json").read_text()).get("architectures") or ():
             _load_model(str(name))
+    if torch.cuda.is_initialized():
+        os.environ[_METHOD] = "spawn"  # a fork could not use what was begun here
 
 
 def _load_model(architecture: str) -> None:
@@ -228,7 +233,6 @@ async def start_engine(arguments: dict[str, Any], served_name: str) -> tuple[Any
     engine core is a fork of this process, so nothing should have touched the accelerator here, and has the model in
     itself: no further process, and no messages between processes on the way of a step.
     """
-    import torch
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
@@ -254,10 +258,10 @@ async def start_engine(arguments: dict[str, Any], served_name: str) -> tuple[Any
         **{**given, "distributed_executor_backend": backend, "served_model_name": [served_name]},
         enable_log_requests=False,
     )
+    method = "spawn" if binds else os.environ.get(_METHOD, "fork")
     usage = UsageContext.OPENAI_API_SERVER
     configuration = engine.create_engine_config(usage_context=usage)
-    if not binds and not torch.cuda.is_initialized():
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"  # after the configuration, which says "spawn" on processors
+    os.environ[_METHOD] = method  # after the configuration, which says "spawn" on processors
     client = AsyncLLM.from_vllm_config(
         vllm_config=configuration,
         usage_context=usage,
