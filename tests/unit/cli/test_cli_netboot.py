@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from operate import netboot, preflight
+from operate import netboot, power_on, preflight
 from operate.clusters import Host, read
+from operate.phases import Phases
 from operate.runner import Observation
-
-REPOSITORY = Path(__file__).parents[3]
-
-
-def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "CLUSTER_HOME": str(home), "CLUSTER_CACHE": str(home / "cache"), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.conftest import Typed
 
 
 def write(home: Path, text: str) -> None:
@@ -33,16 +18,16 @@ def write(home: Path, text: str) -> None:
     (home / "v0_1" / "machines.yaml").write_text(text)
 
 
-def test_cluster_without_network_boot_says_how_to_have_it(home: Path) -> None:
-    done = run(home, "-c", "laptop", "netboot", "status")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("cluster: laptop declares no network boot")
+def test_cluster_without_network_boot_says_how_to_have_it(typed: Typed) -> None:
+    status, _, said = typed("-c", "laptop", "netboot", "status")
+    assert status == 2
+    assert said.splitlines()[-1].startswith("cluster: laptop declares no network boot")
 
 
-def test_without_a_card_it_says_where_to_write_it(home: Path) -> None:
-    done = run(home, "-c", "v0_1", "netboot", "serve")
-    assert done.returncode == 2
-    said = " ".join(done.stderr.split())
+def test_without_a_card_it_says_where_to_write_it(typed: Typed) -> None:
+    status, _, err = typed("-c", "v0_1", "netboot", "serve")
+    assert status == 2
+    said = " ".join(err.split())
     assert "no MAC address of any node is known" in said and "machines.yaml" in said
 
 
@@ -56,13 +41,14 @@ def test_without_a_card_it_says_where_to_write_it(home: Path) -> None:
         ("compute0: 52:54:00:00:00:01\n", ("push", "/"), "image ''"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(home: Path, machines: str, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_input_is_refused_in_one_line(
+    typed: Typed, home: Path, machines: str, arguments: tuple[str, ...], said: str
+) -> None:
     write(home, machines)
-    done = run(home, "-c", "v0_1", "netboot", *arguments)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert said in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+    status, out, err = typed("-c", "v0_1", "netboot", *arguments)
+    assert (status, out) == (2, ""), err
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
 
 
 def test_pinned_key_replaces_the_one_of_that_address_alone(tmp_path: Path) -> None:
@@ -86,3 +72,40 @@ def test_node_without_room_for_the_runtime_is_told_what_helps_there(home: Path) 
         remedies[name] = check.remedy
     assert "labelled cluster-local" in remedies["compute0"], "its root is in memory"
     assert remedies["compute1"] == "free some on compute1", "it boots from its own disk"
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({}, "never asked for its root"),
+        ({"last": None}, "never asked for its root"),
+        ({"last": {"event": "refused", "image": "none-1"}}, "last said `refused` of none-1, and ssh says no route"),
+    ],
+)
+def test_a_node_that_stays_away_is_named_with_its_last_words(node: dict[str, object], said: str) -> None:
+    assert said in netboot._last_words(node, "no route")
+
+
+class Told:
+    """A progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def phase(self, text: str) -> None:
+        self.notes.append(text)
+
+    note = phase
+
+    def event(self, kind: str, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_who_is_away_and_cannot_be_woken_is_named_with_its_card(home: Path) -> None:
+    write(home, "compute0: 52:54:00:00:00:01\ncompute1: {mac_address: 52:54:00:00:00:02, wake_on_lan: false}\n")
+    cluster = read("v0_1")
+    told = Told()
+    away = netboot.booted_hosts(cluster, ("compute1",))
+    assert power_on._wake(cluster, away, Phases(told)) == 0
+    assert told.notes == ["switch on compute1 (52:54:00:00:00:02): no Wake-on-LAN is declared for it"]
+    assert power_on._wake(cluster, (), Phases(told)) == 0 and len(told.notes) == 1
