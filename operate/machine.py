@@ -7,12 +7,13 @@ ask anyway. The count of GPUs is the driver's and the PCI bus's, not what we tol
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
 from deploys import hosts
 from facts.health.cpu import processor_check
-from facts.health.gpu import agreement_check, gpu_checks, of_target, standing_checks
+from facts.health.gpu import agreement_check, gpu_checks, of_target, standing_checks, state_checks
 from facts.health.network import interface_checks
 from facts.health.npu import npu_checks
 from facts.health.result import CheckResult
@@ -51,15 +52,24 @@ def checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[
     """Host by host, then the driver over all hosts with one."""
     results: list[CheckResult] = []
     versions: dict[str, dict[str, str]] = {}
+    judged: set[str] = set()
     for host in cluster.hosts:
         seen, accelerators = found[host.name], host.settings.accelerators
         results += _interface_checks(cluster, host, seen)
-        if report := _gpus(host, seen):
+        report = _gpus(host, seen)
+        if report and (place := hosts.of(host.settings).machine) in judged:
+            continue  # several nodes on one machine: its cards are judged once
+        if report:
+            judged.add(place)
+            expected = sum(
+                len(other.settings.accelerators.names)
+                for other in cluster.hosts
+                if hosts.of(other.settings).machine == place
+            )
+            if not hosts.of(host.settings).has_own_system:
+                report = _enough_of(report, expected)
             results += standing_checks(
-                host.name,
-                report,
-                expected_count=len(accelerators.names),
-                expected_memory_bytes=accelerators.memory_bytes,
+                host.name, report, expected_count=expected, expected_memory_bytes=accelerators.memory_bytes
             )
             if version := report.driver_version or report.loaded_driver_version:
                 versions.setdefault(report.vendor, {})[host.name] = version
@@ -87,6 +97,14 @@ def _gpus(host: Host, seen: Observation) -> GpuReport | None:
     if "gpus" not in seen.facts:
         return None
     return of_target(msgspec.convert(seen.facts["gpus"], GpuReport), host.settings.accelerators.architecture)
+
+
+def _enough_of(report: GpuReport, expected: int) -> GpuReport:
+    """A machine that is not ours has cards that are others': where enough are sound, the rest is nobody's business."""
+    sound = tuple(gpu for gpu in report.gpus if not state_checks("", gpu))
+    if len(sound) < expected:
+        return report
+    return replace(report, gpus=sound[:expected], devices_on_pci_bus=expected, bus_addresses=(), bus_drivers=())
 
 
 def _interface_checks(cluster: ClusterInventory, host: Host, seen: Observation) -> list[CheckResult]:

@@ -134,6 +134,20 @@ def test_a_second_card_of_another_kind_is_not_counted(watched: Watched) -> None:
     assert [check for check in machine.checks(seen.cluster, seen.found) if check.ok is not True] == []
 
 
+@pytest.mark.parametrize(("cards", "wrong_ones"), [(2, []), (4, []), (1, ["gpu_count"]), (0, ["gpu_count"])])
+def test_a_machine_that_is_not_ours_may_have_more_cards(watched: Watched, cards: int, wrong_ones: list[str]) -> None:
+    seen = watched(**GEFORCE, managed=False)
+    for host in ("compute0", "compute1"):
+        (card,) = seen.facts(host)["gpus"]["gpus"]
+        gpus = [{**card, "index": index, "pci_address": f"0000:0{index}:00.0"} for index in range(cards)]
+        broken = {**card, "index": 9, "pci_address": "0000:09:00.0", "unread": ["gpu_temp: 'GPU requires reset'"]}
+        seen.facts(host)["gpus"] |= {"gpus": [*gpus, *([broken] if cards > 2 else [])], "devices_on_pci_bus": cards}
+        seen.facts(host)["gpus"] |= {"bus_addresses": [], "bus_drivers": []}
+    results = machine.checks(seen.cluster, seen.found)
+    assert [check.name for check in results if check.ok is not True] == wrong_ones
+    assert len([check for check in results if check.name == "gpu_count"]) == 1, "one machine, judged once"
+
+
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_driver_that_the_deploy_installs_does_not_stop_its_first_run(watched: Watched, prepared: bool) -> None:
     seen = watched(**GEFORCE)
