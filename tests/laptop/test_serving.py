@@ -150,6 +150,19 @@ def test_a_wedged_engine_is_out_in_time_and_its_node_comes_back_after_a_kill(lap
     assert laptop.cluster("verify").status == 0
 
 
+def test_the_control_store_is_killed_and_no_engine_begins_anew(laptop: Operator, asking: Asking) -> None:
+    """Ray's head ends with it and is started again; nobody who asks sees anything of it."""
+    wait_until(lambda: {node for _, node, _ in asking.answers} == {"worker1", "worker2"}, 60)
+    before = engines()
+    (killed,) = processes_of("head", b"/gcs/gcs_server")
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: laptop.cluster("verify").status == 0, 120)
+    asking.stop()
+    assert not asking.failures
+    assert killed not in processes_of("head", b"/gcs/gcs_server")
+    assert engines() == before
+
+
 def test_a_node_leaves_and_comes_back_under_load(laptop: Operator, asking: Asking) -> None:
     wait_until(lambda: {node for _, node, _ in asking.answers} == {"worker1", "worker2"}, 60)
     left = laptop.cluster("nodes", "remove", "worker2")
