@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deploys.compute_base.programs import control_store
 from deploys.programs import private_names
 
 PERIOD_SECONDS = 0.5
@@ -96,9 +97,17 @@ def main() -> None:
     """Ray's command; ends as it does."""
     seconds, *arguments = sys.argv[1:]
     known = threading.Event()
+    store = control_store.declared()
+    if store and (said := store.begin()):
+        print(said, file=sys.stderr, flush=True)
+
+    def look(node: Any) -> None:
+        look_after(node, known)
+        if store:
+            store.started()
 
     def started(node: Any) -> None:
-        threading.Thread(target=look_after, args=(node, known), daemon=True).start()
+        threading.Thread(target=look, args=(node,), daemon=True).start()
 
     ray = private_names.change_start(
         lambda ask: patient(ask, float(seconds), known),
