@@ -11,7 +11,6 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from deploys.vllm.programs import openai_request
 from deploys.vllm.programs.api_face import Face
 from deploys.vllm.programs.engine_http import Identity
+from deploys.vllm.programs.engine_life import Life
 from deploys.vllm.programs.openai_request import RequestError
 from deploys.vllm.programs.request_limits import CHOSEN, Limits, refusal
 from deploys.watch.programs import watch_http, watch_state
@@ -100,11 +100,7 @@ PATHS = (
     "/v1/embeddings",
     "/",
 )
-_LIFE = SimpleNamespace(
-    about={"node": "a", "address": "192.0.2.1", "replica": "r", "model": "m"},
-    state=lambda: ("serving", ""),
-    report=dict,
-)
+_LIFE = Life({"node": "a", "address": "192.0.2.1", "replica": "r", "model": "m"}, pending=lambda: 0)
 
 
 async def _application(scope: Any, receive: Any, send: Any) -> None:
@@ -131,7 +127,7 @@ def _ask(path: str, method: str, body: bytes, headers: list[tuple[bytes, bytes]]
         told.append(message)
 
     scope = {"type": "http", "path": path, "method": method, "headers": headers, "query_string": query}
-    whole = Identity(Face(_application, Limits("m", answers=8, length=2048, tools=CHOSEN)), _LIFE)  # type: ignore[arg-type]
+    whole = Identity(Face(_application, Limits("m", answers=8, length=2048, tools=CHOSEN)), _LIFE)
     asyncio.run(asyncio.wait_for(whole(scope, receive, send), 5))
     return told[0]["status"], b"".join(message.get("body", b"") for message in told)
 
@@ -147,8 +143,9 @@ def _ask(path: str, method: str, body: bytes, headers: list[tuple[bytes, bytes]]
 def test_a_request_at_an_engines_door(path: str, method: str, body: bytes, kind: bytes, query: bytes) -> None:
     count("engine API")
     status, answer = _ask(path, method, body, [(b"host", b"127.0.0.1:8100"), (b"content-type", kind)], query)
-    assert 200 <= status < 500
-    if status >= 400:
+    # An engine that has not given its golden answer yet is not ready, and says 503 on the page that is asked for that.
+    assert 200 <= status < 500 or (status == 503 and path == "/cluster/ready")
+    if status >= 400 and not path.startswith("/cluster"):
         assert json.loads(answer)["error"]["message"]
 
 
