@@ -39,6 +39,7 @@ _NAMES = {
     "ray._private.ray_constants": ("PROCESS_TYPE_RAYLET",),
     "ray.scripts.scripts": ("main",),
     "ray.serve._private.common": ("RequestMetadata",),
+    "ray.serve._private.replica": ("add_port_to_grpc_server",),
     "ray.serve.llm.deployment": ("LLMServer.start", "LLMServer.check_health", "LLMServer._start_engine"),
     "ray.serve.llm.openai_api_models": ("ChatCompletionRequest", "CompletionRequest"),
     "ray.llm._internal.serve.engines.vllm.vllm_engine": ("VLLMEngine.build_asgi_app", "_normalize_vllm_engine_kwargs"),
@@ -185,6 +186,17 @@ def call_replica(actor: str, method: str, arguments: tuple[object, ...], seconds
     metadata = RequestMetadata(request_id=request, internal_request_id=request, call_method=method)
     handle = ray.get_actor(actor, namespace="serve")
     return ray.get(handle.handle_request.remote(pickle.dumps(metadata), *arguments), timeout=seconds)
+
+
+def close_replica() -> None:
+    """In a replica of Serve, before it is initialised: it listens nowhere for calls from other deployments.
+
+    It would on a port of the system's choice, on every address, for pickles of whoever comes, and asks for no token.
+    Nothing here calls it that way (RAY_SERVE_USE_GRPC_BY_DEFAULT is off).
+    """
+    from ray.serve._private import replica
+
+    replica.add_port_to_grpc_server = lambda server, address: 0
 
 
 def configuration(server: Any) -> Any:

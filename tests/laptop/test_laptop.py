@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from deploys.stages import LAST_STAGE, STAGES
 from experiments.operated_lab import Done
 from facts.sources import REPOSITORY
+from operate import clusters
 from tests.laptop.conftest import PROXIES, Operator, operator_at, serves, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -95,6 +97,37 @@ def test_the_api_listens_on_loopback_alone(laptop: Operator) -> None:
         ["ss", "-Hltn", "sport", "=", ":8000"], capture_output=True, text=True, check=True
     ).stdout
     assert [line.split()[3] for line in listening.splitlines()] == ["127.0.0.10:8000"]
+
+
+def test_every_listening_socket_is_declared_or_on_loopback(laptop: Operator) -> None:
+    """Ray's own daemons bind every address and ask for the token there; nothing else does."""
+    cluster = clusters.read("laptop")
+    everywhere: set[int] = set()
+    for host in cluster.hosts:
+        ports = host.settings.ray.ports
+        everywhere |= {ports.gcs, ports.object_manager, ports.agent_grpc}
+        everywhere |= {*range(ports.node_manager_first, ports.node_manager_last + 1)}
+        everywhere |= {*range(ports.worker_first, ports.worker_last + 1)}
+    listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+    found, ours = {}, 0
+    for line in listening.splitlines():
+        address, _, port = line.split()[3].rpartition(":")
+        process = re.search(r"pid=(\d+)", line)
+        if not process or b"CLUSTER_" not in environ(int(process[1])):
+            continue
+        ours += 1
+        loopback = address.strip("[]").removeprefix("::ffff:").startswith("127.")
+        if not loopback and int(port) not in everywhere:
+            found[int(port)] = line
+    assert ours > 20, listening
+    assert not found, "\n".join(found.values())
+
+
+def environ(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_second_cluster_on_this_machine_is_refused(laptop: Operator, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -29,6 +30,52 @@ DETECTION_SECONDS = 15
 def client(laptop: Operator) -> openai.OpenAI:
     """The unmodified client; it tries nothing twice, so that every failure shows."""
     return openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key="none is asked for on loopback", max_retries=0, timeout=60)
+
+
+def test_a_forced_tool_call_parses_and_one_by_choice_is_told_what_to_do(client: openai.OpenAI) -> None:
+    """The small model chooses no tools; what a request forces is written by a grammar, with any model."""
+    schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "London"]}}, "required": ["city"]}
+    tools: Any = [
+        {"type": "function", "function": {"name": "weather", "description": "of a city", "parameters": schema}}
+    ]
+    asked: Any = {"model": MODEL, "messages": QUESTION, "tools": tools, "max_tokens": 64, "temperature": 0}
+    named: Any = {"type": "function", "function": {"name": "weather"}}
+    for choice in ("required", named):
+        (call, *_) = client.chat.completions.create(**asked, tool_choice=choice).choices[0].message.tool_calls or [None]
+        assert call is not None and call.type == "function" and call.function.name == "weather"
+        assert json.loads(call.function.arguments)["city"] in ("Paris", "London")
+    with pytest.raises(openai.BadRequestError, match="does not choose tools by itself") as raised:
+        client.chat.completions.create(**asked)
+    assert (raised.value.param, raised.value.code) == ("tools", "tools_not_supported")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", f"/v1/models/{MODEL}", None, 200),
+        ("GET", "/v1/models/another", None, 404),
+        ("GET", "/v1/nothing", None, 404),
+        ("GET", "/v1/chat/completions", None, 405),
+        ("PUT", "/ui/main.js", {}, 405),
+        ("POST", "/v1/completions", {"model": MODEL, "prompt": "a", "n": 2000}, 400),
+        ("POST", "/v1/chat/completions", {"model": MODEL, "messages": "France?"}, 400),
+        ("POST", "/v1/chat/completions", {"model": MODEL, "messages": QUESTION, "temperature": 9}, 400),
+        ("POST", "/v1/chat/completions", {"model": "another", "messages": QUESTION}, 404),
+    ],
+)
+def test_every_error_has_one_shape(client: openai.OpenAI, method: str, path: str, body: Any, status: int) -> None:
+    connection = http.client.HTTPConnection(ADDRESS.removeprefix("http://"), timeout=60)
+    text = None if body is None else json.dumps(body)
+    connection.request(method, path, text, {"content-type": "application/json"} if text else {})
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (status, "application/json")
+    if status == 200:
+        assert said["id"] == MODEL
+        return
+    assert set(said["error"]) == {"message", "type", "param", "code"}
+    assert said["error"]["message"] and "{'" not in said["error"]["message"]
+    assert status != 405 or answer.headers["allow"]
 
 
 class Asking:

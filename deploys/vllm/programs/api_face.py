@@ -5,6 +5,7 @@ application. Every error is OpenAI's: {"error": {"message", "type", "param", "co
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,8 @@ MODELS = "/v1/models"
 MESSAGE_CHARACTERS = 2000
 # The gateway's own limit is far lower; this is for who calls an engine's port.
 MOST_BYTES = 64 * 1024**2
+_FIELD = re.compile(r"'loc': '(?:body\.)?([^']*)', 'msg': [\"']([^\"']*)[\"']")
+_PARAMETER = re.compile(r" \(parameter=.*\)$", re.DOTALL)
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_error"}
 
 
@@ -119,6 +122,8 @@ class _Shaped:
                 headers.append((b"allow", allow.encode("latin-1")))
         elif status == 404 and not allowed:
             message, rest = f"no such path: {path}; GET {MODELS} lists the models", {}
+        if status == 404 and rest.get("param") == "model":
+            rest = {**rest, "code": "model_not_found", "type": "invalid_request_error"}
         kind = str(rest.get("type") or "")
         # An engine's own type may be a Python's or a status' name.
         kind = kind if kind.islower() and " " not in kind else ""
@@ -153,8 +158,18 @@ def _said(body: bytes) -> tuple[str, dict[str, Any]]:
         message = inner.get("message") or inner.get("detail") or inner.get("msg")
         if isinstance(message, list):  # what FastAPI says of each field
             message = "; ".join(_field(entry) for entry in message)
-        return str(message or ""), inner
+        param = inner.get("param")
+        param = param.removeprefix("body.") if isinstance(param, str) else param
+        return _plain(str(message or "")), {**inner, "param": param}
     return str(inner or ""), {}
+
+
+def _plain(message: str) -> str:
+    """vLLM's words for a wrong field without its Python around them."""
+    fields = _FIELD.findall(message)
+    if fields:
+        return "; ".join(f"{where}: {said}" for where, said in fields)
+    return _PARAMETER.sub("", message.partition("validation error:\n")[2].strip() or message)
 
 
 def _field(entry: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import serve
 
+from deploys.programs import private_names
 from deploys.vllm.programs.engine_link import Link
 from deploys.vllm.programs.engine_proof import Proving
 
@@ -27,6 +28,7 @@ class ProvenVllm:
 
     async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]
         """Ray Serve awaits it: the engine serves when this returns, and EngineEndedError says why it does not."""
+        private_names.close_replica()
         self._link = Link()
         await self._link.start(
             {
@@ -57,6 +59,7 @@ class ProvenEngine(Proving):
 
     async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]
         """Ray Serve awaits it."""
+        private_names.close_replica()
         kind, model, directory = arguments["engine_kind"], arguments["model"], arguments["directory"]
         common = (directory, model, arguments["task"], arguments["dtype"], CONCURRENT_REQUESTS)
         self.engine: Any = None

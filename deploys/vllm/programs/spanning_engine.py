@@ -23,6 +23,7 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
 
     async def start(self) -> None:
         """Engine, golden answer, listener, in this order."""
+        private_names.close_replica()
         config = private_names.configuration(self)
         settings = config.experimental_configs["proof"]
         self.begin("vllm", {**settings, "model": config.model_id}, replica_id())

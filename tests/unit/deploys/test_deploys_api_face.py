@@ -189,6 +189,34 @@ def test_tools_by_what_a_model_has(tools: str, choice: Any, passes: bool) -> Non
     assert not app.seen
 
 
+# As vLLM 0.32 said them.
+VALIDATION = json.dumps(
+    {
+        "error": {
+            "message": "1 validation error:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should be a "
+            "valid list', 'input': 'x'}",
+            "type": "Bad Request",
+            "param": "body.messages",
+            "code": 400,
+        }
+    }
+).encode()
+MEDIA = json.dumps(
+    {"error": {"message": "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"}}
+).encode()
+RANGE = json.dumps(
+    {"error": {"message": "temperature must be in [0, 2], got 9.0. (parameter=temperature, value=9.0)"}}
+).encode()
+
+
+def test_a_model_that_is_not_there_has_openais_code() -> None:
+    said = {"message": "The model `x` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}
+    found = error(ask(Application(404, json.dumps({"error": said}).encode())), 404)
+    assert (found["code"], found["type"], found["message"]) == (
+        "model_not_found", "invalid_request_error", "The model `x` does not exist.",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "body", "said"),
     [
@@ -199,6 +227,9 @@ def test_tools_by_what_a_model_has(tools: str, choice: Any, passes: bool) -> Non
         (422, "application/json", b'{"detail": [{"loc": ["body", "n"], "msg": "must be int"}]}', "n: must be int"),
         (400, "application/json", b'{"object": "error", "message": "too long", "type": "BadRequestError"}', "too long"),
         (400, "application/json", b'{"error": "plain words"}', "plain words"),
+        (400, "application/json", VALIDATION, "messages: Input should be a valid list"),
+        (400, "application/json", MEDIA, "Unsupported Media Type: Only 'application/json' is allowed"),
+        (400, "application/json", RANGE, "temperature must be in [0, 2], got 9.0."),
         (418, "application/json", b"null", "I'm a Teapot"),
         (400, "application/json", b'{"error": {"message": "no", "type": "odd", "param": "n", "code": "c"}}', "no"),
     ],
