@@ -118,7 +118,7 @@ class Lab:
             row["node"] for row in rows if (row["role"], row["ray"], row["engine"]) == ("compute", "alive", "serving")
         }
 
-    def wait_until_verified(self, *, seconds: float = 300) -> None:
+    def wait_until_verified(self, *, seconds: float = 420) -> None:
         """Until verify holds again: a host that came back needs its engine to load and prove itself.
 
         Who serves is asked first, which costs little: a verification takes processor time from the engine that loads.

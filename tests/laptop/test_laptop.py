@@ -41,7 +41,7 @@ def again(laptop: Operator) -> Again:
         text=True,
     )
     lock = laptop.home / "laptop" / "lock"
-    wait_until(lambda: bool(lock.read_text()), 20)
+    wait_until(lambda: bool(lock.read_text()), 60)
     second = laptop.cluster("up")
     stdout, stderr = first.communicate(timeout=300)
     return Again(Done(first.returncode, stdout, stderr), first.pid, second)
