@@ -14,7 +14,7 @@ import msgspec
 from deploys import hosts
 from facts.health.cpu import processor_check
 from facts.health.gpu import agreement_check, gpu_checks, of_target, standing_checks, state_checks
-from facts.health.network import interface_checks
+from facts.health.network import find_interface, interface_checks, speed_check
 from facts.health.npu import npu_checks
 from facts.health.result import CheckResult
 from facts.parse.cpu import CpuReport
@@ -80,17 +80,33 @@ def checks(cluster: ClusterInventory, found: Mapping[str, Observation]) -> list[
 
 
 def more_checks(host: Host, seen: Observation) -> list[CheckResult]:
-    """What is worth knowing of one host and stops nothing: readings, links, heat, NPUs, the processor."""
+    """What is worth knowing of one host and stops nothing: readings, the cable's speed, heat, NPUs, the processor."""
     results: list[CheckResult] = []
     if report := _gpus(host, seen):
         told = {"gpu_tool", "gpu_count", "gpu_bus", "gpu_state", "gpu_mig", "gpu_memory"}
         all_checks = gpu_checks(host.name, report, expected_count=len(host.settings.accelerators.names))
         results += [check for check in all_checks if check.name not in told]
+    results += _link_checks(host, seen)
     if "npus" in seen.facts:
         results += npu_checks(host.name, msgspec.convert(seen.facts["npus"], NpuReport))
     if "cpu" in seen.facts:
         results.append(processor_check(host.name, msgspec.convert(seen.facts["cpu"], CpuReport)))
     return results
+
+
+def _link_checks(host: Host, seen: Observation) -> list[CheckResult]:
+    """Whether the cable is as fast as the profile's link, by which the plan reckons."""
+    network = host.settings.network
+    declared = [
+        int(link["bits_per_second"])
+        for link in network.links
+        if link["kind"] == "ethernet" and not link["optional"] and host.name in link["members"]
+    ]
+    if not declared or "interfaces" not in seen.facts:
+        return []
+    report = msgspec.convert(seen.facts["interfaces"], InterfacesReport)
+    carrier = find_interface(report, network.address, network.interface)
+    return [speed_check(host.name, carrier, max(declared))] if carrier else []
 
 
 def _gpus(host: Host, seen: Observation) -> GpuReport | None:

@@ -211,6 +211,18 @@ def test_a_host_without_ip_has_its_names_from_the_kernel(watched: Watched) -> No
     assert wrong(seen, "cluster_interface")[0][1].startswith("compute0: it has no interface eth0; it has enp6s0")
 
 
+@pytest.mark.parametrize(("speed", "ok"), [(2_500_000_000, True), (100_000_000, False), (None, None)])
+def test_a_cable_that_is_slower_than_the_plan_reckons_is_shown_by_doctor(
+    watched: Watched, speed: int | None, ok: bool | None
+) -> None:
+    seen = watched(profile=V0_1)
+    seen.set("compute0", "interfaces|interfaces|0|speed_bits_per_second", speed)
+    checks = doctor.judge(seen.cluster, seen.found)
+    found = {check.detail.partition(":")[0]: check.ok for check in checks if check.name == "link_speed"}
+    assert found["compute0"] is ok
+    assert not [one for one in preflight.blocking_checks(seen.cluster, seen.found) if one.name == "link_speed"]
+
+
 @pytest.mark.parametrize("key", ["gpus", "interfaces"])
 def test_what_could_not_be_read_is_not_told(watched: Watched, key: str) -> None:
     seen = watched(**GEFORCE)
