@@ -10,6 +10,8 @@ from deploys import runtime_lock
 from deploys.compute_base.settings import Runtime
 from deploys.programs import private_names
 from facts.programs.engines import SERVER
+from inventories import models
+from inventories.models import shapes
 
 REPOSITORY = Path(__file__).parents[2]
 CODE = """
@@ -34,6 +36,28 @@ def test_every_name_is_there(python: str, environment: dict[str, str]) -> None:
     where = "deploys/programs/private_names.py names what this version does not have; see what took its place"
     assert not found["missing"], f"{where}: {'; '.join(found['missing'])}"
     assert found["server"] == SERVER
+
+
+PARSERS = """
+import sys
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
+tools, reasoning = (names.split(",") for names in sys.argv[1:])
+print([ToolParserManager.get_tool_parser(name).__name__ for name in tools])
+print([ReasoningParserManager.get_reasoning_parser(name).__name__ for name in reasoning])
+"""
+
+
+def test_every_declared_parser_is_one_of_vllms(python: str, environment: dict[str, str]) -> None:
+    """vLLM raises for a name that it does not know."""
+    declared = [entry.parser for entry in (*models.entries(), *map(models.entry, shapes.known()))]
+    names = [sorted({parser[kind] for parser in declared if kind in parser}) for kind in ("tools", "reasoning")]
+    assert {"hermes", "mistral", "openai"} <= set(names[0]) and "qwen3" in names[1]
+    done = subprocess.run(
+        [python, "-c", PARSERS, *map(",".join, names)],
+        env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_locks_have_versions_that_were_tried() -> None:
