@@ -37,3 +37,30 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 def ratio(value: float | None, base: float | None) -> float | None:
     """value / base with two decimals; None when either is missing."""
     return round(value / base, 2) if value is not None and base else None
+
+
+def interval(differences: Sequence[float]) -> dict[str, Any]:
+    """Mean of paired differences and its 95 % interval by Student's t; no interval below two of them."""
+    number = len(differences)
+    mean = statistics.fmean(differences) if differences else None
+    found: dict[str, Any] = {"pairs": number, "mean": mean, "low": None, "high": None}
+    if mean is not None and number > 1:
+        reach = _student(number - 1) * statistics.stdev(differences) / number**0.5
+        found |= {"low": mean - reach, "high": mean + reach}
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+# Two-sided 95 % points of Student's t, by degrees of freedom: the tables of any textbook.
+_STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def _student(freedom: int) -> float:
+    """Beyond the table the normal distribution's, with the first term of its correction."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    normal = statistics.NormalDist().inv_cdf(0.975)
+    return normal + (normal**3 + normal) / (4 * freedom)

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     result = results.begun("gateway", options={**said, "configuration": "deploy"})
     try:
         head, worker = one_machine.settings_of(card(), _serving(options), options.runtime_kind)
-        result["versions"] = _versions(head)
+        result["versions"] = versions(head)
         result["engine"] = {}
         measure(options, head, worker, result)
     except ExperimentError as error:
@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blocks", type=int, default=3, help="times all lanes there and back")
     parser.add_argument(
         "--seconds", type=float, nargs="+", default=[3600.0], help="of each at once: no block begins after them"
+    )
+    lanes = [DIRECT, REPLICA, GATEWAY]
+    parser.add_argument(
+        "--lanes", nargs="+", choices=lanes, default=lanes, help="direct and gateway alone give twice the blocks"
     )
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--requests", type=int, default=8, help="requests of a run for each at once")
@@ -92,12 +96,12 @@ def _serving(options: argparse.Namespace) -> Serving:
     }
     model = options.model
     if options.shape:
-        model, engine = str(_made(options.shape, options.model)), {**engine, "load_format": "dummy"}
+        model, engine = str(made(options.shape, options.model)), {**engine, "load_format": "dummy"}
     cpu = options.runtime_kind == "cpu"
     return Serving(model=model, dtype="bfloat16", enforce_eager=cpu, engine=engine, check_fit=False)
 
 
-def _made(shape: str, tokenizer: str) -> Path:
+def made(shape: str, tokenizer: str) -> Path:
     """A model's directory: the shape, but for its vocabulary, which is that of the tokenizer beside it."""
     source = cache_directory() / "models" / tokenizer
     place = shapes.write(shape, cache_directory() / "models")
@@ -136,7 +140,8 @@ def measure(options: argparse.Namespace, head: Settings, worker: Settings, resul
                 "replicas": [core for pid, core in cores.items() if pid not in mine],
             }
             misses += unlike(found["processes"])
-            places = {DIRECT: bare.url, REPLICA: replica, GATEWAY: gateway.url}
+            known = {DIRECT: bare.url, REPLICA: replica, GATEWAY: gateway.url}
+            places = {lane: known[lane] for lane in known if lane in options.lanes}
             for number, concurrent in enumerate(options.concurrent):
                 work = Work(
                     model=model.name,
@@ -192,7 +197,7 @@ def card() -> str:
         return "no GPU"
 
 
-def _versions(head: Settings) -> dict[str, str]:
+def versions(head: Settings) -> dict[str, str]:
     """What really is in the runtime, which need not be what the lock says on a machine that brings its own torch."""
     python = f"{runtime_lock.directory(head)}/bin/python"
     try:

@@ -1,17 +1,20 @@
-"""A whole cluster on one machine with a GPU, from the declared files and services: for measurements, not for use.
+"""A whole cluster on one machine with GPUs, from the declared files and services: for measurements, not for use.
 
 What `cluster up` does with pyinfra is done here by hand: the managed files are written, the secret is made, and each
 node's supervisor starts the declared services. So engine, Ray, Serve and gateway run as they do on a laptop cluster,
-but on the GPU. Needs the locked runtime at its place, with its programs. Seconds.
+but on the GPU: with several workers each is a Ray node of its own with one card, by its environment. Needs the locked
+runtime at its place, with its programs. Seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,19 +26,41 @@ from experiments import servers
 from experiments.errors import ExperimentError
 from hardware.catalog.h200 import H200
 from hardware.laptop import laptop
-from hardware.model import Cluster
+from hardware.model import Accelerator, Cluster
 from inventories.composition.compose import Serving, Site, compose
 
-ADDRESSES = {"head": "127.0.0.10", "worker1": "127.0.0.11"}
+HEAD_ADDRESS, WORKER_ADDRESS = "127.0.0.10", "127.0.0.1{}"
 READY_SECONDS = 300.0
 _CONTROL_SECONDS = 60
+# What a machine with several GPUs says of multicast between them (a program that uses it can put its server's GPUs out
+# of service) holds for every engine on it, whoever starts it.
+MACHINE_SETTINGS = ("NCCL_NVLS_ENABLE", "TORCH_SYMM_MEM_DISABLE_MULTICAST", "NVSHMEM_DISABLE_NVLS")
 
 
-def settings_of(card: str, serving: Serving, runtime_kind: str = "cuda") -> tuple[Settings, Settings]:
-    """Head and worker of the laptop's profile, with that card in the worker; kind `cpu`: without one, to try it out."""
-    plain = laptop(1)
-    parts = (replace(H200, name=card),) if runtime_kind == "cuda" else ()
-    profile: Cluster = replace(plain, compute=(replace(plain.compute[0], accelerators=parts),))
+def settings_of(
+    card: str,
+    serving: Serving,
+    runtime_kind: str = "cuda",
+    environments: Sequence[Mapping[str, str]] = ({},),
+) -> tuple[Settings, ...]:
+    """The head, and a worker with that card for each of `environments`, which its engine's processes get beside theirs.
+
+    Kind `cpu`: workers without a card, to try it out.
+    """
+    plain = laptop(len(environments))
+    machine = {name: os.environ[name] for name in MACHINE_SETTINGS if name in os.environ}
+
+    def parts(more: Mapping[str, str]) -> tuple[Accelerator, ...]:
+        if runtime_kind != "cuda":
+            return ()
+        return (replace(H200, name=card, environment=tuple({**machine, **more}.items())),)
+
+    compute = tuple(
+        replace(node, accelerators=parts(more)) for node, more in zip(plain.compute, environments, strict=True)
+    )
+    profile: Cluster = replace(plain, compute=compute)
+    addresses = {"head": HEAD_ADDRESS}
+    addresses |= {node.name: WORKER_ADDRESS.format(number) for number, node in enumerate(compute, 1)}
     site = Site(
         login_user="root",
         service_user="root",
@@ -43,24 +68,35 @@ def settings_of(card: str, serving: Serving, runtime_kind: str = "cuda") -> tupl
         shared_files=True,
         shared_processors=True,
     )
-    control, compute = compose(profile, addresses=ADDRESSES, serving=serving, site=site, name="measured")
-    head, worker = (parse(name, data["settings"]) for name, data in (*control, *compute))
-    return head, worker
+    control, workers = compose(profile, addresses=addresses, serving=serving, site=site, name="measured")
+    return tuple(parse(name, data["settings"]) for name, data in (*control, *workers))
 
 
 @contextlib.contextmanager
 def running(nodes: tuple[Settings, ...]) -> Iterator[str]:
     """The cluster, once its engine says that it is ready; gives the engine's base address."""
+    with started(nodes):
+        yield ready(nodes)
+
+
+@contextlib.contextmanager
+def started(nodes: tuple[Settings, ...], *, killed: bool = False) -> Iterator[None]:
+    """The cluster from the start of its services on, ready or not. `killed`: at the end nothing is waited for."""
     try:
         for node in nodes:
             _write(node)
             _program(node, "supervisord")
-        yield _ready(nodes[-1])
+        yield
     finally:
         for node in reversed(nodes):
-            with contextlib.suppress(ExperimentError):
-                _program(node, "supervisorctl", "shutdown")
+            if killed:
+                _kill(node)
+            else:
+                with contextlib.suppress(ExperimentError):
+                    _program(node, "supervisorctl", "shutdown")
         _gone(nodes)
+        for node in nodes:  # nothing of Ray's is found by the next one
+            shutil.rmtree(node.directories.ray, ignore_errors=True)
 
 
 def gateway(head: Settings) -> servers.Server:
@@ -104,30 +140,58 @@ def _program(node: Settings, name: str, *arguments: str) -> str:
         raise ExperimentError(f"{node.node}: {name}: {' '.join(str(said).split())[-300:]}") from None
 
 
-def _ready(worker: Settings) -> str:
-    deadline = time.monotonic() + READY_SECONDS
-    ports = worker.gateway.engine_ports[worker.node]
+def ready(nodes: tuple[Settings, ...], seconds: float = READY_SECONDS) -> str:
+    """Wait until an engine of the cluster is ready; its base address."""
+    deadline = time.monotonic() + seconds
+    places = engine_places(nodes)
     while time.monotonic() < deadline:
-        for port in ports:
-            url = f"http://{worker.network.address}:{port}"
+        for url in places:
             with contextlib.suppress(ExperimentError):
                 servers.get_json(f"{url}/cluster/ready")
                 return url
-        time.sleep(0.5)
-    raise ExperimentError(f"{worker.node}: no engine on ports {ports} ready after {READY_SECONDS:g} s; see Ray's logs")
+        time.sleep(0.1)
+    raise ExperimentError(f"no engine on {', '.join(places)} ready after {seconds:g} s; see Ray's logs")
+
+
+def engine_places(nodes: tuple[Settings, ...]) -> tuple[str, ...]:
+    """Base addresses at which an engine of these nodes may listen: of one over several nodes, any of them."""
+    return tuple(
+        f"http://{node.network.address}:{port}"
+        for node in nodes
+        for port in node.gateway.engine_ports.get(node.node, ())
+    )
+
+
+def processes(nodes: tuple[Settings, ...]) -> dict[int, str]:
+    """pid -> node of everything that carries the cluster's name and a node's."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                variables = set((entry / "environ").read_bytes().split(b"\0"))
+                found |= {
+                    int(entry.name): node.node
+                    for node in nodes
+                    if {f"CLUSTER_NAME={node.cluster}".encode(), f"CLUSTER_NODE_NAME={node.node}".encode()} <= variables
+                }
+    return found
+
+
+def _kill(node: Settings) -> None:
+    """End the supervisor and all that it started, at once."""
+    doomed: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        supervisor = int((Path(hosts.of(node).manager.state_directory) / "supervisord.pid").read_text())
+        doomed += [supervisor, *servers.with_children(supervisor)]
+    for pid in [*doomed, *processes((node,))]:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _gone(nodes: tuple[Settings, ...]) -> None:
     """Wait until the processes of the nodes have ended, so that the next cluster finds its memory free."""
     deadline = time.monotonic() + 60
-    marks = [f"CLUSTER_NODE_NAME={node.node}".encode() for node in nodes]
-    while time.monotonic() < deadline:
-        alive = []
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and any(mark in (entry / "environ").read_bytes() for mark in marks):
-                    alive.append(int(entry.name))
-        if not [pid for pid in alive if pid != os.getpid()]:
-            return
-        time.sleep(0.5)
-    raise ExperimentError(f"processes of the cluster are still there after 60 s: {alive}")
+    while alive := processes(nodes):
+        if time.monotonic() > deadline:
+            raise ExperimentError(f"processes of the cluster are still there after 60 s: {sorted(alive)}")
+        time.sleep(0.2)

@@ -29,6 +29,7 @@ _NAMES = {
         "persist_port",
     ),
     "ray._private.services": ("get_node", "find_gcs_addresses"),
+    "ray._private.state": ("actors",),
     "ray._private.node": (
         "Node.start_raylet",
         "Node.start_ray_client_server",
@@ -51,6 +52,7 @@ _NAMES = {
     "vllm.v1.engine.async_llm": ("AsyncLLM.errored", "AsyncLLM.from_vllm_config", "AsyncLLM.get_supported_tasks"),
     "vllm.v1.engine.core": (),
     "vllm.v1.engine.output_processor": ("OutputProcessor.get_num_unfinished_requests",),
+    "vllm.v1.executor.ray_utils": ("build_actor_name",),
     "vllm.v1.executor.uniproc_executor": ("UniProcExecutor",),
     "vllm.v1.metrics.loggers": ("StatLoggerManager.record",),
     "vllm.v1.worker.gpu_worker": (),
@@ -301,6 +303,33 @@ def unfinished_requests(client: Any) -> int:
 def has_ended(client: Any) -> bool:
     """Whether the engine's own process is gone."""
     return bool(client and client.errored)
+
+
+def rank_actors(client: Any) -> list[str]:
+    """Names of the Ray actors in which the ranks of an engine run, by rank; none where Ray has none of it."""
+    from vllm.v1.executor.ray_utils import build_actor_name
+
+    cut = client.vllm_config.parallel_config
+    if cut.world_size < 2 or cut.distributed_executor_backend != "ray":
+        return []
+    sizes = (cut.tensor_parallel_size, cut.pipeline_parallel_size, getattr(cut, "prefill_context_parallel_size", 1))
+    return [build_actor_name(client.vllm_config.instance_id, rank, *sizes) for rank in range(cut.world_size)]
+
+
+def ray_actors() -> dict[str, dict[str, Any]]:
+    """Ray's rows of all actors by their ids, those that ended too."""
+    from ray._private import state
+
+    found: dict[str, dict[str, Any]] = state.actors()
+    return found
+
+
+def ray_nodes() -> list[dict[str, Any]]:
+    """Ray's rows of all nodes, those that are gone too."""
+    import ray
+
+    found: list[dict[str, Any]] = ray.nodes()
+    return found
 
 
 def follow_steps(client: Any, noted: Callable[[Any, Any], None]) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from experiments import measures
 from experiments.errors import ExperimentError
 from experiments.load import tool as load_tool
 from experiments.load.tool import Tool, ToolRun, Work
@@ -33,12 +34,14 @@ def take_turns(
     """
     runs: dict[str, list[ToolRun]] = {kind: [] for kind in places}
     order = (*places, *reversed(list(places)))
+    by_block: list[dict[str, list[ToolRun]]] = []
     processor = 0.0
     measured: dict[str, Any] = {}
     begun = time.monotonic()
     for block in range(blocks):
         if block and time.monotonic() - begun > seconds:
             break
+        by_block.append({kind: [] for kind in places})
         for turn, kind in enumerate(order):
             # Prompts of its own for each run: replica and gateway are one engine, and the second of them to ask the
             # same would find it in the engine's prefix cache, which bare vLLM never does.
@@ -56,9 +59,36 @@ def take_turns(
             if kind == GATEWAY:
                 processor += gateway.processor_seconds() - before
             runs[kind].append(done)
+            by_block[-1][kind].append(done)
         measured = _figures(runs, processor, work.concurrent)
+        measured["paired"] = paired(by_block, DIRECT, GATEWAY)
         after_block(measured)
     return measured
+
+
+def paired(blocks: Sequence[Mapping[str, Sequence[ToolRun]]], base: str, other: str) -> dict[str, Any]:
+    """The other lane beside the base, block by block, with 95 % intervals: what a block had in common is not in them.
+
+    Differences of the first token's percentiles in milliseconds, and the ratio of the requests a second. A block in
+    which a run of either lane failed is left out.
+    """
+    both = [
+        (load_tool.figures(block[base]), load_tool.figures(block[other]))
+        for block in blocks
+        if len(block[base]) == len(block[other]) == 2
+    ]
+    found: dict[str, Any] = {
+        f"first_token_{share}_ms": measures.interval(
+            [
+                two["first_token_ms"][share] - one["first_token_ms"][share]
+                for one, two in both
+                if one["first_token_ms"][share] is not None and two["first_token_ms"][share] is not None
+            ]
+        )
+        for share in load_tool.SHARES
+    }
+    rates = [(one["requests_a_second"], two["requests_a_second"]) for one, two in both]
+    return {**found, "requests_ratio": measures.interval([two / one for one, two in rates if one])}
 
 
 def _figures(runs: Mapping[str, list[ToolRun]], processor: float, concurrent: int) -> dict[str, Any]:

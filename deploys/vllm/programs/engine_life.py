@@ -56,6 +56,9 @@ class Life:
         self._wrong = ""
         self._idle_since = self.clock()
         self._silent = ""
+        self._stalled = ""
+        self._lost = ""
+        self._blamed = ""
         self._record = record
         self._state, self._since = STARTING, self.started
         self._changed = self.clock()
@@ -65,7 +68,7 @@ class Life:
     ) -> None:
         """The engine has finished a step."""
         self.last_step = self.clock()
-        self._silent = ""
+        self._silent = self._stalled = ""
         self.load = {"running": running, "waiting": waiting, "kv_cache_usage": round(kv_cache_usage, 4)}
         self.generated_tokens += generated
         self.prompt_tokens += prompt
@@ -85,9 +88,24 @@ class Life:
         """A sign of life was asked for and did not come; the next step of the engine takes it back."""
         self._silent = why
 
+    def lost(self, who: str) -> None:
+        """A part of the engine is not there any more: it will make no step, whatever else of it lives."""
+        self._lost = self._lost or who
+        self.state()
+
+    def blame(self, who: str) -> None:
+        """Name the part of the engine that the fault lies with: it stands in the reason for as long as there is one."""
+        if who and who != self._blamed:
+            self._blamed = who
+            self._write({"event": "blame", "reason": who})
+
     def state(self) -> tuple[str, str]:
         """State and reason now; a change is remembered with its time and written to the record."""
         found, reason = self._judge()
+        if found == WEDGED and self._blamed and self._blamed not in reason:
+            reason = f"{reason}: {self._blamed}"
+        if found == SERVING:
+            self._blamed = ""
         if found != self._state:
             self._state, self._since, self._changed = found, time.time(), self.clock()
             self._write({"event": "state", "state": found, "reason": reason})
@@ -98,24 +116,28 @@ class Life:
         if not self._proven:
             return STARTING, self._wrong or "no golden answer yet"
         if self.ended():
-            return WEDGED, "the engine's own process has ended"
+            return WEDGED, f"the engine's own process has ended{f': {self._lost}' if self._lost else ''}"
         if self.draining:
             return DRAINING, "no new requests; running ones end"
         if self._wrong:
             return WRONG, self._wrong
+        if self._lost:
+            return WEDGED, self._lost
         if not self.pending():
             self._idle_since = now
         still = now - max(self.last_step, self._idle_since)
         if still > STALL_SECONDS:
-            return WEDGED, f"{self.pending()} requests pending and no step for {still:.0f} s"
-        if self._silent:
-            return WEDGED, self._silent
+            self._stalled = f"{self.pending()} requests pending and no step for {still:.0f} s"
+            return WEDGED, self._stalled
+        if self._silent or self._stalled:
+            # Its requests may have been taken away meanwhile: that is no step.
+            return WEDGED, self._silent or self._stalled
         return SERVING, ""
 
     def over(self) -> str:
         """Why this replica has to end now, so that another one is started; empty while it may go on."""
         state, reason = self.state()
-        if state == WEDGED and not self.ended() and self.clock() - self._changed < PATIENCE_SECONDS:
+        if state == WEDGED and not (self.ended() or self._lost) and self.clock() - self._changed < PATIENCE_SECONDS:
             return ""
         return reason if state in (WEDGED, WRONG) else ""
 

@@ -9,11 +9,12 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from deploys.vllm.programs.api_face import Face, Limits
 from deploys.vllm.programs.engine_http import Identity, Listener, bind
-from deploys.vllm.programs.engine_life import SERVING, Life
+from deploys.vllm.programs.engine_life import SERVING, WEDGED, Life
 from facts.programs.golden import asked, complaint, declared
 
 # A whole proof costs one short answer; a sign of life costs one token, and only an idle engine is asked for it. Period,
@@ -26,6 +27,7 @@ LIFE_TIMEOUT_SECONDS = 6.0
 DRAIN_SECONDS = 30.0
 # How soon an engine whose process is gone is seen; a look is a few microseconds.
 LOOK_SECONDS = 0.2
+BLAME_SECONDS = 8.0
 
 
 class GoldenAnswerError(RuntimeError):
@@ -53,6 +55,8 @@ class Proving:
     """Mixin of a replica. A subclass starts its engine, then calls `serve_when_proven`."""
 
     life: Life
+    # What the engine has on other nodes; `gone` and `blamed` are asked only where there is something.
+    parts: Sequence[Any] = ()
 
     async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
         """The golden question at temperature 0; raises what is wrong with the engine."""
@@ -69,6 +73,14 @@ class Proving:
     async def application(self) -> Any:
         """The engine's ASGI application in OpenAI's shapes."""
         raise NotImplementedError
+
+    def gone(self) -> str:
+        """Which of the parts is not there any more; empty while all are. May block."""
+        return ""
+
+    def blamed(self) -> str:
+        """Which of the parts of an engine that is wedged is at fault; empty where nobody can tell. May block."""
+        return ""
 
     def look(self) -> None:
         """Tell `life` of steps, for engines that do not do it themselves; once a second."""
@@ -115,18 +127,40 @@ class Proving:
         while True:
             await asyncio.sleep(1.0)
             self.look()
-            self.life.state()
+            await self._find_gone()
+            wedged = self.life.state()[0] == WEDGED
+            if wedged:
+                await self._find_blamed()
             if time.monotonic() - proved > PROOF_PERIOD_SECONDS:
                 await self.prove()
                 proved = time.monotonic()
-            elif not self.pending() and self.life.idle_seconds() > LIFE_PERIOD_SECONDS:
+            elif not self.pending() and (wedged or self.life.idle_seconds() > LIFE_PERIOD_SECONDS):
+                asked_at = time.monotonic()
                 try:
                     await asyncio.wait_for(self.ask(self._golden, 1), LIFE_TIMEOUT_SECONDS)
                     self.look()
-                except TimeoutError:
-                    self.life.silent(f"asked for one token, none came within {LIFE_TIMEOUT_SECONDS:.0f} s")
                 except Exception as error:
-                    self.life.silent(f"asked for one token: {type(error).__name__}: {error}")
+                    # vLLM makes an error of its own of our end of the wait.
+                    late = time.monotonic() - asked_at >= LIFE_TIMEOUT_SECONDS
+                    said = "" if late else f": {type(error).__name__}: {error}"
+                    self.life.silent(f"asked for one token{said or f', none came within {LIFE_TIMEOUT_SECONDS:.0f} s'}")
+
+    async def _find_gone(self) -> None:
+        """Have the life know of a part that is gone: what Ray does not say in time changes nothing."""
+        if not self.parts:
+            return
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(BLAME_SECONDS):
+                if found := await asyncio.to_thread(self.gone):
+                    self.life.lost(found)
+
+    async def _find_blamed(self) -> None:
+        """Have the reason name the part that is at fault; what cannot be found out in time changes nothing."""
+        if not self.parts:
+            return
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(BLAME_SECONDS):
+                self.life.blame(await asyncio.to_thread(self.blamed))
 
     async def _watch_end(self, answers: Identity) -> None:
         """End this process once its engine is of no use, without a farewell: Serve starts another replica at once.
@@ -137,6 +171,8 @@ class Proving:
             if self.life.broken():
                 await answers.break_off()
             await asyncio.sleep(LOOK_SECONDS)
+        await self._find_blamed()
+        reason = self.life.over() or reason
         self.life.end(reason)
         await answers.break_off()
         print(f"{node_name()}: this engine ends: {reason}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
 from deploys.programs import private_names
+from deploys.vllm.programs import engine_ranks
 from deploys.vllm.programs.cluster_engine import replica_id
 from deploys.vllm.programs.engine_proof import GoldenAnswerError, Proving
 from deploys.vllm.programs.vllm_engine import step_into
@@ -21,6 +22,8 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
     Its name is `facts.programs.engines.SERVER`: Ray Serve LLM names the deployment after it.
     """
 
+    parts: tuple[engine_ranks.Rank, ...] = ()
+
     async def start(self) -> None:
         """Engine, golden answer, listener, in this order."""
         private_names.close_replica()
@@ -28,6 +31,8 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
         settings = config.experimental_configs["proof"]
         self.begin("vllm", {**settings, "model": config.model_id}, replica_id())
         await super().start()
+        with contextlib.suppress(Exception):  # they tell of faults: what serves needs them not
+            self.parts = engine_ranks.ranks_of(private_names.client_of(self))
         private_names.follow_steps(private_names.client_of(self), step_into(self.life))
         await self.serve_when_proven()
 
@@ -37,13 +42,19 @@ class ProvenLLMServer(Proving, private_names.server_base()):  # type: ignore[mis
     def ended(self) -> bool:
         return private_names.has_ended(private_names.client_of(self))
 
+    def gone(self) -> str:
+        return engine_ranks.gone(self.parts)
+
+    def blamed(self) -> str:
+        return engine_ranks.blamed(self.parts)
+
     async def application(self) -> Any:
         return await self.engine.build_asgi_app()
 
     async def check_health(self) -> None:
-        """Serve's periodic question."""
-        await super().check_health()
+        """Serve's periodic question. Ours comes first: vLLM's says that the engine is dead, and not what of it."""
         self.judge_life()
+        await super().check_health()
 
     async def ask(self, golden: dict[str, Any], max_tokens: int) -> str:
         common = {"model": private_names.configuration(self).model_id, "temperature": 0.0, "max_tokens": max_tokens}

@@ -21,6 +21,8 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.h200.compare": [str(RESULTS / "h200-2026-11-21.jsonl")],
     "benchmarks.h200.gateway": ["--smoke", "--results", "/nowhere"],
     "benchmarks.h200.measure": ["--dry-run", "--results", "/nowhere"],
+    "benchmarks.h200.span": ["--smoke", "--results", "/nowhere"],
+    "benchmarks.h200.starts": ["--smoke", "--results", "/nowhere"],
     "benchmarks.h200.other_engine": ["--smoke", "--results", "/nowhere"],
     "benchmarks.idle": SMOKE,
     "benchmarks.image_build": SMOKE,

@@ -172,3 +172,39 @@ def test_the_record_is_turned_over_and_a_full_disk_stops_nothing(
     assert (tmp_path / "proofs.jsonl.1").stat().st_size < 2000
     refused: Callable[..., None] = Engine(str(tmp_path / "missing" / "record")).life.proved
     refused(RIGHT)
+
+
+def test_who_is_to_blame_stands_in_the_reason_until_it_serves_again(engine: Engine, tmp_path: Path) -> None:
+    engine = Engine(str(tmp_path / "record"))
+    engine.life.proved(RIGHT)
+    engine.requests = 1
+    engine.now += engine_life.STALL_SECONDS + 1
+    who = "rank 1 on worker2 is stopped (process 12)"
+    engine.life.blame(who)
+    assert engine.life.state() == ("wedged", f"1 requests pending and no step for 10 s: {who}")
+    engine.step()
+    assert state(engine) == "serving"
+    engine.now += engine_life.STALL_SECONDS + 1
+    assert engine.life.state() == ("wedged", "1 requests pending and no step for 10 s")
+    events = [json.loads(line) for line in (tmp_path / "record").read_text().splitlines()]
+    assert [event["reason"] for event in events if event["event"] == "blame"] == [who]
+
+
+def test_requests_taken_from_a_wedged_engine_are_no_step(engine: Engine) -> None:
+    """As on an H200: the gateway took the requests of an engine whose rank was stopped, which then seemed idle."""
+    engine.life.proved(RIGHT)
+    engine.requests = 8
+    engine.now += engine_life.STALL_SECONDS + 1
+    assert state(engine) == "wedged"
+    engine.requests = 0
+    assert engine.life.state() == ("wedged", "8 requests pending and no step for 10 s")
+    engine.step()
+    assert state(engine) == "serving"
+
+
+def test_an_engine_without_one_of_its_parts_is_wedged_at_once_and_stays_so(engine: Engine) -> None:
+    engine.life.proved(RIGHT)
+    engine.life.lost("rank 1 on worker2 has ended (process 12)")
+    assert engine.life.state() == ("wedged", "rank 1 on worker2 has ended (process 12)")
+    engine.step()
+    assert state(engine) == "wedged"

@@ -60,6 +60,26 @@ def test_no_block_begins_after_the_seconds_and_each_is_told() -> None:
     assert [found[GATEWAY]["runs"] for found in told] == [2, 2, 4]
 
 
+def test_blocks_are_paired_with_an_interval() -> None:
+    class Drifting(Tool):
+        """A machine that is slower in the second block."""
+
+        def run(self, work: Work, url: str) -> ToolRun:
+            done = super().run(work, url)
+            slower = 0.020 if len(self.asked) > 4 else 0.0
+            gateway = 0.001 if url == "gateway" and slower else 0.0
+            first = done.first_tokens[0] + slower + gateway
+            return ToolRun(done.seconds, 10, 0, 160, (first,) * 8, done.between_tokens)
+
+    found = measured(Drifting(), [], {DIRECT: "bare", GATEWAY: "gateway"})["paired"]
+    middle = found["first_token_p50_ms"]
+    # 4 and 5 ms, whatever the machine did: their mean, and 12.706 times their deviation over the root of two.
+    assert (middle["pairs"], middle["mean"]) == (2, 4.5)
+    assert (middle["low"], middle["high"]) == (round(4.5 - 12.706 / 2, 4), round(4.5 + 12.706 / 2, 4))
+    assert found["requests_ratio"] == {"pairs": 2, "mean": 0.9259, "low": 0.9259, "high": 0.9259}
+    assert "| 64 | 2 | 4.50 (-1.85 to 10.85) |" in gateway_report.paired_table({"64": {"paired": found}})[1]
+
+
 def test_runs_of_one_lane_say_how_equal_they_are() -> None:
     found = measured(Tool(), [])
     assert gateway_report.runs_table({"64": found}).splitlines()[2] == (
