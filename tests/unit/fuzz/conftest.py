@@ -16,7 +16,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -141,13 +140,10 @@ def spoiled_text(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
 _WORDS = tuple(json.dumps(value) for value in ODD_VALUES if not isinstance(value, str))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _told(request: pytest.FixtureRequest) -> Any:
-    yield
-    if given_inputs and "CLUSTER_FUZZ_INPUTS" in os.environ:
-        reporter = request.config.pluginmanager.getplugin("terminalreporter")
-        if reporter is not None:
-            total = sum(given_inputs.values())
-            reporter.write_line(
-                f"\n{total} inputs: " + ", ".join(f"{n} {name}" for name, n in given_inputs.most_common())
-            )
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many inputs there were, where that was asked for."""
+    from tests.unit.fuzz.conftest import given_inputs as given  # the tests' module, which is not pytest's copy of it
+
+    if given and "CLUSTER_FUZZ_INPUTS" in os.environ:
+        said = ", ".join(f"{number} {name}" for name, number in given.most_common())
+        terminalreporter.write_line(f"{sum(given.values())} inputs: {said}")
