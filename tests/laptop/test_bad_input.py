@@ -210,23 +210,6 @@ def _model(cache: Path) -> Path:
 
 
 @pytest.mark.usefixtures("free_machine")
-def test_a_model_directory_with_a_missing_file(operator: Operator, tmp_path: Path) -> None:
-    directory = _model(tmp_path / "cache")
-    (directory / "model.safetensors").unlink()
-    said = _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))
-    assert "model.safetensors is missing" in said
-    assert f"remove {directory}" in said
-
-
-@pytest.mark.usefixtures("free_machine")
-def test_a_model_directory_with_a_corrupt_file(operator: Operator, tmp_path: Path) -> None:
-    directory = _model(tmp_path / "cache")
-    (directory / "model.safetensors").write_bytes(b"1" * 64)
-    said = _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))
-    assert "model.safetensors does not match its checksum" in said
-
-
-@pytest.mark.usefixtures("free_machine")
 def test_a_model_directory_that_nobody_verified(operator: Operator, tmp_path: Path) -> None:
     (_model(tmp_path / "cache") / "manifest.json").unlink()
     assert "manifest.json is missing" in _refused(operator, "up", CLUSTER_CACHE=str(tmp_path / "cache"))

@@ -245,7 +245,7 @@ class Replicas:
             f"{node}:{port}": [round(replica.rates(at)[0], 1), *self._queue(replica)]
             for (node, port), replica in sorted(self.known.items())
         }
-        self.history.append({"at": round(at, 1), **point, "replicas": each})
+        self.history.append({"at": round(at, 2), **point, "replicas": each})
 
     @staticmethod
     def _queue(replica: Replica) -> tuple[float, float]:

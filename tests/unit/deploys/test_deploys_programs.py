@@ -248,7 +248,7 @@ def test_half_a_runtime_is_replaced(copying: dict[str, str], tmp_path: Path) -> 
     directory = tmp_path / "opt" / "cpu-0123"
     directory.mkdir(parents=True)
     (directory / "half").touch()
-    assert fetch(1, directory, "runtime", "complete.json", **copying) == (0, "")
+    assert fetch(1, directory, module="runtime", marker="complete.json", **copying) == (0, "")
     assert sorted(entry.name for entry in directory.iterdir()) == ["complete.json", "manifest.json"]
 
 
