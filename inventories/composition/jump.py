@@ -45,14 +45,14 @@ def connections(
         "# Written by cluster from the inventory; changes are overwritten.",
         f"Host {cluster.control.name}",
         f"  HostName {control_host}",
-        f"  Port {control_port or ssh_port}",
+        *_port_line(control_port or ssh_port),
         *(
             line
             for node in cluster.compute
             for line in (
                 f"Host {node.name}",
                 f"  HostName {addresses[node.name]}",
-                f"  Port {ssh_port}",
+                *_port_line(ssh_port),
                 f"  ProxyJump {login_user}@{cluster.control.name}",
             )
         ),
@@ -97,6 +97,11 @@ def site(cluster: Cluster, addresses: Mapping[str, str], netboot: Netboot | None
         ),
         netboot=netboot,
     )
+
+
+def _port_line(port: int) -> tuple[str, ...]:
+    """Nothing for SSH's own port: pyinfra 3.10 takes a jump's port as text, and then wants the key of [NAME]:22."""
+    return () if port == SSH_PORT else (f"  Port {port}",)
 
 
 def _port(variable: str) -> int | None:
