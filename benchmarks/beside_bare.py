@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import common, startup
 from benchmarks.gateway import bare_environment, declared_engine
-from benchmarks.smoke import add_argument
+from benchmarks.smoke import run
 from deploys import runtime_lock
 from deploys.settings import Settings
 from experiments import local_cluster, measures, servers
@@ -43,15 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--beside", default="nothing", help="what else the machine does meanwhile; kept with the result"
     )
-    add_argument(parser)
-    options = parser.parse_args(arguments)
-    if options.smoke:
-        return smoke()
-    try:
-        return measure(options)
-    except ExperimentError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return 2
+    return run(NAME, parser, arguments, measure, smoke)
 
 
 def measure(options: argparse.Namespace) -> int:

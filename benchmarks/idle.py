@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.smoke import add_argument
+from benchmarks.smoke import run
 from deploys.settings import Settings
 from experiments import local_cluster
 from experiments.errors import ExperimentError
@@ -44,15 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--beside", default="nothing", help="what else the machine does meanwhile; kept with the result"
     )
-    add_argument(parser)
-    options = parser.parse_args(arguments)
-    if options.smoke:
-        return smoke()
-    try:
-        return measure(options)
-    except ExperimentError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return 2
+    return run(NAME, parser, arguments, measure, smoke)
 
 
 def measure(options: argparse.Namespace) -> int:

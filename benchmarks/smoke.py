@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,25 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--smoke", action="store_true", help="try this script out in seconds, without lab, cluster or GPU; keep nothing"
     )
+
+
+def run(
+    name: str,
+    parser: argparse.ArgumentParser,
+    arguments: list[str] | None,
+    measure: Callable[[argparse.Namespace], int],
+    smoke: Callable[[], int],
+) -> int:
+    """A script's exit status: of its smoke run, or of what it measures; 2, with a line, where it could not measure."""
+    add_argument(parser)
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        return smoke()
+    try:
+        return measure(options)
+    except ExperimentError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
 
 
 def kept(benchmark: str) -> Iterator[tuple[Path, dict[str, Any]]]:
