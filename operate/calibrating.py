@@ -17,7 +17,7 @@ from operate.progress import Progress
 
 
 def calibrate(
-    name: str, progress: Progress, *, hardware: bool = True, service: bool = True
+    name: str, progress: Progress, *, hardware: bool = True, service: bool = True, rounds: int = measuring.ROUNDS
 ) -> tuple[Calibration, tuple[str, ...]]:
     """A calibration from the hardware, the running service or both, and what the operator should hear of it.
 
@@ -39,7 +39,7 @@ def calibrate(
         made = only_service or _hardware(cluster, parts, found, progress, remarks)
         if serves:
             progress.phase("timing steps of the running service")
-            made = _service(cluster, parts, found, made, kept)
+            made = _service(cluster, parts, found, made, kept, rounds)
         else:
             made = replace(made, outcomes=_history(kept))
             if service:
@@ -79,7 +79,12 @@ def _hardware(
 
 
 def _service(
-    cluster: ClusterInventory, hardware: Hardware, found: Declared, made: Calibration, kept: Calibration | None
+    cluster: ClusterInventory,
+    hardware: Hardware,
+    found: Declared,
+    made: Calibration,
+    kept: Calibration | None,
+    rounds: int,
 ) -> Calibration:
     """Fit the overheads to one user's step and prompt, then predict more users and a longer prompt, and compare.
 
@@ -87,7 +92,7 @@ def _service(
     """
     replicas = cluster.control.settings.serving.replicas
     loads = [(users, measuring.SHORT_WORDS) for users in (1, *(replicas * each for each in (2, 4, 8)))]
-    measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, measuring.LONG_WORDS))
+    measured = measuring.steps(cluster, loads, (measuring.PROMPT_WORDS, measuring.LONG_WORDS), rounds)
     model = planning.layers(found.model_name)
     alone, *more, prompt, longer = measuring.points_of(measured, model, found, hardware, replicas)
     more.append(longer)

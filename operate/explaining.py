@@ -69,6 +69,7 @@ def explain(
     accelerator: str | None = None,
     file: Path | None = None,
     only: str = "",
+    rounds: int = measuring.ROUNDS,
 ) -> Explanation:
     """Explain the points of a run, or of the running service; those whose name has `only` in it.
 
@@ -79,7 +80,7 @@ def explain(
     device = hardware.device
     where = str(run) if run is not None else f"{name}'s service"
     remarks: list[str] = []
-    live = () if run is not None else _live(name, hardware, progress, remarks)
+    live = () if run is not None else _live(name, hardware, progress, remarks, rounds)
     points_found = _read(run).points if run is not None else tuple(one.point for one in live)
     sharing = {one.point: one.sharing for one in live}
     try:
@@ -116,7 +117,7 @@ def _read(run: Path) -> Run:
         raise OperatorError(str(error)) from None
 
 
-def _live(name: str, hardware: Hardware, progress: Progress, remarks: list[str]) -> tuple[Measured, ...]:
+def _live(name: str, hardware: Hardware, progress: Progress, remarks: list[str], rounds: int) -> tuple[Measured, ...]:
     """Points of the running service: pairs that differ in the batch, the context or the prompt are counter-tests."""
     cluster = ownership.load(name)
     if not measuring.serves(cluster):
@@ -128,7 +129,7 @@ def _live(name: str, hardware: Hardware, progress: Progress, remarks: list[str])
     progress.phase("timing steps of the running service")
     short, long = measuring.SHORT_WORDS, measuring.LONG_WORDS
     loads = [(1, short), (replicas * 4, short), (replicas * 8, short), (replicas * 4, long)]
-    measured = measuring.steps(cluster, loads, prompts=(measuring.PROMPT_WORDS, long))
+    measured = measuring.steps(cluster, loads, (measuring.PROMPT_WORDS, long), rounds)
     found = planning.declared(name)
     return tuple(measuring.points_of(measured, planning.layers(found.model_name), found, hardware, replicas))
 

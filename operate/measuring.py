@@ -40,6 +40,8 @@ MEETING_PORT = 29400
 BUSY = 0.3
 # Words of a prompt when its length does not matter, and of one whose length is to be felt.
 SHORT_WORDS, PROMPT_WORDS, LONG_WORDS = 64, 128, 256
+# How often each step is timed; the median counts.
+ROUNDS = 3
 
 
 def device(hosts: Sequence[Host]) -> dict[str, list[dict[str, Any]]]:
@@ -67,11 +69,11 @@ def collectives(hosts: Sequence[Host], path: str) -> list[dict[str, Any]]:
 
 
 def steps(
-    cluster: ClusterInventory, loads: Sequence[tuple[int, int]], prompts: Sequence[int] = (), rounds: int = 3
+    cluster: ClusterInventory, loads: Sequence[tuple[int, int]], prompts: Sequence[int] = (), rounds: int = ROUNDS
 ) -> list[Mapping[str, Any]]:
     """Decode steps of the running service under loads of (users, words of their prompts), then prompts of one user.
 
-    Asked from here or, where the API cannot be reached, on the control node.
+    The median of `rounds` counts. Asked from here or, where the API cannot be reached, on the control node.
     """
     settings = cluster.control.settings
     order = {

@@ -5,9 +5,11 @@ For clusters whose compute nodes boot from the control node; where none does, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import images
+from deploys.pxe_server.settings import Machine
 from lab.system import LabError
 from operate import runner
 from operate.clusters import ClusterInventory, Host
@@ -49,13 +51,23 @@ def _image(cluster: ClusterInventory, run: Phases) -> int:
         built = images.build(request_of(cluster.given, None), images.default_store(), phases(run.progress))
     except (images.ImageError, LabError) as error:
         chosen = {node: entry["image"] for node, entry in ask(cluster)["nodes"].items()}
-        if not chosen or not all(chosen.values()):
-            raise OperatorError(str(error)) from None
-        run.progress.note(f"{error}; the nodes boot what they have: {', '.join(sorted(set(chosen.values())))}")
+        run.progress.note(what_they_have(chosen, str(error)))
         return 0
     run.progress.phase(f"bringing {built.name} to {cluster.control.name}")
     sent = change(cluster, "upload", run.progress.event, image=str(built.directory))
     return sent + change(cluster, "use", run.progress.event, image=built.name)
+
+
+def what_they_have(chosen: Mapping[str, str | None], why: str) -> str:
+    """What the nodes boot where no image could be built; OperatorError with that reason for a node without one. Pure.
+
+    `chosen`: node -> the image that it boots.
+    """
+    if not chosen or not all(chosen.values()):
+        without = ", ".join(sorted(node for node, image in chosen.items() if not image)) or "no node"
+        had = "has none before" if chosen else "has one before"
+        raise OperatorError(f"{why}; and {without} {had}")
+    return f"{why}; the nodes boot what they have: {', '.join(sorted({image for image in chosen.values() if image}))}"
 
 
 def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
@@ -65,14 +77,16 @@ def _away(cluster: ClusterInventory, hosts: tuple[Host, ...]) -> tuple[Host, ...
 
 def _wake(cluster: ClusterInventory, away: tuple[Host, ...], run: Phases) -> int:
     """Wake what can be woken; name what a person has to switch on."""
-    known = machines(cluster)
-    able = [host.name for host in away if known[host.name].wake_on_lan]
-    by_hand = [host.name for host in away if host.name not in able]
-    changed = 0
-    if able:
-        changed = change(cluster, "wake", run.progress.event, nodes=",".join(able))
-        run.progress.note(f"woken: {', '.join(able)}; switch on by hand what stays off")
-    if by_hand:
-        named = ", ".join(f"{node} ({known[node].mac_address})" for node in by_hand)
-        run.progress.note(f"switch on {named}: no Wake-on-LAN is declared for it")
+    able, notes = to_switch_on([host.name for host in away], machines(cluster))
+    changed = change(cluster, "wake", run.progress.event, nodes=",".join(able)) if able else 0
+    for note in notes:
+        run.progress.note(note)
     return changed
+
+
+def to_switch_on(away: Sequence[str], known: Mapping[str, Machine]) -> tuple[list[str], list[str]]:
+    """Those of the absent nodes that can be woken, and what to tell a person. Pure."""
+    able = [node for node in away if known[node].wake_on_lan]
+    by_hand = ", ".join(f"{node} ({known[node].mac_address})" for node in away if node not in able)
+    notes = [f"woken: {', '.join(able)}; switch on by hand what stays off"] if able else []
+    return able, notes + ([f"switch on {by_hand}: no Wake-on-LAN is declared for it"] if by_hand else [])

@@ -81,14 +81,26 @@ def _run(
     changed += runner.deploy(cluster, "deploys/all.py", run.event).changed
     run.begin("verify", f"verifying {len(cluster.hosts)} hosts and their engines")
     checked = verify(cluster)
+    refuse_unverified(cluster, checked)
+    run.begin("token", "asking a first question")
+    answer, right = ask_golden(cluster)
+    refuse_wrong(cluster, answer, right)
+    run.end()
+    return changed, answer, checked
+
+
+def refuse_unverified(cluster: ClusterInventory, checked: Verification) -> None:
+    """OperatorError with the first three checks that do not hold, and the verification's exit status. Pure."""
     if checked.status:
         wrong = [check.detail for check in checked.checks if check.ok is not True]
         raise OperatorError(
             f"{cluster.name} is up but does not verify: {'; '.join(wrong[:3])}; run `{cluster.command} verify`",
             exit_code=checked.status,
         )
-    run.begin("token", "asking a first question")
-    answer, right = ask_golden(cluster)
+
+
+def refuse_wrong(cluster: ClusterInventory, answer: Answer, right: bool) -> None:
+    """OperatorError for a first answer that is not the model's golden one. Pure."""
     if not right:
         expected = cluster.control.settings.model.golden["expected"]
         raise OperatorError(
@@ -96,5 +108,3 @@ def _run(
             f"run `{cluster.command} verify`",
             exit_code=DOES_NOT_HOLD,
         )
-    run.end()
-    return changed, answer, checked

@@ -13,15 +13,23 @@ from hardware.planner.calibration import Calibration
 from operate import planning
 from operate.calibrating import calibrate
 from operate.errors import HOLDS, OperatorError
+from operate.measuring import ROUNDS
 
 
 @click.command("calibrate")
 @click.option("--no-service", is_flag=True, help="Leave out the running service; measure the hardware only.")
 @click.option("--no-hardware", is_flag=True, help="Time the running service only; the rest as it was measured before.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=ROUNDS,
+    show_default=True,
+    help="How often each step of the service is timed; the median counts.",
+)
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Where to keep it; default: with the state.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON.")
 @click.pass_obj
-def command(name: str, no_service: bool, no_hardware: bool, target: Path | None, as_json: bool) -> None:
+def command(name: str, no_service: bool, no_hardware: bool, rounds: int, target: Path | None, as_json: bool) -> None:
     """Measure memory, matrices and collectives on the hosts, and steps of the service if one runs.
 
     The engine's overheads are fitted to one user's step and prompt; steps of more users and a longer prompt are
@@ -33,7 +41,7 @@ def command(name: str, no_service: bool, no_hardware: bool, target: Path | None,
     if no_service and no_hardware:
         raise OperatorError("--no-service and --no-hardware leave nothing to measure; give one of them")
     with display.progress() as progress:
-        made, remarks = calibrate(name, progress, hardware=not no_hardware, service=not no_service)
+        made, remarks = calibrate(name, progress, hardware=not no_hardware, service=not no_service, rounds=rounds)
     for remark in remarks:
         display.words().print(remark, style="yellow", markup=False)
     path = target or planning.calibration_path(made.hardware, made.engine)

@@ -10,6 +10,7 @@ import click
 from cli import display
 from operate.errors import COULD_NOT_TELL, HOLDS
 from operate.explaining import Explanation, explain
+from operate.measuring import ROUNDS
 
 
 @click.command("explain")
@@ -17,6 +18,13 @@ from operate.explaining import Explanation, explain
 @click.option("--accelerator", metavar="NAME", help="What it was measured on, when not on this cluster's parts.")
 @click.option("--calibration", "file", type=click.Path(path_type=Path), help="A calibration; default: the kept one.")
 @click.option("--only", default="", metavar="TEXT", help="Only points whose name has this in it.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=ROUNDS,
+    show_default=True,
+    help="How often each step of the service is timed; the median counts.",
+)
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Write roofline and step times as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
@@ -26,6 +34,7 @@ def command(
     accelerator: str | None,
     file: Path | None,
     only: str,
+    rounds: int,
     picture: Path | None,
     as_json: bool,
 ) -> None:
@@ -37,7 +46,7 @@ def command(
     Exit status 0: every point is explained. 2: the run cannot be read, or nothing can be said about it.
     """
     with display.progress() as progress:
-        explained = explain(name, run, progress, accelerator=accelerator, file=file, only=only)
+        explained = explain(name, run, progress, accelerator=accelerator, file=file, only=only, rounds=rounds)
     for remark in explained.remarks:
         display.words().print(remark, style="yellow", markup=False)
     if picture is not None:

@@ -34,7 +34,7 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
     assert unknown.status == 2
     assert "run `cluster calibrate`" in unknown.stderr
 
-    made = read(laptop, "calibrate")
+    made = read(laptop, "calibrate", "--rounds", "1")
     honest = [outcome for outcome in made["outcomes"] if not outcome["fitted"]]
     alone_fitted, prompt = [outcome for outcome in made["outcomes"] if outcome["fitted"]]
     assert len(honest) == 4
@@ -54,7 +54,7 @@ def test_calibrated_planned_and_explained(laptop: Operator, tmp_path: Path) -> N
 
     # The explanation names a limit for each point, splits the time, and holds its counter-tests against the run.
     picture = tmp_path / "explained.svg"
-    found = read(laptop, "explain", "--plot", str(picture))
+    found = read(laptop, "explain", "--rounds", "1", "--plot", str(picture))
     assert len(found["findings"]) == 6
     for finding in found["findings"]:
         assert finding["limit"] in get_args(Limit)

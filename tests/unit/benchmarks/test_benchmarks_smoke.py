@@ -17,6 +17,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.cold_starts": SMOKE,
     "benchmarks.command_times": SMOKE,
     "benchmarks.faults_under_load": SMOKE,
+    "benchmarks.fresh_machine": SMOKE,
     "benchmarks.gateway": ["--smoke", "--address", "127.0.0.91"],
     "benchmarks.h200.compare": [str(RESULTS / "h200-2026-11-21.jsonl")],
     "benchmarks.h200.gateway": ["--smoke", "--results", "/nowhere"],

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from facts.health.result import CheckResult
+from operate.api import Answer
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
+from operate.up import refuse_unverified, refuse_wrong
+from operate.verification.run import Verification
 from tests.conftest import Typed
+from tests.unit.operate.conftest import Watched
 
 INVENTORY = """
 from hardware.laptop import CLUSTER
@@ -81,6 +87,33 @@ def test_powering_on_looks_at_the_control_node_first(typed: Typed, inventory: st
     assert (status, out) == (2, ""), err
     assert "cluster: head (127.0.0.77) cannot be reached" in err
     assert "worker1" not in err, "nodes that boot are not looked for before their boot server is there"
+
+
+def test_what_does_not_verify_is_no_cluster_that_is_up(watched: Watched) -> None:
+    cluster = watched().cluster
+    refuse_unverified(cluster, Verification([CheckResult("ray", True, "three nodes")], HOLDS, 1.0))
+    checks = [CheckResult("ray", True, "three nodes")]
+    checks += [CheckResult("service", False, f"compute{at}: cluster-ray is not active") for at in range(4)]
+    with pytest.raises(OperatorError) as refused:
+        refuse_unverified(cluster, Verification(checks, DOES_NOT_HOLD, 1.0))
+    assert refused.value.exit_code == DOES_NOT_HOLD
+    said = str(refused.value)
+    assert said.startswith("lab is up but does not verify: compute0: cluster-ray is not active; compute1")
+    assert "compute3" not in said and "three nodes" not in said
+    assert f"run `{cluster.command} verify`" in said
+    unknown = Verification([CheckResult("topology", None, "control cannot be asked")], COULD_NOT_TELL, 1.0)
+    with pytest.raises(OperatorError, match="control cannot be asked") as refused:
+        refuse_unverified(cluster, unknown)
+    assert refused.value.exit_code == COULD_NOT_TELL
+
+
+def test_a_wrong_first_answer_names_the_node_that_gave_it(watched: Watched) -> None:
+    cluster = watched().cluster
+    answer = Answer("What is the capital of France?", "Lyon.", "compute1", "smollm2-135m-instruct", 0.5, 3)
+    refuse_wrong(cluster, answer, True)
+    with pytest.raises(OperatorError, match=r"compute1 answered 'Lyon\.' to .*, expected '.*Paris.*'") as refused:
+        refuse_wrong(cluster, answer, False)
+    assert refused.value.exit_code == DOES_NOT_HOLD
 
 
 BOOTS = """
