@@ -11,6 +11,8 @@ from typing import Any
 from facts.programs.golden import is_right
 
 RIGHT = "right"
+# A whole answer to a question that nobody judges.
+ANSWERED = "answered"
 WRONG = "wrong"
 # A whole answer by HTTP's rules that lacks the protocol's end mark: whoever reads it takes a part for the whole.
 TRUNCATED = "truncated"
@@ -20,8 +22,12 @@ IN_STREAM = "error in the answer"
 CUT = "connection cut"
 UNREACHABLE = "no connection"
 HUNG = "hung"
+# The client was stopped and did not wait for the end: says nothing of the server.
+GIVEN_UP = "given up by the client"
 
-KINDS = (RIGHT, WRONG, TRUNCATED, REFUSED, UNCLEAR, IN_STREAM, CUT, UNREACHABLE, HUNG)
+KINDS = (RIGHT, ANSWERED, WRONG, TRUNCATED, REFUSED, UNCLEAR, IN_STREAM, CUT, UNREACHABLE, HUNG, GIVEN_UP)
+# Whole answers that nothing speaks against.
+GOOD = frozenset({RIGHT, ANSWERED})
 # What a client can tell from an answer by itself, and ask again.
 CLEAR_FAILURES = frozenset({REFUSED, IN_STREAM, CUT, UNREACHABLE})
 DELIVERED_WRONG = frozenset({WRONG, TRUNCATED})
@@ -75,31 +81,41 @@ class Outcome:
 
 @dataclass
 class Reading:
-    """What came of an answer so far. `finish` is the finish reason, `done` the stream's end mark."""
+    """What came of an answer so far. `finish` is the finish reason, `done` the stream's end mark.
+
+    `prompt_tokens` and `output_tokens` as the server counted them; 0 where it did not say.
+    """
 
     status: int = 0
     pieces: list[str] = field(default_factory=list)
     finish: str = ""
     done: bool = False
     error: str = ""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
 
     @property
     def text(self) -> str:
         """The answer's text so far."""
         return "".join(self.pieces)
 
-    def stream_line(self, line: str) -> None:
-        """Take one line of a stream of server-sent events. A line that is no JSON ends in `error`."""
+    def stream_line(self, line: str) -> bool:
+        """Take one line of a stream of server-sent events; whether it brought a piece of the answer.
+
+        A line that is no JSON ends in `error`. What a model says before its answer (reasoning) is a piece too, though
+        not of the text.
+        """
         if not line.startswith("data:"):
-            return
+            return False
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
             self.done = True
-            return
+            return False
         try:
-            self._chunk(json.loads(data), "delta")
+            return self._chunk(json.loads(data), "delta")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.error = f"{type(error).__name__} {error} in {data[:120]}"
+            return False
 
     def whole(self, body: bytes) -> None:
         """Take a whole answer. A body of another shape leaves no end mark."""
@@ -109,13 +125,21 @@ class Reading:
         except (ValueError, KeyError, TypeError, AttributeError):
             self.done = False
 
-    def _chunk(self, chunk: Mapping[str, Any], part: str) -> None:
+    def _chunk(self, chunk: Mapping[str, Any], part: str) -> bool:
         if chunk.get("error"):
             self.error = str(chunk["error"].get("message") or chunk["error"])[:200]
-            return
+            return False
+        said = False
         for choice in chunk["choices"]:
-            self.pieces.append((choice.get(part) or {}).get("content") or "")
+            message = choice.get(part) or {}
+            content = message.get("content") or ""
+            self.pieces.append(content)
+            said = said or bool(content or message.get("reasoning") or message.get("reasoning_content"))
             self.finish = choice.get("finish_reason") or self.finish
+        if usage := chunk.get("usage"):
+            self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
+            self.output_tokens = int(usage.get("completion_tokens") or 0)
+        return said
 
 
 def openai_error(body: bytes) -> str:
