@@ -19,6 +19,7 @@ from collections import deque
 from typing import Any
 
 MODEL = "stub"
+SAYS = "a "
 KEPT_TIMINGS = 200_000
 MOST_BODY_BYTES = 4 * 1024**2
 _REASONS = {200: "OK", 404: "Not Found", 411: "Length Required", 413: "Content Too Large", 400: "Bad Request"}
@@ -27,8 +28,11 @@ _REASONS = {200: "OK", 404: "Not Found", 411: "Length Required", 413: "Content T
 class Speed:
     """How fast the stub answers (seconds), and how late it was."""
 
-    def __init__(self, first_token: float, next_token: float, name: str, model: str = MODEL) -> None:
+    def __init__(
+        self, first_token: float, next_token: float, name: str, model: str = MODEL, token: str = SAYS
+    ) -> None:
         self.first_token, self.next_token, self.name, self.model = first_token, next_token, name, model
+        self.token_text = token
         self.first_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.next_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.requests = 0
@@ -148,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def _at_once(self, tokens: int) -> None:
         self.timer = None
-        text = "a " * tokens
+        text = self.speed.token_text * tokens
         said = {"message": {"role": "assistant", "content": text}} if self.chats else {"text": text}
         choice = {"index": 0, **said, "finish_reason": "length"}
         self._whole(200, {**self._base("chat.completion"), "choices": [choice], "usage": _usage(tokens)})
@@ -158,7 +162,8 @@ class Connection(asyncio.Protocol):
         (self.speed.next_late if place else self.speed.first_late).append(late)
         last = place + 1 == tokens
         role = {} if place else {"role": "assistant"}
-        said = {"delta": {**role, "content": "a "}} if self.chats else {"text": "a "}
+        text = self.speed.token_text
+        said = {"delta": {**role, "content": text}} if self.chats else {"text": text}
         choice = {"index": 0, **said, "finish_reason": "length" if last else None}
         pieces = _event({**self._base("chat.completion.chunk"), "choices": [choice]})
         if not last:
@@ -205,7 +210,7 @@ async def serve(address: str, port: int, speed: Speed) -> asyncio.Server:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    speed = Speed(options.ttft_ms / 1000, options.itl_ms / 1000, options.name, options.model)
+    speed = Speed(options.ttft_ms / 1000, options.itl_ms / 1000, options.name, options.model, options.token)
     server = await serve(options.address, options.port, speed)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -224,6 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--itl-ms", type=float, default=20.0)
     parser.add_argument("--name", default="stub", help="what the header x-cluster-node says")
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument(
+        "--token", default=SAYS, help="what each token says; a golden answer, for a client that checks"
+    )
     options = parser.parse_args(arguments)
     loop = precise_loop()
     with contextlib.closing(loop):

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from cli import display
-from hardware.model import Cluster, ProfileError
+from hardware.model import ProfileError
 from hardware.planner.architecture import DTYPE_BYTES
 from hardware.planner.fit import fit_as, gib, smallest_accelerator_bytes
 from hardware.planner.options import Options, declared
-from hardware.planner.rates import Device
-from hardware.planner.served import Place, place_of
+from hardware.planner.served import Place
 from inventories import models
 from inventories.models.catalogue import Entry
 from operate import clusters
-from operate.clusters import ClusterInventory
 from operate.errors import OperatorError
+from operate.places import place_for
 
 _MARKS = {True: "fits", False: "no", None: "unknown"}
 
@@ -86,31 +83,3 @@ def describe(entry: Entry, place: Place, served: Mapping[str, Options]) -> dict[
         "minimum_accelerator_bytes": smallest_accelerator_bytes(entry.served),
         "fit": judged.to_json(),
     }
-
-
-def place_for(cluster: ClusterInventory) -> Place:
-    """Where this cluster's engines run: its profile's memory, or this machine's where its nodes are this machine."""
-    settings = cluster.control.settings
-    here, engines = None, 1
-    if settings.system.shared_machine:
-        here, engines = _this_machine(), max(sum(host.settings.runs_engine for host in cluster.hosts), 1)
-    profile = _profile(settings.profile.partition(" ")[0])
-    if profile is not None:
-        return place_of(profile.compute, host_bytes=here, sharing=engines)
-    compute = [host.settings for host in cluster.compute]
-    ranks = max(1, min(len(host.accelerators.names) for host in compute))
-    unknown = Device("a device of no profile", compute[0].node, settings.runtime.kind, "", memory_bytes=here)
-    return Place(settings.runtime.kind, (unknown,), len(compute), ranks, engines)
-
-
-def _profile(name: str) -> Cluster | None:
-    """The hardware profile of that name; None for one that is in no module of this project."""
-    try:
-        found = getattr(importlib.import_module(f"hardware.{name}"), "CLUSTER", None)
-    except ImportError:
-        return None
-    return found if isinstance(found, Cluster) else None
-
-
-def _this_machine() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -16,7 +16,7 @@ from hardware.planner.errors import PlanError
 from hardware.planner.placement import hardware_of
 from hardware.planner.plan import Plan
 from hardware.planner.prediction import Workload
-from operate import planning
+from operate import plan_json, planning
 from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 
 
@@ -73,7 +73,7 @@ def command(
     except (PlanError, ProfileError) as error:
         raise OperatorError(f"{name}: {error}") from None
     if as_json:
-        display.emit({**plan_view.to_json(made, over), "changes": list(changes), "engine": engine})
+        display.emit({**plan_json.to_json(made, over), "changes": list(changes), "engine": engine})
     else:
         plan_view.show(made, over, changes, engine)
     if made.recommended is None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from hardware.model import Cluster, Node, ProfileError, check_address
-from inventories.composition import machines, members, ssh_files
+from inventories.composition import chosen, machines, members, ssh_files
 from inventories.composition.layout import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager, port_ranges
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
@@ -80,6 +80,7 @@ def compose(
     """
     servings = (serving,) if isinstance(serving, Serving) else tuple(serving)
     name = name or cluster.name
+    servings = chosen.apply(servings, chosen.read(name))
     whole, present = machines.fill_in(name, cluster), members.read(name)
     everyone = whole.compute
     cluster = _present(name, whole, present)
