@@ -151,7 +151,7 @@ LISTS = frozenset(
 KUBERNETES_ONLY = {
     "ray_service_cpu_per_pod": "an engine has its node's processors",
     "ray_service_gpu_per_pod": "an engine has its node's GPUs, as the inventory's profile counts them",
-    "ray_service_memory_per_pod": "an engine's memory is planned (`cluster plan`), and engine={...} in the inventory sets it",
+    "ray_service_memory_per_pod": "an engine's memory is planned (`cluster plan`), and set in the inventory",
 }
 
 
