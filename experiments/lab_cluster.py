@@ -113,14 +113,14 @@ class LabCluster:
                 self.looks.append(Look(**json.loads(line)))
 
 
-def read_cluster(name: str = "lab") -> LabCluster:
-    """A cluster, "lab" or "laptop", from its inventory.
+def read_cluster(name: str = "lab", *, deployed: bool = True) -> LabCluster:
+    """A cluster, "lab" or "laptop", from its inventory; without `deployed` its hosts only, which have no key yet.
 
     ExperimentError when there is none, or when an address is neither the lab's nor this machine's own.
     """
     try:
         cluster = clusters.read(name)
-        key = api_key(cluster) or ""
+        key = (api_key(cluster) or "") if deployed else ""
     except OperatorError as error:
         raise ExperimentError(str(error)) from None
     hosts = {host.settings.node: host.settings for host in cluster.hosts}

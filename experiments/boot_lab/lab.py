@@ -19,9 +19,9 @@ class BootLab(Lab):
         """`cluster netboot ...` for the guests' cluster."""
         return self.run("-c", INVENTORY, "netboot", *arguments, seconds=seconds)
 
-    def guest_ssh(self, name: str, line: str, *, seconds: int = 180) -> Done:
+    def guest_ssh(self, name: str, line: str, *, seconds: int = 180, stdin: str = "") -> Done:
         """A command on a guest as root, its host key checked against what the control node keeps."""
-        return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds)
+        return self.ssh_to(ADDRESSES[name], line, self.home / CLUSTER / "known_hosts", seconds=seconds, stdin=stdin)
 
 
 def serve(boot_lab: BootLab) -> None:

@@ -12,11 +12,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deploys.faults import commands
+from deploys.faults.catalogue import kind_of, parameters_of
+from deploys.faults.commands import Command, Order
 from experiments.boot_lab.lab import INVENTORY, BootLab
 from lab.guests import BOOT_SECONDS, MACS, Guest, in_switch
+from operate import clusters
 from tests.netboot.dhcp import Client
 
 pytestmark = pytest.mark.lab
@@ -154,6 +159,57 @@ def test_base_is_applied_over_ssh(boot_lab: BootLab, booted: dict[str, Guest]) -
     assert first.status == 0, first.stderr[-3000:]
     assert "Managed by cluster" in boot_lab.guest_ssh("compute-uefi", "cat /etc/hosts").stdout
     assert "rules_" in boot_lab.guest_ssh("compute-uefi", "nft list table inet cluster").stdout
+
+
+def test_debians_kernel_delays_loses_and_narrows_by_netem_and_heals_by_its_timer(
+    boot_lab: BootLab, booted: dict[str, Guest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults of the network as on real hosts: the lab's own kernel has no netem, this one is Debian's."""
+    monkeypatch.setenv("CLUSTER_HOME", str(boot_lab.home))
+    node = "compute-uefi"
+    settings = {host.name: host.settings for host in clusters.read(INVENTORY).hosts}[node]
+    interface = settings.network.interface
+
+    def sent(command: Command) -> dict[str, Any]:
+        done = boot_lab.guest_ssh(node, command.line, stdin=command.stdin)
+        assert done.status == 0, done.stderr[-2000:]
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def connect_seconds() -> float:
+        ask = (
+            "import socket, statistics, time; seconds = []\n"
+            "for _ in range(9):\n"
+            "    began = time.monotonic(); socket.create_connection(('10.77.0.1', 8780), 20).close()\n"
+            "    seconds.append(time.monotonic() - began)\n"
+            "print(statistics.median(seconds))"
+        )
+        return float(boot_lab.guest_ssh(node, "python3 -", stdin=ask).stdout)
+
+    before = connect_seconds()
+    for name, given in (
+        ("network-delay", {"delay_milliseconds": 400.0}),
+        ("network-loss", {"percent": 1.0}),
+        ("network-rate", {"megabits_per_second": 5.0}),
+    ):
+        order = Order(name, 60, parameters_of(kind_of(name), given))
+        said = sent(commands.inject(settings, order, "another system"))
+        assert said["armed"] and said["made"]["means"] == ("tc htb" if name == "network-rate" else "tc netem")
+    shown = boot_lab.guest_ssh(node, f"tc qdisc show dev {interface}; tc class show dev {interface}").stdout
+    assert "delay 400ms loss 1%" in shown and "rate 5Mbit" in shown, shown
+    assert connect_seconds() > before + 0.35
+    assert sent(commands.heal(settings, "network-rate"))["by"] == "controller"
+    # Nobody undoes the other two.
+    _wait_until(lambda: not sent(commands.look(settings, "another system"))["active"], 240)
+    over = sent(commands.look(settings, "another system"))
+    assert over["left"] == {}
+    assert {entry["name"]: entry["by"] for entry in over["history"]} == {
+        "network-delay": "timer",
+        "network-loss": "timer",
+        "network-rate": "controller",
+    }
+    assert " 1fa: " not in boot_lab.guest_ssh(node, f"tc qdisc show dev {interface}").stdout
+    assert connect_seconds() < before + 0.3
 
 
 def test_a_second_setup_of_the_boot_server_changes_nothing(boot_lab: BootLab, image: Path) -> None:

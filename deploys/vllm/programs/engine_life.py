@@ -93,6 +93,10 @@ class Life:
         self._lost = self._lost or who
         self.state()
 
+    def reached(self, what: str) -> None:
+        """Write down a step of the start: begin, loaded."""
+        self._write({"event": what})
+
     def blame(self, who: str) -> None:
         """Name the part of the engine that the fault lies with: it stands in the reason for as long as there is one."""
         if who and who != self._blamed:

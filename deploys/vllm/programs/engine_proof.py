@@ -107,10 +107,12 @@ class Proving:
             ended=self.ended,
             record=os.environ.get("CLUSTER_PROOF_RECORD", ""),
         )
+        self.life.reached("begin")
 
     async def serve_when_proven(self) -> None:
         """The engine runs: golden answer, listener, watch. GoldenAnswerError makes Serve try anew."""
         self._started = True
+        self.life.reached("loaded")
         proof = await self.prove()
         if not proof["correct"]:
             raise GoldenAnswerError(f"{proof['node']}: {proof['detail']}")
