@@ -64,10 +64,10 @@ backend engines
 
 
 @contextlib.contextmanager
-def stub(address: str, port: int, ttft_ms: float, itl_ms: float) -> Iterator[Server]:
-    """A stub engine in a process of its own."""
+def stub(address: str, port: int, ttft_ms: float, itl_ms: float, *, flags: Sequence[str] = ()) -> Iterator[Server]:
+    """A stub engine in a process of its own; `flags` are further words of its command line."""
     command = [sys.executable, "-m", "experiments.stub_engine", address, str(port)]
-    command += ["--ttft-ms", str(ttft_ms), "--itl-ms", str(itl_ms)]
+    command += ["--ttft-ms", str(ttft_ms), "--itl-ms", str(itl_ms), *flags]
     with _started(command, address, port, 15.0) as server:
         yield server
 

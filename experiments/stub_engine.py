@@ -18,6 +18,8 @@ import sys
 from collections import deque
 from typing import Any
 
+from experiments.stub_room import Room
+
 MODEL = "stub"
 SAYS = "a "
 KEPT_TIMINGS = 200_000
@@ -29,10 +31,17 @@ class Speed:
     """How fast the stub answers (seconds), and how late it was."""
 
     def __init__(
-        self, first_token: float, next_token: float, name: str, model: str = MODEL, token: str = SAYS
+        self,
+        first_token: float,
+        next_token: float,
+        name: str,
+        model: str = MODEL,
+        token: str = SAYS,
+        room: Room | None = None,
     ) -> None:
         self.first_token, self.next_token, self.name, self.model = first_token, next_token, name, model
         self.token_text = token
+        self.room = room or Room()
         self.first_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.next_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.requests = 0
@@ -68,6 +77,7 @@ class Connection(asyncio.Protocol):
         self.timer: asyncio.TimerHandle | None = None
         self.chats = True
         self.head = b""
+        self.holds = self.waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (create_server makes no other)
@@ -77,10 +87,16 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if self.timer:
             self.timer.cancel()
+        self._leave(0)
+
+    def _leave(self, tokens: int) -> None:
+        if self.holds:
+            self.holds = False
+            self.speed.room.leave(tokens)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        if self.timer is None:
+        if self.timer is None and not self.waits:
             self._next_request()
 
     def _next_request(self) -> None:
@@ -120,12 +136,16 @@ class Connection(asyncio.Protocol):
             self._whole(200, {"object": "list", "data": [{"id": self.speed.model, "object": "model"}]})
         elif path == "/stub/timing":
             self._whole(200, self.speed.timing())
+        elif path == "/metrics":
+            self._send(200, "text/plain; version=0.0.4", self.speed.room.metrics(self.speed.model).encode())
         else:
             self._whole(404, {"error": {"message": f"no {method} {path}", "type": "not_found"}})
 
     def _whole(self, status: int, value: dict[str, Any]) -> None:
-        body = json.dumps(value).encode()
-        start = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\n".encode()
+        self._send(status, "application/json", json.dumps(value).encode())
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        start = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\n".encode()
         self.transport.write(start + self.head + f"content-length: {len(body)}\r\n\r\n".encode() + body)
         if not self.transport.is_closing():
             self._next_request()
@@ -137,21 +157,35 @@ class Connection(asyncio.Protocol):
             tokens = int(order.get("max_completion_tokens") or order.get("max_tokens") or 16)
             streamed = bool(order.get("stream"))
             usage = bool((order.get("stream_options") or {}).get("include_usage"))
-        except (ValueError, AttributeError, TypeError):
+            prompt = str(order.get("prompt") or (order.get("messages") or [{}])[0].get("content") or "")
+        except (ValueError, AttributeError, TypeError, LookupError):
             self._whole(400, {"error": {"message": "no JSON object", "type": "invalid_request_error"}})
             return
         self.speed.requests += 1
         if streamed:
             start = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
             self.transport.write(start + self.head + b"\r\n")
-            first = read + self.speed.first_token
-            self.timer = self.loop.call_at(first, self._token, 0, max(tokens, 1), first, usage)
+        first = self.speed.first_token + self.speed.room.prefill(prompt)
+        self.waits = True
+        self.speed.room.enter(
+            lambda waited: self._begin(first + (self.loop.time() if waited else read), max(tokens, 1), streamed, usage)
+        )
+
+    def _begin(self, first: float, tokens: int, streamed: bool, usage: bool) -> None:
+        """The request has its slot; its first token is due at `first`, in the loop's time."""
+        self.holds, self.waits = True, False
+        if self.transport.is_closing():  # its client went away while it waited
+            self._leave(0)
+            return
+        if streamed:
+            self.timer = self.loop.call_at(first, self._token, 0, tokens, first, usage)
         else:
-            due = read + self.speed.first_token + (max(tokens, 1) - 1) * self.speed.next_token
-            self.timer = self.loop.call_at(due, self._at_once, max(tokens, 1))
+            due = first + (tokens - 1) * self.speed.next_token
+            self.timer = self.loop.call_at(due, self._at_once, tokens)
 
     def _at_once(self, tokens: int) -> None:
         self.timer = None
+        self._leave(tokens)
         text = self.speed.token_text * tokens
         said = {"message": {"role": "assistant", "content": text}} if self.chats else {"text": text}
         choice = {"index": 0, **said, "finish_reason": "length"}
@@ -176,6 +210,7 @@ class Connection(asyncio.Protocol):
         done = b"data: [DONE]\n\n"
         self.transport.write(pieces + _chunked(done) + b"0\r\n\r\n")
         self.timer = None
+        self._leave(tokens)
         if not self.transport.is_closing():
             self._next_request()
 
@@ -210,7 +245,8 @@ async def serve(address: str, port: int, speed: Speed) -> asyncio.Server:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    speed = Speed(options.ttft_ms / 1000, options.itl_ms / 1000, options.name, options.model, options.token)
+    room = Room(options.slots, options.cold_ms / 1000)
+    speed = Speed(options.ttft_ms / 1000, options.itl_ms / 1000, options.name, options.model, options.token, room)
     server = await serve(options.address, options.port, speed)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -229,9 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--itl-ms", type=float, default=20.0)
     parser.add_argument("--name", default="stub", help="what the header x-cluster-node says")
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument(
-        "--token", default=SAYS, help="what each token says; a golden answer, for a client that checks"
-    )
+    parser.add_argument("--token", default=SAYS, help="what each token says; a golden answer, for a client that checks")
+    parser.add_argument("--slots", type=int, default=0, help="requests at once, 0 for any number; others wait")
+    parser.add_argument("--cold-ms", type=float, default=0.0, help="what a prompt costs more whose beginning is new")
     options = parser.parse_args(arguments)
     loop = precise_loop()
     with contextlib.closing(loop):
