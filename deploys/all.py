@@ -5,6 +5,7 @@ from pyinfra import host
 from deploys.compute_base.deploy import compute_base, install_runtime
 from deploys.depot.deploy import depot
 from deploys.gateway.deploy import gateway
+from deploys.observability.deploy import observability
 from deploys.operations import stage
 from deploys.pxe_server.deploy import pxe_server
 from deploys.ray_head.deploy import ray_head
@@ -35,6 +36,9 @@ if "compute" in host.groups:
     install_runtime()
     weights()
 stage.reach("runtime")
+
+# Before what it looks at: engines that are told of a receiver find it.
+observability()
 
 # The page before the rest: it shows what comes up. The head before the workers: they join it.
 if "control" in host.groups:

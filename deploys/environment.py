@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from deploys import hosts
 from deploys.library import search_path
+from deploys.observability import choice as observability
 from deploys.services.description import LOG_BYTES
 from deploys.settings import Settings
 
@@ -105,6 +106,7 @@ def ray_node(settings: Settings) -> dict[str, str]:
         # probabilities ended it.
         eager = settings.mine is not None and settings.mine.serving.enforce_eager
         variables["TORCH_COMPILE_DISABLE"] = "1" if eager else "0"
+        variables |= observability.engine_environment(settings)
         variables["CLUSTER_ENGINE_PORTS"] = f"{ports.engine_first}-{ports.engine_last}"
         variables["CLUSTER_PROOF_RECORD"] = proof_record_path(settings)
         if settings.mine and settings.mine.loads_vllm:

@@ -14,6 +14,7 @@ from deploys.declaration import Role
 from deploys.depot import declared as depot
 from deploys.files import ManagedFile
 from deploys.gateway import declared as gateway
+from deploys.observability import declared as observability
 from deploys.pxe_server import declared as pxe_server
 from deploys.ray_head import declared as ray_head
 from deploys.ray_worker import declared as ray_worker
@@ -25,11 +26,15 @@ from deploys.watch import declared as watch
 
 def roles(settings: Settings) -> tuple[Role, ...]:
     """The roles of a host, in the order in which their services start."""
+    seen = (observability.ROLE,) if settings.observability.kind != "none" else ()
     if not settings.is_control:
-        return compute_base.ROLE, ray_worker.ROLE, vllm.ROLE
+        return (compute_base.ROLE, *seen, ray_worker.ROLE, vllm.ROLE)
     boot = (pxe_server.ROLE,) if settings.boots_nodes else ()
     copies = () if settings.system.shared_files else (depot.ROLE,)
-    return (compute_base.ROLE, *boot, *copies, ray_head.ROLE, vllm.ROLE, gateway.ROLE, watch.ROLE)
+    return (
+        *(compute_base.ROLE, *boot, *copies, *seen),
+        *(ray_head.ROLE, vllm.ROLE, gateway.ROLE, watch.ROLE),
+    )
 
 
 def services(settings: Settings) -> tuple[Service, ...]:

@@ -15,6 +15,7 @@ import msgspec
 from deploys.compute_base.settings import Accelerators, Directories, Network, Runtime, System, WayIn
 from deploys.depot.settings import Depot
 from deploys.gateway.settings import Gateway
+from deploys.observability.settings import Observability
 from deploys.part import Part
 from deploys.pxe_server.settings import BootPlan
 from deploys.ray_head.settings import Ray
@@ -48,6 +49,7 @@ class Settings(Part, frozen=True):
     fit: NodeFit | None
     gateway: Gateway
     watch: Watch
+    observability: Observability
     netboot: BootPlan | None
 
     @property

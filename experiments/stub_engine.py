@@ -19,6 +19,7 @@ from collections import deque
 from typing import Any
 
 from experiments.stub_room import Room
+from experiments.stub_traces import Traces
 
 MODEL = "stub"
 SAYS = "a "
@@ -45,6 +46,7 @@ class Speed:
         self.first_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.next_late: deque[float] = deque(maxlen=KEPT_TIMINGS)
         self.requests = 0
+        self.traces: Traces | None = None
 
     def timing(self) -> dict[str, Any]:
         """Lateness in milliseconds since the last question; asking starts anew."""
@@ -78,6 +80,8 @@ class Connection(asyncio.Protocol):
         self.chats = True
         self.head = b""
         self.holds = self.waits = False
+        self.trace = ""
+        self.read = self.began = self.first = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (create_server makes no other)
@@ -124,6 +128,7 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         body, self.buffer = rest[:length], rest[length:]
+        self.trace = headers.get("traceparent", "")
         self._answer(method, path.partition("?")[0], body)
 
     def _answer(self, method: str, path: str, body: bytes) -> None:
@@ -151,7 +156,7 @@ class Connection(asyncio.Protocol):
             self._next_request()
 
     def _complete(self, body: bytes) -> None:
-        read = self.loop.time()
+        read = self.read = self.loop.time()
         try:
             order = json.loads(body)
             tokens = int(order.get("max_completion_tokens") or order.get("max_tokens") or 16)
@@ -174,6 +179,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, first: float, tokens: int, streamed: bool, usage: bool) -> None:
         """The request has its slot; its first token is due at `first`, in the loop's time."""
         self.holds, self.waits = True, False
+        self.began = self.first = self.loop.time()
         if self.transport.is_closing():  # its client went away while it waited
             self._leave(0)
             return
@@ -186,6 +192,8 @@ class Connection(asyncio.Protocol):
     def _at_once(self, tokens: int) -> None:
         self.timer = None
         self._leave(tokens)
+        self.first = self.loop.time()
+        self._told()
         text = self.speed.token_text * tokens
         said = {"message": {"role": "assistant", "content": text}} if self.chats else {"text": text}
         choice = {"index": 0, **said, "finish_reason": "length"}
@@ -193,6 +201,8 @@ class Connection(asyncio.Protocol):
 
     def _token(self, place: int, tokens: int, due: float, usage: bool) -> None:
         late = self.loop.time() - due
+        if not place:
+            self.first = self.loop.time()
         (self.speed.next_late if place else self.speed.first_late).append(late)
         last = place + 1 == tokens
         role = {} if place else {"role": "assistant"}
@@ -208,11 +218,19 @@ class Connection(asyncio.Protocol):
         if usage:
             pieces += _event({**self._base("chat.completion.chunk"), "choices": [], "usage": _usage(tokens)})
         done = b"data: [DONE]\n\n"
+        self._told()  # before it is sent: who has it is likely to be given the processor
         self.transport.write(pieces + _chunked(done) + b"0\r\n\r\n")
         self.timer = None
         self._leave(tokens)
         if not self.transport.is_closing():
             self._next_request()
+
+    def _told(self) -> None:
+        """The request has ended: its span, where somebody takes spans."""
+        if self.speed.traces and self.trace:
+            now = self.loop.time()
+            queue, prefill, decode = self.began - self.read, self.first - self.began, now - self.first
+            self.speed.traces.add(self.trace, queue=queue, prefill=prefill, decode=decode)
 
     def _base(self, kind: str) -> dict[str, Any]:
         said = kind if self.chats else "text_completion"
@@ -247,6 +265,7 @@ async def serve(address: str, port: int, speed: Speed) -> asyncio.Server:
 async def _run(options: argparse.Namespace) -> None:
     room = Room(options.slots, options.cold_ms / 1000)
     speed = Speed(options.ttft_ms / 1000, options.itl_ms / 1000, options.name, options.model, options.token, room)
+    speed.traces = Traces(options.traces, options.name) if options.traces else None
     server = await serve(options.address, options.port, speed)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -254,6 +273,8 @@ async def _run(options: argparse.Namespace) -> None:
     print(f"stub engine on {options.address}:{options.port}", flush=True)
     await stopped.wait()
     server.close()
+    if speed.traces:
+        speed.traces.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -268,6 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--token", default=SAYS, help="what each token says; a golden answer, for a client that checks")
     parser.add_argument("--slots", type=int, default=0, help="requests at once, 0 for any number; others wait")
     parser.add_argument("--cold-ms", type=float, default=0.0, help="what a prompt costs more whose beginning is new")
+    parser.add_argument("--traces", default="", help="where its spans go by OTLP: http://HOST:PORT/v1/traces")
     options = parser.parse_args(arguments)
     loop = precise_loop()
     with contextlib.closing(loop):

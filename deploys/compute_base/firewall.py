@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from deploys.files import ManagedFile
+from deploys.observability import choice as observability
 from deploys.settings import Settings
 
 DECLARED_PATH = "/etc/cluster/firewall.nft"
@@ -82,6 +83,7 @@ def closed_ports(settings: Settings) -> tuple[tuple[int, int], ...]:
         ports.client,
         ports.watch,
         settings.depot.port,
+        *observability.closed_ports(settings),
     }
     return (
         *((port, port) for port in sorted(single)),

@@ -37,6 +37,14 @@ PATH_BYTES = 8_192
 QUICK_SECONDS = 10
 # Paths that an engine answers to everyone who may ask; the rest of its application stays inside.
 PUBLIC_PATHS = ("/v1/", "/tokenize", "/detokenize", "/health", "/version")
+# W3C Trace Context, version 00.
+TRACE = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+# Read again by experiments/telemetry/gateway_log.py; times in milliseconds.
+LOG = (
+    "%[var(txn.at)] %HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, "
+    "received %TR queued %Tw connected %Tc sent %Td ms, trace %[var(txn.trace)] %[var(txn.span)], "
+    "%s, ended %tsc, retried %rc"
+)
 
 
 def served(settings: Settings) -> tuple[Served, ...]:
@@ -152,8 +160,10 @@ def render(
         "",
         "frontend api",
         f"    bind {listen}{secure}",
-        # Who asked what is not logged, only that it was answered, by which engine, and how fast.
-        '    log-format "%HM %HP %ST %B bytes, first byte after %Tr ms, whole %Ta ms, %s, ended %tsc, retried %rc"',
+        # Who asked what is not logged, only that it was answered, by which engine, and how fast; and the name that the
+        # caller gave to its trace, so that its own record and the engine's can be told to be of one request.
+        *_trace(),
+        f'    log-format "{LOG}"',
         "    http-request set-log-level silent if { path /cluster/state /cluster/events }",
         *_head(),
         *([] if key_file else _own_name(names)),
@@ -184,6 +194,16 @@ def render(
     text = "\n".join(lines)
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     return text.replace("global\n", f"global\n    description {mark}\n", 1)
+
+
+def _trace() -> list[str]:
+    """When a request came, and how its caller names it, for the log."""
+    return [
+        "    http-request set-var(txn.at) date(0,ms)",
+        f"    acl traced req.hdr(traceparent) -m reg {TRACE}",
+        "    http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if traced",
+        "    http-request set-var(txn.span) req.hdr(traceparent),field(3,-) if traced",
+    ]
 
 
 def _head() -> list[str]:

@@ -38,6 +38,11 @@ _NAMES = {
         "Node.kill_all_processes",
     ),
     "ray._private.ray_constants": ("PROCESS_TYPE_RAYLET",),
+    "ray.dashboard.modules.metrics.grafana_dashboard_factory": (
+        "generate_default_grafana_dashboard",
+        "generate_serve_grafana_dashboard",
+        "generate_serve_deployment_grafana_dashboard",
+    ),
     "ray.scripts.scripts": ("main",),
     "ray.serve._private.common": ("RequestMetadata",),
     "ray.serve._private.replica": ("add_port_to_grpc_server",),
@@ -344,3 +349,14 @@ def follow_steps(client: Any, noted: Callable[[Any, Any], None]) -> None:
         return record(*arguments, **named)
 
     manager.record = recorded
+
+
+def grafana_dashboards() -> dict[str, str]:
+    """Ray's own dashboards for Grafana by their names, as JSON: of nodes, of Serve, and of its deployments."""
+    from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory
+
+    return {
+        "ray-default": factory.generate_default_grafana_dashboard()[0],
+        "ray-serve": factory.generate_serve_grafana_dashboard()[0],
+        "ray-serve-deployment": factory.generate_serve_deployment_grafana_dashboard()[0],
+    }

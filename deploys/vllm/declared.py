@@ -16,6 +16,7 @@ from deploys.declaration import Role
 from deploys.engines import refuse_missing
 from deploys.environment import ray_client
 from deploys.files import ManagedFile
+from deploys.observability import choice as observability
 from deploys.ray_head.declared import HEAD
 from deploys.ray_worker.declared import ENGINE_PROCESS, WITH_ENGINE_READY
 from deploys.services.description import Readiness, Service
@@ -61,6 +62,7 @@ def _serve_application(settings: Settings, application: Application) -> dict[str
         "pipeline_parallel_size": serving.pipeline_parallel,
         **({"enable_expert_parallel": True} if serving.expert_parallel else {}),
         **_parsers(model, settings.runtime),
+        **(observability.engine_arguments(settings) if model.engine_kind == "vllm" else {}),
         **serving.engine,
     }
     return {

@@ -6,7 +6,7 @@ import re
 import sys
 
 
-def _processes(node: str, cluster: str) -> tuple[dict[int, int], dict[int, str], set[int]]:
+def found(node: str, cluster: str) -> tuple[dict[int, int], dict[int, str], set[int]]:
     """Parents, names, and those that carry the node's marks in their environment."""
     marks = {f"CLUSTER_NODE_NAME={node}".encode(), f"CLUSTER_NAME={cluster}".encode()}
     parents: dict[int, int] = {}
@@ -29,7 +29,7 @@ def _processes(node: str, cluster: str) -> tuple[dict[int, int], dict[int, str],
     return parents, names, marked
 
 
-def _belongs(pid: int, parents: dict[int, int], marked: set[int]) -> bool:
+def belongs(pid: int, parents: dict[int, int], marked: set[int]) -> bool:
     """Whether the process or an ancestor carries the marks; a renamed process has overwritten its environment."""
     seen = 0
     while pid in parents and seen < 64:
@@ -51,8 +51,8 @@ def _bytes(pid: int) -> int:
 
 def main() -> None:
     """All of the node's processes in one document."""
-    parents, names, marked = _processes(*sys.argv[1:3])
-    mine = [pid for pid in parents if names.get(pid) and _belongs(pid, parents, marked)]
+    parents, names, marked = found(*sys.argv[1:3])
+    mine = [pid for pid in parents if names.get(pid) and belongs(pid, parents, marked)]
     print(json.dumps({"processes": [{"pid": pid, "name": names[pid], "bytes": _bytes(pid)} for pid in mine]}))
 
 

@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeVar
 
 from hardware.model import Cluster, Node, ProfileError, check_address
 from inventories.composition import chosen, machines, members, ssh_files
-from inventories.composition.layout import DEPOT_PORT, PLACES, RAY_PORTS, ServiceManager, port_ranges
+from inventories.composition.layout import (
+    DEPOT_PORT,
+    PLACES,
+    RAY_PORTS,
+    TELEMETRY_PORTS,
+    ServiceManager,
+    port_ranges,
+)
 from inventories.composition.members import Members
 from inventories.composition.netboot import Netboot, boot_plan
 from inventories.composition.operator import package_sources, secret_path
@@ -46,6 +53,8 @@ class Site:
     udp/51820.
     `control_store`: where the Ray head remembers nodes, actors and applications. From disk it knows them again after a
     crash of the control node, and the engines live through it; in memory they all begin anew.
+    `telemetry`: what is kept of the cluster between experiments. metrics: Prometheus and node exporters, on hosts with
+    systemd, for `telemetry_days`; traces: those, and a span of each request from its engine.
     """
 
     login_user: str
@@ -61,6 +70,8 @@ class Site:
     most_nodes: int = 0
     let_in: tuple[str, ...] = ()
     control_store: Literal["disk", "memory"] = "disk"
+    telemetry: Literal["none", "metrics", "traces"] = "none"
+    telemetry_days: int = 15
 
 
 def compose(
@@ -145,6 +156,7 @@ def compose(
         "watch": {
             "accelerators": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
         },
+        "observability": {"kind": site.telemetry, "retention_days": site.telemetry_days, **TELEMETRY_PORTS},
         "netboot": boot,
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
@@ -153,6 +165,7 @@ def compose(
         mine = application_of.get(node.name)
         reached = {**site.connection, **(connections or {}).get(node.name, {})}
         own_ports = places.ports(index_of[node.name])
+        telemetry = [(port, port) for port in TELEMETRY_PORTS.values() if site.telemetry != "none"]
         settings = {
             **shared,
             "node": node.name,
@@ -169,7 +182,9 @@ def compose(
                 node.name,
                 reached,
                 site.let_in,
-                [*port_ranges(own_ports), (DEPOT_PORT, DEPOT_PORT)] if site.service_manager == "systemd" else [],
+                [*port_ranges(own_ports), (DEPOT_PORT, DEPOT_PORT), *telemetry]
+                if site.service_manager == "systemd"
+                else [],
             ),
             "directories": places.directories(name, node.name),
             "accelerators": {

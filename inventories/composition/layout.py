@@ -34,6 +34,8 @@ RAY_PORTS = {
     "watch": 8090,
 }
 DEPOT_PORT = 8730
+# Of what is asked for by Site(telemetry=...); the numbers that people know these programs by.
+TELEMETRY_PORTS = {"prometheus_port": 9090, "node_exporter_port": 9100, "traces_port": 4318}
 
 # unix(7): a socket's name has 108 bytes with its end. The longest that Ray 2.60 makes below its directory.
 SOCKET_PATH_CHARACTERS = 107

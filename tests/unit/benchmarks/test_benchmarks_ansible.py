@@ -17,7 +17,8 @@ from tests.conftest import Composed
 
 # What has no stage of its own in the playbook: checks, the boot server (refused by the export), and what brings runtime
 # and weights, which are tasks of the plays around them.
-NO_STAGE = {"refuse_what_does_not_fit", "pxe_server", "install_runtime", "weights"}
+# Network boot and telemetry are choices that the compared inventories do not make.
+NO_STAGE = {"refuse_what_does_not_fit", "pxe_server", "observability", "install_runtime", "weights"}
 HOSTS = {"": "all", "control": "control_nodes", "compute": "compute_nodes"}
 
 

@@ -33,6 +33,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.noop_rerun": SMOKE,
     "benchmarks.ray_joins": SMOKE,
     "benchmarks.startup": SMOKE,
+    "benchmarks.telemetry_price": SMOKE,
 }
 # Scripts that others start, each tried by tests of its own or only where its GPU is.
 STARTED = {

@@ -1,0 +1,1 @@
+"""Programs that look at a node, and the receiver of traces."""
