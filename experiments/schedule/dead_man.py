@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploys import shell
-from deploys.faults.catalogue import kind_of
 from deploys.faults.commands import Command
 from experiments.errors import ExperimentError
 from experiments.lab_cluster import LabCluster
@@ -26,10 +25,9 @@ from facts import sources
 
 PROBE = "experiments.telemetry.programs.path_probe"
 PROBE_PORT = 17_717
-# A controller that lived would heal long after the timers: what heals is they.
-HOLD_SECONDS, HANG_SECONDS = 300.0, 8.0
-_BEGIN_LIMIT_SECONDS = 90.0
-_HEAL_LIMIT_SECONDS = 90.0
+HOLD_SECONDS, MARGIN_SECONDS = 6.0, 4.0
+_BEGIN_LIMIT_SECONDS = 60.0
+_HEAL_LIMIT_SECONDS = 60.0
 _PROBE_FILE = "/run/cluster-path-probe.py"
 
 
@@ -47,14 +45,9 @@ class Case:
         return {
             "fault": self.name,
             "target": self.node,
-            "hold_seconds": HANG_SECONDS if kind_of(self.name).heals_itself else HOLD_SECONDS,
+            "hold_seconds": HOLD_SECONDS,
             "parameters": dict(self.parameters),
         }
-
-
-def timer_seconds(cases: Sequence[Case]) -> float:
-    """What the hosts' timers are set to: all faults have to be there, and measured, before the first goes off."""
-    return 12.0 + len(cases)
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ class _Lines:
 async def _begun_and_killed(cluster: LabCluster, name: str, cases: Sequence[Case], measured: Sequence[str]) -> _Lines:
     plan = json.dumps([case.planned() for case in cases])
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "experiments.schedule.held", name, plan, str(timer_seconds(cases) - HOLD_SECONDS)),
+        *(sys.executable, "-m", "experiments.schedule.held", name, plan, str(MARGIN_SECONDS)),
         cwd=sources.REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -14,6 +14,7 @@ SMOKE = ["--smoke"]
 RUNS: dict[str, list[str]] = {
     "benchmarks.beside_bare": SMOKE,
     "benchmarks.ci_times": SMOKE,
+    "benchmarks.causes": SMOKE,
     "benchmarks.cold_starts": SMOKE,
     "benchmarks.command_times": SMOKE,
     "benchmarks.faults_under_load": SMOKE,
@@ -38,6 +39,7 @@ RUNS: dict[str, list[str]] = {
 # Scripts that others start, each tried by tests of its own or only where its GPU is.
 STARTED = {
     "benchmarks.ansible.export",
+    "benchmarks.causes_others",
     "benchmarks.h200.engine",
     "benchmarks.h200.micro",
     "benchmarks.netboot_clients",
