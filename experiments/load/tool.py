@@ -144,15 +144,20 @@ class LoadTool:
 
     def run(self, work: Work, url: str, seconds: float = RUN_SECONDS) -> ToolRun:
         """One run; ExperimentError when it failed or took too long."""
+        return ToolRun.parse(self.result(work.arguments(url), seconds), work.concurrent)
+
+    def result(self, arguments: Sequence[str], seconds: float = RUN_SECONDS) -> dict[str, Any]:
+        """The tool's own JSON for its arguments, {"error": ...} when it failed; ExperimentError for no end."""
         assert self._process.stdin  # noqa: S101 (it is a pipe)
-        self._process.stdin.write(json.dumps(work.arguments(url)) + "\n")
+        self._process.stdin.write(json.dumps(list(arguments)) + "\n")
         self._process.stdin.flush()
         deadline = time.monotonic() + seconds
         while True:
             lines = self._results.read_text().splitlines(keepends=True) if self._results.exists() else []
             if len(lines) > self._read and lines[self._read].endswith("\n"):
                 self._read += 1
-                return ToolRun.parse(json.loads(lines[self._read - 1]), work.concurrent)
+                found: dict[str, Any] = json.loads(lines[self._read - 1])
+                return found
             if self._process.poll() is not None:
                 raise ExperimentError(f"vllm bench serve ended: {' '.join(self._log.read_text().split())[-300:]}")
             if time.monotonic() > deadline:
