@@ -1,0 +1,206 @@
+"""Spoilers for real: a load on a stub engine of known speed, stopped, held up, killed, shared. Loopback; seconds.
+
+What is asserted is that the planted cause is named. That nothing else is said of a clean run is measured on a machine
+that has nothing else to do, by benchmarks/verdict_power.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import servers
+from experiments.load import arrivals, lengths, records
+from experiments.load.health import ClientHealth
+from experiments.load.prompts import Synthetic
+from experiments.load.steps import Step
+from experiments.servers import Server
+from experiments.verdict import Limits, Verdict, from_rows, judge
+from experiments.verdict.trial import Trial, run
+from experiments.verdict.watch import Watch
+from facts.sources import REPOSITORY
+
+ADDRESS = "127.0.0.93"
+TTFT_MS, ITL_MS = 30.0, 5.0
+# Somebody else, who asks sixty times.
+ANOTHER = """
+import sys, urllib.request as web
+for _ in range(60):
+    web.urlopen(web.Request(sys.argv[1], b'{"max_tokens": 1}')).read()
+"""
+
+
+def step(*, rate: float = 60.0, seconds: float = 2.5, **more: Any) -> Step:
+    given = {"prompts": Synthetic(lengths.fixed(8)), "output_lengths": lengths.fixed(10), **more}
+    return Step(f"rate={rate:g}", arrivals.Constant(rate), seconds, seed=1, **given)
+
+
+@pytest.fixture
+def stub() -> Iterator[Server]:
+    with servers.stub(ADDRESS, servers.free_port(ADDRESS), TTFT_MS, ITL_MS) as server:
+        yield server
+
+
+def later(seconds: float, do: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, do)
+    timer.start()
+    return timer
+
+
+def names(verdict: Verdict) -> list[str]:
+    return [cause.name for cause in verdict.causes]
+
+
+def details(verdict: Verdict, name: str) -> str:
+    return next((cause.detail for cause in verdict.causes if cause.name == name), "")
+
+
+def test_both_ends_are_seen(stub: Server) -> None:
+    trial = run(stub.url, [step(seconds=1.0)])
+    assert len(trial.records) == 60
+    finished = from_rows(trial.rows).series("vllm_request_success_total")
+    assert finished[0].increase == 60
+    assert len(trial.watched.wall) > 3
+    told = {check.name for check in trial.judged().checks if check.ok is not None}
+    assert {"client_clock", "client_pause", "client_event_loop", "client_send_lag", "server_restart"} <= told
+    assert {"other_tenant", "preemptions", "kv_ceiling", "server_saturated", "too_short"} <= told
+
+
+def _client(url: str, place: Path) -> None:
+    trial = run(url, [step()])
+    records.write(place / "requests.parquet", trial.records)
+    (place / "health.json").write_text(json.dumps(vars(trial.health)))
+    os._exit(0)  # the pytest that it is a copy of is not ended by it
+
+
+def test_a_client_that_is_stopped(stub: Server, tmp_path: Path) -> None:
+    client = multiprocessing.get_context("fork").Process(target=_client, args=(stub.url, tmp_path))
+    client.start()
+    assert client.pid is not None
+    time.sleep(1.5)  # in the middle of its load
+    os.kill(client.pid, signal.SIGSTOP)
+    time.sleep(0.6)
+    os.kill(client.pid, signal.SIGCONT)
+    client.join(30)
+    health = ClientHealth(**json.loads((tmp_path / "health.json").read_text()))
+    verdict = judge(records.read(tmp_path / "requests.parquet"), health, from_rows([]))
+    assert names(verdict)[0] == "client_pause"
+    assert "stood still for" in details(verdict, "client_pause")
+
+
+def test_an_event_loop_with_too_much_to_do(stub: Server) -> None:
+    async def busy() -> None:
+        while True:
+            end = time.perf_counter() + 0.04
+            while time.perf_counter() < end:
+                pass
+            await asyncio.sleep(0.03)
+
+    verdict = run(stub.url, [step()], beside=busy).judged()
+    assert "client_event_loop" in names(verdict)
+    assert "late at P99" in details(verdict, "client_event_loop")
+
+
+def test_a_clock_that_is_stepped(stub: Server) -> None:
+    begun = time.monotonic()
+
+    def wall() -> float:
+        return time.time() - 0.5 * (time.monotonic() - begun > 1.5)
+
+    verdict = run(stub.url, [step()], watch=Watch(wall=wall)).judged()
+    assert names(verdict)[0] == "client_clock"
+    assert "-500 ms" in details(verdict, "client_clock")
+
+
+def test_an_engine_that_begins_anew() -> None:
+    port = servers.free_port(ADDRESS)
+    command = [sys.executable, "-m", "experiments.stub_engine", ADDRESS, str(port)]
+    command += ["--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS)]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def anew() -> None:
+        started.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL))
+
+    with servers.stub(ADDRESS, port, TTFT_MS, ITL_MS) as first:
+        timers = [later(1.0, lambda: os.kill(first.pid, signal.SIGKILL)), later(1.3, anew)]
+        try:
+            verdict = run(first.url, [step(rate=30.0, seconds=4.0)]).judged()
+        finally:
+            for timer in timers:
+                timer.join()
+            for process in started:
+                process.terminate()
+                process.wait()
+    assert "server_restart" in names(verdict)
+    assert "failed_requests" in names(verdict)
+
+
+def test_an_engine_that_computes_nothing_for_a_while(stub: Server) -> None:
+    def stop_and_go() -> None:
+        os.kill(stub.pid, signal.SIGSTOP)
+        time.sleep(0.8)
+        os.kill(stub.pid, signal.SIGCONT)
+
+    timer = later(1.2, stop_and_go)
+    trial = run(stub.url, [step()])
+    timer.join()
+    verdict = trial.judged()
+    assert "server_stall" in names(verdict)
+    # The same with the line that an engine would have written.
+    at = sorted(record.ended for record in trial.records)[len(trial.records) // 2]
+    line = {"at": at, "node": "stub", "message": "Compiling a graph for dynamic shape takes 0.81 s"}
+    assert "late_compilation" in names(replace(trial, logs=[line]).judged())
+
+
+def test_too_short_a_run(stub: Server) -> None:
+    verdict = run(stub.url, [step(seconds=0.5)]).judged()
+    assert "too_short" in names(verdict)
+    assert "too_short" not in names(run(stub.url, [step(seconds=0.8)]).judged(limits=Limits(percentile=0.95)))
+
+
+def test_a_server_that_does_not_keep_up() -> None:
+    # Two at once, 75 ms each: 26 a second, and 40 are asked for.
+    with servers.stub(ADDRESS, servers.free_port(ADDRESS), TTFT_MS, ITL_MS, flags=["--slots", "2"]) as small:
+        trial = run(small.url, [step(rate=40.0, seconds=3.0)])
+    assert "server_saturated" in names(trial.judged())
+    assert "server_saturated" not in names(trial.judged(beyond=["rate=40"]))
+
+
+def test_a_second_tenant(stub: Server) -> None:
+    async def another() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", ANOTHER, f"{stub.url}/v1/completions")
+        try:
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    trial = run(stub.url, [step(seconds=3.0)], beside=another)
+    assert "other_tenant" in names(trial.judged())
+
+
+def test_requests_that_are_dropped(stub: Server) -> None:
+    verdict = run(stub.url, [step()], keep=lambda record: record.number % 20 != 11).judged()
+    assert "client_dropped" in names(verdict)
+
+
+def test_a_cold_prefix_cache() -> None:
+    with servers.stub(ADDRESS, servers.free_port(ADDRESS), TTFT_MS, ITL_MS, flags=["--cold-ms", "60"]) as cold:
+        prompts = Synthetic(lengths.fixed(8), groups=60, prefix_tokens=40)
+        trial: Trial = run(cold.url, [step(prompts=prompts, seconds=3.0)])
+    assert {record.prefix_group for record in trial.records} <= set(range(60))
+    assert "cold_prefix_cache" in names(trial.judged())
