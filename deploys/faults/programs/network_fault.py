@@ -3,7 +3,7 @@
 Standard library only. Addresses are the cluster's peers; packets of the ports that the operator comes through are left
 alone in every rule, whoever sends them: a fault must not shut out who heals it. Where the kernel has netem it does
 delay, jitter and loss; elsewhere a queue to a program of ours delays, and nftables drops by number. Both ways are told
-apart in what is answered. With netem, loss is among the packets that the host sends, without it, those that arrive.
+apart in what is answered. With netem it is the packets that the host sends, without it those that arrive.
 """
 
 import shutil
@@ -117,7 +117,7 @@ def _delay(directory: str, order: dict[str, Any], others: list[str], note: Note,
 def _no_delay_rules(made_table: bool) -> None:
     if not _delay_rules_there():
         return
-    for words in (["-D", "POSTROUTING", "-j", CHAIN], ["-F", CHAIN], ["-X", CHAIN]):
+    for words in (["-D", "INPUT", "-j", CHAIN], ["-F", CHAIN], ["-X", CHAIN]):
         host_tools.run("iptables", "--wait", "5", "-t", "mangle", *words, check=False)
     # iptables made it for ours.
     mangle = made_table and "ip mangle" in _all_tables()

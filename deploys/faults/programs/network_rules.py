@@ -28,12 +28,16 @@ def drop_rules(name: str, others: list[str], operator_ports: list[int], percent:
 
 
 def delay_rules(others: list[str], operator_ports: list[int], queue: int) -> str:
-    """iptables-restore: what is sent to these addresses goes through a queue, as long as a program listens to it."""
+    """iptables-restore: what comes from these addresses goes through a queue, as long as a program listens to it.
+
+    What is sent could be held back too; but the kernel counts that as not yet sent, and lets a stream have but two
+    packets in such a queue.
+    """
     lines = ["*mangle", f":{CHAIN} - [0:0]"]
     for port in operator_ports:
         lines += [f"-A {CHAIN} -p tcp -m tcp --{side} {port} -j RETURN" for side in ("sport", "dport")]
-    lines += [f"-A {CHAIN} -d {address}/32 -j NFQUEUE --queue-num {queue} --queue-bypass" for address in others]
-    return "\n".join([*lines, f"-I POSTROUTING -j {CHAIN}", "COMMIT"]) + "\n"
+    lines += [f"-A {CHAIN} -s {address}/32 -j NFQUEUE --queue-num {queue} --queue-bypass" for address in others]
+    return "\n".join([*lines, f"-I INPUT -j {CHAIN}", "COMMIT"]) + "\n"
 
 
 def netem_words(parameters: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.causes": SMOKE,
     "benchmarks.cold_starts": SMOKE,
     "benchmarks.command_times": SMOKE,
+    "benchmarks.fault_healing": SMOKE,
     "benchmarks.faults_under_load": SMOKE,
     "benchmarks.fresh_machine": SMOKE,
     "benchmarks.gateway": ["--smoke", "--address", "127.0.0.91"],

@@ -62,8 +62,8 @@ def test_the_queue_lets_packets_pass_when_nobody_listens() -> None:
     lines = network_rules.delay_rules(OTHERS, [22], 64250).splitlines()
     assert lines[:2] == ["*mangle", ":CLUSTER-FAULT-DELAY - [0:0]"] and lines[-1] == "COMMIT"
     assert "-A CLUSTER-FAULT-DELAY -p tcp -m tcp --sport 22 -j RETURN" in lines
-    assert "-A CLUSTER-FAULT-DELAY -d 10.77.0.12/32 -j NFQUEUE --queue-num 64250 --queue-bypass" in lines
-    assert lines[-2] == "-I POSTROUTING -j CLUSTER-FAULT-DELAY"
+    assert "-A CLUSTER-FAULT-DELAY -s 10.77.0.12/32 -j NFQUEUE --queue-num 64250 --queue-bypass" in lines
+    assert lines[-2] == "-I INPUT -j CLUSTER-FAULT-DELAY"
 
 
 def test_one_discipline_does_delay_loss_and_rate_together() -> None:

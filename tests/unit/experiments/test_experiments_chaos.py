@@ -23,8 +23,8 @@ from deploys.settings import Settings
 from experiments.errors import ExperimentError
 from experiments.lab_cluster import here, run
 from experiments.load.client import clock
-from experiments.schedule import chaos, plan, targets, windows
-from experiments.schedule.dead_man import Round
+from experiments.schedule import chaos, healing_matrix, plan, targets, windows
+from experiments.schedule.dead_man import Case, Round
 from experiments.schedule.targets import Target
 from experiments.schedule.windows import FaultWindow
 from tests.conftest import Composed
@@ -271,3 +271,40 @@ def test_a_round_of_dead_controllers_names_what_did_not_heal() -> None:
         left={"compute1": ["network-delay: chain X of iptables"]},
     )
     assert len(rounds.misses) == 5 and replace(rounds, windows=[good], left={}).misses == []
+
+
+def test_what_a_network_fault_should_have_made_and_did_not_is_named() -> None:
+    usual = {
+        "round_trip_milliseconds": 0.2,
+        "spread_milliseconds": 0.1,
+        "lost_percent": 0.0,
+        "megabits_per_second": 2000.0,
+    }
+    cut = {"round_trip_milliseconds": None, "spread_milliseconds": None, "lost_percent": 100.0}
+    felt: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "network-delay": ({"delay_milliseconds": 40.0}, {**usual, "round_trip_milliseconds": 41.0}),
+        "network-jitter": ({"delay_milliseconds": 30.0}, {**usual, "spread_milliseconds": 20.0}),
+        "network-loss": ({"percent": 10.0}, {**usual, "lost_percent": 12.0}),
+        "network-rate": ({"megabits_per_second": 20.0}, {**usual, "megabits_per_second": 19.1}),
+        "network-partition": ({}, {**cut, "megabits_per_second": None}),
+    }
+    for name, (parameters, during) in felt.items():
+        case = Case(name, "compute0", parameters, measured=True)
+
+        def done(seen: dict[str, Any], after: dict[str, Any] = usual) -> Round:
+            return Round([], 0.0, {"compute0": usual}, {"compute0": seen}, {"compute0": after}, {})
+
+        assert healing_matrix.unfelt([case], done(during)) == []
+        assert [line.partition(":")[0] for line in healing_matrix.unfelt([case], done(usual))] == [
+            f"{name} on compute0"
+        ]
+        (still,) = healing_matrix.unfelt([case], done(during, {**usual, "lost_percent": 5.0}))
+        assert "still felt after it was healed" in still
+
+
+def test_the_rounds_have_every_fault_that_a_host_undoes_itself_but_those_of_real_cards() -> None:
+    rounds = healing_matrix.rounds(["compute0", "compute1"])
+    done = {case.name for cases in rounds for case in cases}
+    own = {kind.name for kind in CATALOGUE.values() if kind.means == "host" and not kind.by_cluster}
+    assert own - done == {"gpu-contention", "gpu-memory-pressure", "host-crash"}
+    assert all(healing_matrix.checked(cases) for cases in rounds)
