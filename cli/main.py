@@ -24,6 +24,7 @@ COMMANDS = {
     "ask": "Ask QUESTION; prints the answer and the node that gave it.",
     "chat": "Talk to the cluster.",
     "bench": "Put load on the cluster's API and show its latencies.",
+    "experiment": "Run load, faults and telemetry as an experiment, and read what it leaves.",
     "explain": "Explain RUN, a file of measured points (JSON lines): what bound each, and the counter-tests that would "
     "prove it.",
     "calibrate": "Measure memory, matrices and collectives on the hosts, and steps of the service if one runs.",
