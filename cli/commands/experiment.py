@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cli import display
+from cli import experiment_views as views
+from cli.experiment_views import TAGS
 from experiments.bundle import layout, manifest, reading
 from experiments.configuration import parameters, resolving, suites
 from experiments.configuration.errors import ConfigurationError
 from experiments.errors import ExperimentError
-from operate import clusters, ownership
-from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError, verdict
+from operate import ownership
+from operate.errors import COULD_NOT_TELL, DOES_NOT_HOLD, HOLDS, OperatorError
 
-if TYPE_CHECKING:
-    from experiments.bundle.reading import Bundle
-    from experiments.configuration.resolving import Resolved
-    from experiments.runs.suite import Outcome
-
-TAGS = ("deploy", "benchmark", "chaos", "collect-telemetry-data")
 Command = Callable[..., None]
 
 
@@ -112,7 +107,7 @@ def run(
     suite, given = suites.load(what), resolving.command_line(words)
     with display.progress() as progress:
         outcomes = run_suite(name, suite, given, progress, tags=tags, fetched=fetched, resume=resume)
-    _finished(outcomes, as_json)
+    views.finished(outcomes, as_json)
 
 
 @command.command("replay")
@@ -139,28 +134,7 @@ def replay(name: str, given: str, fetched: Path, as_json: bool) -> None:
             deploying.forget(name)
             raise
         deploying.restore(name, progress)
-    _finished([Outcome(order.name, finished)], as_json)
-
-
-def _finished(outcomes: list[Outcome], as_json: bool) -> None:
-    failed = [outcome for outcome in outcomes if outcome.failure]
-    invalid = [outcome for outcome in outcomes if outcome.finished and outcome.finished.verdict == "INVALID"]
-    if as_json:
-        display.emit({"experiments": [outcome.to_json() for outcome in outcomes]})
-    else:
-        console = display.results()
-        for outcome in outcomes:
-            if outcome.finished:
-                done = outcome.finished
-                console.print(f"{done.verdict or 'not judged'}: {done.bundle} ({done.seconds:.0f} s)", markup=False)
-                for cause in done.causes:
-                    console.print(f"  {cause.get('detail', '')}", markup=False)
-            elif outcome.before:
-                console.print(f"ran before: {outcome.before}", markup=False)
-            else:
-                console.print(f"failed: {outcome.name}: {outcome.failure}", markup=False)
-    if failed or invalid:
-        sys.exit(DOES_NOT_HOLD)
+    views.finished([Outcome(order.name, finished)], as_json)
 
 
 @command.command("list")
@@ -170,7 +144,7 @@ def _finished(outcomes: list[Outcome], as_json: bool) -> None:
 def list_(fetched: Path, as_json: bool) -> None:
     """List the suites and the bundles that there are."""
     known = [suites.load(name) for name in suites.names()]
-    found = [_read(path) for path in layout.bundles(fetched)]
+    found = [views.read(path) for path in layout.bundles(fetched)]
     if as_json:
         display.emit(
             {
@@ -178,30 +152,14 @@ def list_(fetched: Path, as_json: bool) -> None:
                     {"name": suite.name, "description": suite.description, "experiments": len(suite.experiments)}
                     for suite in known
                 ],
-                "bundles": [_row(entry) for entry in found],
+                "bundles": [views.row(entry) for entry in found],
             }
         )
         return
     columns = ("suite", "experiments", "about")
     display.table("Suites", columns, [(one.name, str(len(one.experiments)), one.description) for one in known])
-    rows = [tuple(str(value or "-") for value in _row(entry).values()) for entry in found]
+    rows = [tuple(str(value or "-") for value in views.row(entry).values()) for entry in found]
     display.table(f"Bundles in {fetched}", ("id", "cluster", "began", "state", "verdict"), rows)
-
-
-def _read(path: Path) -> Bundle | OperatorError:
-    try:
-        return reading.read(path)
-    except ExperimentError as error:
-        return OperatorError(f"{path.name}: {error}")
-
-
-def _row(entry: Bundle | OperatorError) -> dict[str, Any]:
-    if isinstance(entry, OperatorError):
-        name, _, why = str(entry).partition(": ")
-        return {"id": name, "cluster": None, "began": None, "state": f"unreadable: {why}", "verdict": None}
-    began = datetime.fromtimestamp(entry.started).isoformat(" ", "seconds") if entry.started else None
-    state = entry.state + (f" ({entry.stopped_in})" if entry.stopped_in else "")
-    return {"id": entry.name, "cluster": entry.cluster, "began": began, "state": state, "verdict": entry.verdict}
 
 
 @command.command("show")
@@ -228,77 +186,13 @@ def show(
     if bundle is None:
         if checked:
             raise OperatorError(f"{what}: no bundle in {fetched}; --check compares one with its manifest")
-        _show_suite(name, what, words, resolved, as_json)
+        views.show_suite(name, what, words, resolved, as_json)
     elif checked:
-        _check(bundle, as_json)
+        views.check(bundle, as_json)
     elif resolved:
-        _show_sources(bundle, as_json)
+        views.show_sources(bundle, as_json)
     else:
-        _show_bundle(bundle, as_json)
-
-
-def _show_suite(name: str, what: str, words: tuple[str, ...], resolved: bool, as_json: bool) -> None:
-    from experiments.runs.suite import resolve_all
-
-    suite, given = suites.load(what), resolving.command_line(words)
-    found = resolve_all(suite, given, clusters.read(name), frozenset(TAGS))
-    if as_json:
-        each = [{"values": one.values(), "sources": one.sources()} for one in found]
-        display.emit({"suite": suite.name, "description": suite.description, "experiments": each})
-        return
-    if resolved:
-        for one in found:
-            _table_of(one)
-        return
-    rows = [
-        (
-            one.parameters.exp_type_identifier,
-            one.parameters.model_id or "-",
-            _load_of(one),
-            ", ".join(one.parameters.chaos_experiment_scenario) or "-",
-        )
-        for one in found
-    ]
-    display.table(suite.description or suite.name, ("experiment", "model", "load", "faults"), rows)
-
-
-def _load_of(resolved: Resolved) -> str:
-    told = resolved.parameters
-    how = told.llm_benchmark_arrivals
-    values = told.llm_benchmark_concurrent_workers if how == "closed" else told.llm_benchmark_target_qps_values
-    said = told.llm_benchmark_trace if how == "trace" else ", ".join(f"{value:g}" for value in values)
-    times = f", {told.llm_benchmark_iterations} times" if told.llm_benchmark_iterations > 1 else ""
-    return f"{how} {said}, {told.llm_benchmark_duration:g} s each{times}"
-
-
-def _table_of(resolved: Resolved) -> None:
-    values = resolved.values()
-    rows = [(name, f"{values[name]}", place.layer, str(place)) for name, place in resolved.places.items()]
-    title = resolved.parameters.exp_type_identifier
-    display.table(title, ("parameter", "value", "layer", "from"), rows)
-
-
-def _show_sources(bundle: Path, as_json: bool) -> None:
-    from experiments.runs.replaying import resolved
-
-    found = resolved(bundle)
-    if as_json:
-        display.emit({"values": found.values(), "sources": found.sources()})
-    else:
-        _table_of(found)
-
-
-def _show_bundle(bundle: Path, as_json: bool) -> None:
-    seen = reading.read(bundle)
-    if as_json:
-        display.emit(seen.to_json())
-        return
-    console = display.results()
-    console.print(f"{seen.name}: {seen.state}, on {seen.cluster or '?'}, {seen.verdict or 'not judged'}", markup=False)
-    if seen.state != "complete":
-        console.print(f"stopped in {seen.stopped_in or 'no phase'}: {seen.why}", markup=False)
-    rows = [(name, str(size)) for name, size in seen.to_json()["files"].items()]
-    display.table("", ("file", "bytes"), rows)
+        views.show_bundle(bundle, as_json)
 
 
 @command.command("check")
@@ -311,18 +205,7 @@ def check(given: str, fetched: Path, as_json: bool) -> None:
 
     Exit status 0: all is as it was written. 1: something is not. 2: there is no manifest.
     """
-    _check(reading.find(given, fetched), as_json)
-
-
-def _check(bundle: Path, as_json: bool) -> None:
-    checks = manifest.check(bundle)
-    if as_json:
-        display.emit({"bundle": str(bundle), "checks": checks})
-    else:
-        display.checks_table(checks, only_problems=True)
-        right = sum(check.ok is True for check in checks)
-        display.words().print(f"{bundle.name}: {right} of {len(checks)} checks hold", markup=False)
-    sys.exit(verdict(checks))
+    views.check(reading.find(given, fetched), as_json)
 
 
 @command.command("schema")
