@@ -246,7 +246,6 @@ def compare(
     itself, then A and B. Exit status 0: no difference was shown. 1: B differs. 2: it cannot be told.
     """
     from experiments.comparison.bundles import compare as compare_bundles
-
     from experiments.runs.comparing import run_in_turns, said
 
     if Path(one).is_file() and Path(other).is_file():
