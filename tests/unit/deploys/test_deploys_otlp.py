@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from deploys.observability.programs.otlp_receiver import BODY_BYTES, Receiver, Store
@@ -134,6 +134,7 @@ def test_the_file_is_turned_over_once(tmp_path: Path) -> None:
     assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
 
 
+@settings(max_examples=25, deadline=None)
 @given(some.binary(max_size=200))
 def test_no_bytes_break_the_decoder(body: bytes) -> None:
     for read in (of_protobuf, of_json):
