@@ -6,22 +6,36 @@ was not seen at a moment takes the last value, and the first one before that: th
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from experiments.causes import signals
 from experiments.causes.telemetry import Floats, Telemetry
 
 SEPARATOR = "_"
+SAME = 0.9999
+# One figure a resource, as the methods' papers have them: for what inverts the correlations of all columns, of which
+# there may then be fewer than rows only.
+FEW = ("cpu_busy", "memory_available", "disk_busy", "gpu_busy", "rtt", "retransmits", "itl", "engine_silent")
 
 
-def table(seen: Telemetry) -> tuple[list[str], Floats]:
-    """(column names with `time` first, rows by columns). A signal that never changes is left out."""
+def table(seen: Telemetry, chosen: Collection[str] = ()) -> tuple[list[str], Floats]:
+    """(column names with `time` first, rows by columns), of some signals or of all.
+
+    A signal that never changes is left out, and so is one that says the same as an earlier one of its node.
+    """
     at, found = signals.observed(seen)
     names, columns = ["time"], [at]
     for node in sorted(found):
         for name, values in sorted(found[node].items()):
             filled = _filled(values)
-            if filled is not None and float(np.ptp(filled)) > 0:
+            if filled is None or float(np.ptp(filled)) <= 0 or (chosen and name not in chosen):
+                continue
+            mine = (
+                column for known, column in zip(names, columns, strict=True) if known.startswith(f"{node}{SEPARATOR}")
+            )
+            if all(abs(float(np.corrcoef(filled, column)[0, 1])) < SAME for column in mine):
                 names.append(f"{node}{SEPARATOR}{name}")
                 columns.append(filled)
     return names, np.stack(columns, axis=1)

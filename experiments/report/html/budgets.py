@@ -177,7 +177,7 @@ def stacked(names: Sequence[str], pieces: Sequence[str], rows: Sequence[Sequence
             "type": "category",
             "data": list(names),
             "inverse": True,
-            "axisLabel": {"color": "@text", "width": 150, "overflow": "break"},
+            "axisLabel": {"color": "@text", "width": 150, "overflow": "break", "lineHeight": 14},
             "axisLine": {"lineStyle": {"color": "@edge"}},
             "axisTick": {"show": False},
         },

@@ -15,9 +15,12 @@ from experiments.report.html import parts
 from experiments.report.html.budgets import stacked
 from experiments.report.html.parts import Block, Chart, Section, Table, Text, Tone
 from experiments.report.requests import StepFigures
+from hardware.planner.explain import Finding
 
 PLAN = "plan.json"
 COMPARISONS = ("results/comparison.json", "diverse/comparison.json")
+# Above this share of the measured time, the parts do not say what the limit is.
+MUCH_UNEXPLAINED = 0.3
 FIGURES = (("ttft_seconds", "TTFT"), ("itl_seconds", "ITL"), ("tokens_per_second", "tokens/s"))
 
 
@@ -26,7 +29,7 @@ def limit(files: BundleFiles) -> Section:
     found = limits.findings(files)
     if isinstance(found, str):
         return Section("limit", "The limit", missing=found)
-    names = [finding.point.name for finding in found]
+    names = [f"{step_of(finding)}: {'prefill' if finding.point.step.prefill else 'decode'}" for finding in found]
     kinds = list(dict.fromkeys(one for finding in found for one in finding.timing.by_limit()))
     rows, stacks = [], []
     for finding in found:
@@ -51,6 +54,7 @@ def limit(files: BundleFiles) -> Section:
     test = found[0].tests[0] if found[0].tests else None
     blocks: list[Block] = [
         Text(f"Bound by {most} in {counted[most]} of {words.counted(len(found), 'step')}.", None),
+        *_unexplained(found),
         Chart(
             "limit-steps",
             "A step's time by what it goes to",
@@ -68,8 +72,22 @@ def limit(files: BundleFiles) -> Section:
     if test is not None:
         then = f"{words.seconds(test.seconds)} a step, {words.percent(test.change, True)}"
         blocks.append(Text(f"What would prove it: {test.name} ({test.how}); then {then}.", "idle"))
-    lead = "The engine of `cluster explain`, on the steps of this run as its clients saw them."
+    lead = "The engine of “cluster explain”, on the steps of this run as its clients saw them."
     return Section("limit", "The limit", tuple(blocks), lead=lead)
+
+
+def step_of(finding: Finding) -> str:
+    """The load step of a finding, from its point's name."""
+    return finding.point.shape.partition(":")[0]
+
+
+def _unexplained(found: Sequence[Finding]) -> list[Text]:
+    """A limit of what is explained is no limit of the run where most of its time is not."""
+    share = float(np.median([max(0.0, one.unexplained_seconds) / one.point.seconds for one in found]))
+    if share <= MUCH_UNEXPLAINED:
+        return []
+    text = f"{words.percent(share)} of the time is in none of these parts, so what bounds the run is not known."
+    return [Text(text, "busy", "calibrate when nothing else runs (cluster calibrate), then run the experiment again")]
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,7 @@ def differences(files: BundleFiles) -> Section:
         return Section(
             "differences",
             "Differences",
-            missing=files.why(*COMPARISONS[:1]) + "; `cluster experiment compare` makes it",
+            missing=files.why(*COMPARISONS[:1]) + "; “cluster experiment compare” makes it",
         )
     every = [one for one in said["differences"] if isinstance(one, Mapping)]
     rows, looks = [], {}
@@ -245,7 +263,7 @@ def _forest(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if one.get("low") is not None and one.get("high") is not None
     ]
     points = [[*parts.rounded([_hundred(one.get("change"))]), place] for place, one in enumerate(every)]
-    return _rows(names, ranges, "interval", points, "change", "%", 0.0, "~signed")
+    return _rows(names, ranges, "interval", points, "change", "change from A to B", 0.0, "~signed")
 
 
 def _hundred(value: Any) -> float | None:
@@ -275,7 +293,7 @@ def _rows(
             "type": "category",
             "data": list(names),
             "inverse": True,
-            "axisLabel": {"color": "@text", "width": 150, "overflow": "break"},
+            "axisLabel": {"color": "@text", "width": 150, "overflow": "break", "lineHeight": 14},
             "axisTick": {"show": False},
             "axisLine": {"lineStyle": {"color": "@edge"}},
         },

@@ -51,7 +51,8 @@ def section(files: BundleFiles, seen: Seen | None) -> Section:
     nodes = sorted({node for _, _, values in figures.values() for node in values})
     clock = [words.after(float(at), began) for at in edges[:-1]]
     choices = [
-        (title, _option(nodes, values, formatter, title, clock)) for title, formatter, values in figures.values()
+        (title, _option(sorted(values), values, formatter, title, clock))
+        for title, formatter, values in figures.values()
     ]
     first = choices[0]
     said = f"{first[0]} of {words.listed(nodes)} over time; the table has the figures."
@@ -61,7 +62,10 @@ def section(files: BundleFiles, seen: Seen | None) -> Section:
         _table(nodes, figures),
     ]
     return Section(
-        "heat", "Heat by node", tuple(blocks), lead="Darker is more. A gap is a time from which nothing came."
+        "heat",
+        "Heat by node",
+        tuple(blocks),
+        lead="The bar below says which colour is how much. A gap is a time from which nothing came.",
     )
 
 

@@ -24,7 +24,7 @@ def causes(files: BundleFiles, ranked: Mapping[str, Any] | str) -> Section:
     named = [one for one in found if one.get("score", 0) >= FOUND and not one.get("accounted_for_by")]
     word = str(ranked.get("verdict", ""))
     if word == "found":
-        said, tone = words.listed([f"{one['kind']} on {one['node']}" for one in named]), "busy"
+        said, tone = f"found: {words.listed([_named(one) for one in named])}", "busy"
     elif word == "unknown":
         said, tone = "unknown: something changed that no known kind of fault explains", "busy"
     else:
@@ -57,6 +57,10 @@ def causes(files: BundleFiles, ranked: Mapping[str, Any] | str) -> Section:
         blocks.append(Table(head, rows, "Candidates, the best first", frozenset({1, 2, 4, 5, 6})))
     lead = "From metrics, flows and logs alone; what was injected is not read for it."
     return Section("causes", "Root causes", tuple(blocks), lead=lead)
+
+
+def _named(one: Mapping[str, Any]) -> str:
+    return f"{one['kind']} on {one['node']}"
 
 
 def _tone(word: str) -> Tone:
@@ -107,7 +111,7 @@ def manifest(files: BundleFiles) -> Section:
         "manifest",
         "Manifest",
         tuple(blocks),
-        lead="`sha256sum FILE` in the bundle's directory gives the same, without this program.",
+        lead="“sha256sum FILE” in the bundle's directory gives the same, without this program.",
     )
 
 

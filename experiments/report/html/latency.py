@@ -14,6 +14,7 @@ from experiments.report.html.parts import Block, Chart, Section, Table
 from experiments.report.requests import QUANTILES, REQUESTS, Quantile, Requests, StepFigures
 
 NAMES = {0.5: "P50", 0.9: "P90", 0.99: "P99"}
+NO_TOP = {"color": "@faint", "formatter": "~number", "showMaxLabel": False}
 OBJECTIVES = ("ttft", "itl", "e2el")
 
 
@@ -106,14 +107,16 @@ def _chart(steps: list[StepFigures], figure: str, title: str, limit: float | Non
         }
     values = [point["value"][1] for one in series[::2] for point in one["data"] if point["value"][1]]
     spread = max(values, default=1.0) / max(min(values, default=1.0), 1e-9)
-    kind = {"type": "log"} if spread > 30 else {}
+    kind: dict[str, Any] = {"type": "log"} if spread > 30 else {}
+    if limit is not None and not kind and max(values, default=0.0) < limit * 1e3 < 4 * max(values, default=0.0):
+        kind = {"max": parts.rounded([limit * 1.1e3], 2)[0], "axisLabel": NO_TOP}  # so that the objective is seen
     option = parts.base(
         series=series,
         xAxis=parts.across("whole answers a second", min=0),
-        yAxis=parts.axis(f"{title}, ms", "~number", **kind),
+        yAxis=parts.axis("", "~number", **kind),
         tooltip={**parts.base()["tooltip"], "trigger": "item", "formatter": "~load"},
     )
-    return Chart(f"load-{figure}", title, option, _said(steps, figure, title))
+    return Chart(f"load-{figure}", f"{title}, ms", option, _said(steps, figure, title))
 
 
 def _said(steps: list[StepFigures], figure: str, title: str) -> str:

@@ -154,7 +154,9 @@ def _option(
                 "axisPointer": {"label": {"show": last, "formatter": "~pointer"}},
             }
         )
-        up.append(parts.axis(title, formatter, gridIndex=index, splitNumber=3, min=0))
+        whole = {"max": 1, "interval": 0.5} if formatter == "~percent" else {}
+        name = {"nameGap": 26} if index == 0 else {}  # above the names of the load steps
+        up.append(parts.axis(title, formatter, gridIndex=index, splitNumber=3, min=0, **whole, **name))
         for line in lines:
             place = names.index(line.name)
             look = (
@@ -211,7 +213,7 @@ def _windows(
         began = float(fault.get("took_effect") or fault["began"]) - origin
         ended = fault.get("healed") or fault.get("healed_asked")
         nodes = ", ".join(str(node) for node in fault.get("nodes", ()))
-        name = f"{chr(65 + number % 26)}: {fault.get('name', '')} {nodes}".strip()
+        name = letter(number) if len(faults) > 3 else f"{letter(number)}: {fault.get('name', '')} {nodes}".strip()
         label = {
             "show": index == 0,
             "position": "insideTop",
@@ -223,7 +225,11 @@ def _windows(
         start = {"xAxis": round(began, 2), "name": name, "label": label}
         areas.append([start, {"xAxis": round(float(ended) - origin if ended is not None else last, 2)}])
     lines = [
-        {"xAxis": round(at, 2), "name": name, "label": {"show": index == 0, "formatter": "{b}", "color": "@faint"}}
+        {
+            "xAxis": round(at, 2),
+            "name": name,
+            "label": {"show": index == 0, "formatter": "{b}", "color": "@faint", "align": "left", "distance": 3},
+        }
         for name, at in steps
     ]
     return {
@@ -246,6 +252,11 @@ def _windows(
     }
 
 
+def letter(number: int) -> str:
+    """A, B, ... Z, A1, ...: what a fault is called in the chart and in the table."""
+    return chr(65 + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
 def _steps(found: Requests | None, origin: float) -> list[tuple[str, float]]:
     if found is None:
         return []
@@ -263,7 +274,7 @@ def _faults(faults: Sequence[Mapping[str, Any]], origin: float) -> Table:
         lasted = healed - effect if isinstance(effect, int | float) and isinstance(healed, int | float) else None
         rows.append(
             [
-                chr(65 + number % 26),
+                letter(number),
                 str(one.get("name", "")),
                 str(one.get("layer", "")),
                 ", ".join(str(node) for node in one.get("nodes", ())),

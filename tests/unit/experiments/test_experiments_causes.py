@@ -180,4 +180,7 @@ def test_the_table_for_other_methods_has_no_gaps() -> None:
     made = simulate([Planted("host", "worker2", 110, 150)], seed=HELD_BACK)
     names, rows = wide.table(telemetry.of_tables(made.metrics, made.flows, made.logs))
     assert names[0] == "time" and rows.shape[1] == len(names) and np.isfinite(rows).all()
+    few, _ = wide.table(telemetry.of_tables(made.metrics, made.flows, made.logs), wide.FEW)
+    assert len(few) < rows.shape[0] and {wide.cause_of(name, ("worker2",))[1] for name in few[1:]} <= {*wide.FEW, ""}
+    assert "worker1_kv_cache" in names and "worker1_running" not in names, "of two that say the same, one"
     assert wide.cause_of("worker2_cpu_busy", ("worker2", "worker")) == ("worker2", "cpu_busy")

@@ -101,6 +101,11 @@
       if (one?.axisLabel?.width) one.axisLabel.width = 96;
       if (one?.axisLabel) one.axisLabel.fontSize = 11;
     }
+    for (const one of option.series) {
+      // No room for names: the letters, which the table below has too.
+      for (const [start] of one.markArea?.data ?? []) start.name = start.name.split(":")[0];
+      for (const [place, line] of (one.markLine?.data ?? []).entries()) if (line.label && place % 2) line.label.show = false;
+    }
     for (const one of [option.grid].flat()) if (one && one.left === 56) one.left = 44;
   };
   const all = () => document.querySelectorAll(".chart").forEach((element) => drawn.has(element) && draw(element));
