@@ -19,13 +19,14 @@ from inventories.composition.serving import Serving
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is None is as the inventory has it. `model` is a name that an inventory may give."""
+    """What is None is as the inventory has it. `model` is a name that an inventory may give; `telemetry` is Site's."""
 
     model: str | None = None
     replicas: int | None = None
     dtype: str | None = None
     enforce_eager: bool | None = None
     engine: Mapping[str, Any] | None = None
+    telemetry: str | None = None
 
 
 def path(cluster: str) -> Path:
@@ -38,7 +39,7 @@ def read(cluster: str) -> Chosen | None:
     file = path(cluster)
     try:
         found = Chosen(**json.loads(file.read_text()))
-        kinds = {"model": str, "replicas": int, "dtype": str, "enforce_eager": bool, "engine": dict}
+        kinds = {"model": str, "replicas": int, "dtype": str, "enforce_eager": bool, "engine": dict, "telemetry": str}
         for name, kind in kinds.items():
             if not isinstance(getattr(found, name), kind | None):
                 raise TypeError(f"{name} is {getattr(found, name)!r}")
@@ -65,7 +66,10 @@ def forget(cluster: str) -> bool:
 
 
 def apply(servings: Sequence[Serving], chosen: Chosen | None) -> tuple[Serving, ...]:
-    """What is served now: the first serving with what was chosen, and no other. Gateway and port are as they were."""
+    """What is served now: the first serving with what was chosen, and no other. Gateway and port are as they were.
+
+    Where nothing of it was chosen, all that the inventory serves.
+    """
     if chosen is None:
         return tuple(servings)
     first = servings[0]
@@ -76,4 +80,4 @@ def apply(servings: Sequence[Serving], chosen: Chosen | None) -> tuple[Serving, 
     }
     if chosen.replicas is not None:
         changes["nodes"] = ()
-    return (replace(first, **changes),)
+    return (replace(first, **changes),) if changes else tuple(servings)

@@ -91,7 +91,11 @@ def compose(
     """
     servings = (serving,) if isinstance(serving, Serving) else tuple(serving)
     name = name or cluster.name
-    servings = chosen.apply(servings, chosen.read(name))
+    choice = chosen.read(name)
+    servings = chosen.apply(servings, choice)
+    telemetry = (choice.telemetry if choice else None) or site.telemetry
+    if telemetry not in ("none", "metrics", "traces"):
+        raise ProfileError(f"inventory {name}: telemetry {telemetry!r}; give none, metrics or traces")
     whole, present = machines.fill_in(name, cluster), members.read(name)
     everyone = whole.compute
     cluster = _present(name, whole, present)
@@ -156,7 +160,7 @@ def compose(
         "watch": {
             "accelerators": {node.name: [part.name for part in node.accelerators] for node in cluster.nodes},
         },
-        "observability": {"kind": site.telemetry, "retention_days": site.telemetry_days, **TELEMETRY_PORTS},
+        "observability": {"kind": telemetry, "retention_days": site.telemetry_days, **TELEMETRY_PORTS},
         "netboot": boot,
         "secrets": {secret: str(secret_path(name, secret)) for secret in ("ray-token", "api-key")},
     }
@@ -165,7 +169,7 @@ def compose(
         mine = application_of.get(node.name)
         reached = {**site.connection, **(connections or {}).get(node.name, {})}
         own_ports = places.ports(index_of[node.name])
-        telemetry = [(port, port) for port in TELEMETRY_PORTS.values() if site.telemetry != "none"]
+        telemetry_ports = [(port, port) for port in TELEMETRY_PORTS.values() if telemetry != "none"]
         settings = {
             **shared,
             "node": node.name,
@@ -182,7 +186,7 @@ def compose(
                 node.name,
                 reached,
                 site.let_in,
-                [*port_ranges(own_ports), (DEPOT_PORT, DEPOT_PORT), *telemetry]
+                [*port_ranges(own_ports), (DEPOT_PORT, DEPOT_PORT), *telemetry_ports]
                 if site.service_manager == "systemd"
                 else [],
             ),

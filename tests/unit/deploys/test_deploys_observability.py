@@ -12,6 +12,8 @@ from deploys.environment import ray_node
 from deploys.observability import declared
 from deploys.services.systemd import Systemd
 from deploys.vllm.declared import serve_configuration
+from hardware.model import ProfileError
+from inventories.composition import chosen
 from tests.conftest import Composed
 
 
@@ -69,3 +71,20 @@ def test_traces_go_from_the_engines_to_the_control_node(composed: Composed, mana
     assert names == ({declared.TRACES} | ({declared.PROMETHEUS, declared.NODE_EXPORTER} if managed else set()))
     written = {file.path for file in roles.programs(control)}
     assert any(path.endswith("otlp_receiver.py") for path in written)
+
+
+def test_an_experiment_may_choose_traces_for_its_time(composed: Composed) -> None:
+    """The record that an experiment leaves for as long as it deploys; the models stay as the inventory has them."""
+    before = composed()
+    name = next(iter(before.values())).cluster
+    chosen.write(name, chosen.Chosen(telemetry="traces"))
+    after = composed()
+    assert {here.observability.kind for here in after.values()} == {"traces"}
+    assert [here.applications[0].model for here in after.values()] == [
+        here.applications[0].model for here in before.values()
+    ]
+    chosen.write(name, chosen.Chosen(telemetry="everything"))
+    with pytest.raises(ProfileError, match="'everything'; give none, metrics or traces"):
+        composed()
+    assert chosen.forget(name)
+    assert {here.observability.kind for here in composed().values()} == {"none"}
