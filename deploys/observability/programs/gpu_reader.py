@@ -50,7 +50,8 @@ _NUMBERS: tuple[tuple[str, tuple[int, ...], Any, str, float, dict[str, str]], ..
 class Nvml:
     """The driver's library, opened once; OSError where there is none, or it does not begin."""
 
-    def __init__(self, library: str = LIBRARY) -> None:
+    def __init__(self, library: str = "") -> None:
+        library = library or LIBRARY
         self._library = ctypes.CDLL(library)
         if status := self._call("nvmlInit_v2"):
             raise OSError(f"{library}: nvmlInit_v2 answers {status}")
