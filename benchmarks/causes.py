@@ -37,7 +37,10 @@ OURS = "ours"
 SINGLE_AIM, PAIR_AIM, ALARM_AIM = 0.9, 0.75, 0.05
 OTHERS = Path(__file__).with_name("causes_others.py")
 OTHERS_SECONDS = 900
-MADE_UP = "These bundles are simulated: nobody ran them. The scores say that the parts work together, and no more."
+MADE_UP = (
+    "These bundles are simulated: nobody ran them, and who made the simulation made the signatures too. That ours is "
+    "first here is no finding; the scores say that the parts work together."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -184,7 +187,7 @@ def report(result: dict[str, Any]) -> str:
     for title, key in (("Runs held back from tuning", "held_back"), ("All runs", "all")):
         if result["simulated"] and key == "all":
             continue
-        parts.append(f"## {title}\n")
+        parts.append(f"## {'Simulated runs' if result['simulated'] else title}\n")
         for what, words in (("node_and_kind", "Node and kind"), ("node", "Node alone")):
             parts += [f"{words}:\n", scores_table({name: scores[what] for name, scores in result[key].items()}), ""]
     clean = result["held_back"][OURS]["node_and_kind"]["clean"]
