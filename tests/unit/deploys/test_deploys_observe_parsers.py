@@ -7,6 +7,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -190,7 +191,8 @@ def test_the_watchs_state_becomes_samples() -> None:
     assert found["worker1", "cluster_replica_requests_running", ""] == 2
     assert found["worker1", "cluster_replica_proofs_failed_total", ""] == 1
     assert found["worker1", "cluster_replica_kv_cache_usage_ratio", ""] == 0.25
-    for nothing in (None, [], {"nodes": 5, "replicas": [3, {"requests": []}]}):
+    nothings: list[Any] = [None, [], {"nodes": 5, "replicas": [3, {"requests": []}]}]
+    for nothing in nothings:
         list(own_state.watch(nothing))
         list(own_state.ray_nodes(nothing, {}))
         list(own_state.ray_replicas(nothing, {}))

@@ -52,7 +52,8 @@ def receiver(path: Path, most_bytes: int = 10**6) -> Iterator[Receiver]:
 def ask(
     server: Receiver, body: bytes, kind: str = JSON, *, path: str = "/v1/traces", **headers: str
 ) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=10)
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(str(host), port, timeout=10)
     try:
         connection.request("POST", path, body, {"Content-Type": kind, **headers})
         answer = connection.getresponse()

@@ -45,7 +45,7 @@ class Record:
     replica: str = "stub"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Place:
     """Where a stub listens, under its node's name."""
 
