@@ -14,6 +14,7 @@ from experiments.bundle import layout, writing
 from experiments.errors import ExperimentError
 from experiments.load import records
 from experiments.load.health import ClientHealth
+from experiments.telemetry import gateway_log
 from experiments.verdict import server
 from experiments.verdict.limits import Limits
 from experiments.verdict.server import ServerSeen
@@ -30,7 +31,10 @@ class Declared:
 
 
 def server_seen(directory: Path) -> ServerSeen:
-    """From metrics and logs of a bundle; what was not collected is not there. ExperimentError for a damaged table."""
+    """From metrics, logs and the gateway's spans of a bundle; what was not collected is not there.
+
+    ExperimentError for a damaged table.
+    """
     wanted = [
         *(name for name in _NAMES),
         *(name.replace("vllm_", "vllm:", 1) for name in _NAMES),
@@ -38,7 +42,9 @@ def server_seen(directory: Path) -> ServerSeen:
     ]
     columns = ["at", "node", "name", "labels", "value"]
     rows = _rows(directory / layout.METRICS, columns, [("name", "in", wanted)])
-    return server.from_rows(rows, _rows(directory / layout.LOGS, ["at", "node", "message"], None))
+    logs = _rows(directory / layout.LOGS, ["at", "node", "message"], None)
+    spans = _rows(directory / layout.SPANS, ["trace", "name", "began", "attributes"], [("name", "=", gateway_log.NAME)])
+    return server.from_rows(rows, logs, spans)
 
 
 _NAMES = (

@@ -156,7 +156,7 @@ def _lags(seen: Seen) -> bool:
     """Whether the client runs late: work of others that it does not feel is no matter."""
     at, lag, run = seen.client.lag_at, seen.client.lag, seen.whole_run
     lag = lag[(lag < seen.limits.pause_seconds) & (at >= run.began) & (at <= run.ended)]
-    return bool(lag.size) and _weighed(lag) > seen.limits.lag_seconds / 2
+    return bool(lag.size) and _weighed(lag) > seen.limits.lag_seconds
 
 
 def dropped(seen: Seen) -> Check:

@@ -120,25 +120,38 @@ def tenants(seen: Seen) -> Check:
     began = float(seen.every.sent.min())
     finished = seen.server.total(FINISHED, began, span.ended)
     running = seen.server.series(RUNNING)
-    if finished is None and not running:
-        return unknown(name, "the engines' own numbers of requests were not collected")
-    complaints = []
-    engines = max(len(seen.server.series(FINISHED)), len(running), 1)
-    proofs = 2 * engines * (1 + (span.ended - began) * PROOFS_A_SECOND)
-    retried = int(np.maximum(seen.every.attempts - 1, 0).sum())
-    ours = len(seen.every) + retried
-    if finished is not None and finished > ours * 1.02 + proofs + 3 * np.sqrt(proofs):
-        others = finished - ours
-        complaints.append(
-            ("", f"engines ended {finished:.0f} requests, {len(seen.every)} were ours: {others:.0f} are others'")
-        )
-    elif running and (words := _more_running(seen)):
-        complaints.append(("", words))
+    if finished is None and not running and not seen.server.passed:
+        return unknown(name, "neither the engines' own numbers of requests nor the gateway's log were collected")
+    words = _strangers(seen) or (_more_ended(seen, finished) if finished is not None else "") or _more_running(seen)
+    complaints = [("", words)] if words else []
     remedy = "let nobody else use the cluster while it is measured (cluster status shows requests), and repeat"
-    fine = (
-        "all that the engines did was this run's" if finished is None else f"engines ended {finished:.0f}, ours {ours}"
-    )
+    fine = "all was this run's" if finished is None else f"engines ended {finished:.0f}, ours {len(seen.every)}"
     return check(name, fine, remedy, complaints)
+
+
+def _more_ended(seen: Seen, finished: float) -> str:
+    """Words where the engines ended more requests than ours, their own proofs and what was tried twice."""
+    engines = max(len(seen.server.series(FINISHED)), 1)
+    seconds = seen.whole_run.ended - float(seen.every.sent.min())
+    proofs = 2 * engines * (1 + seconds * PROOFS_A_SECOND)
+    ours = len(seen.every) + int(np.maximum(seen.every.attempts - 1, 0).sum())
+    if finished <= ours * 1.02 + proofs + 3 * np.sqrt(proofs):
+        return ""
+    return f"engines ended {finished:.0f} requests, {len(seen.every)} were ours: {finished - ours:.0f} are others'"
+
+
+def _strangers(seen: Seen) -> str:
+    """Completions in the gateway's log that carry the trace of none of our requests."""
+    ours = set(seen.every.trace.tolist())
+    run = seen.whole_run
+    if "" in ours:
+        return ""
+    others = [
+        passed for passed in seen.server.passed if run.began <= passed.at <= run.ended and passed.trace not in ours
+    ]
+    if len(others) <= max(seen.limits.touched_share * len(seen.every), 2):
+        return ""
+    return f"the gateway passed {len(others)} requests on that were not ours, beside {len(seen.every)} that were"
 
 
 def _more_running(seen: Seen) -> str:
@@ -183,16 +196,21 @@ def retries(seen: Seen) -> Check:
     for step in seen.counted.steps:
         requests = seen.step(step)
         times = zip(requests.sent, requests.ended, strict=True)
-        again = (requests.attempts > 1) & ~np.asarray([seen.is_declared(*span) for span in times], dtype=bool)
-        if again.mean() > seen.limits.touched_share:
-            complaints.append((step, f"{again.sum()} of {len(requests)} requests were tried more than once"))
+        twice = (requests.attempts > 1) & ~np.asarray([seen.is_declared(*span) for span in times], dtype=bool)
+        if twice.mean() > seen.limits.touched_share:
+            complaints.append((step, f"{twice.sum()} of {len(requests)} requests were tried more than once"))
     span = seen.whole_run
-    if not complaints and not seen.declared:
+    passed = [one for one in seen.server.passed if span.began <= one.at <= span.ended]
+    again = [one for one in passed if one.retries and not seen.is_declared(one.at, one.at)]
+    if not complaints and len(again) > seen.limits.touched_share * len(passed):
+        words = f"{len(again)} of {len(passed)} requests were given to a second engine, as the gateway's log says"
+        complaints.append(("", words))
+    if not complaints and not passed and not seen.declared:
         tried = [seen.server.total(metric, span.began, span.ended) for metric in RETRIES]
-        again = sum(value for value in tried if value is not None)
-        if again > seen.limits.touched_share * len(seen.counted):
-            complaints.append(("", f"the gateway counted {again:.0f} retries among {len(seen.counted)} requests"))
+        counted = sum(value for value in tried if value is not None)
+        if counted > seen.limits.touched_share * len(seen.counted):
+            complaints.append(("", f"the gateway counted {counted:.0f} retries among {len(seen.counted)} requests"))
         if all(value is None for value in tried) and not (seen.counted.attempts > 0).any():
-            return unknown(name, "neither the gateway's header nor its metrics say how often requests were tried")
+            return unknown(name, "neither the gateway's header, log nor metrics say how often requests were tried")
     remedy = "cluster status names engines that fail or refuse; mend them, and repeat"
     return check(name, "no request was tried twice", remedy, complaints)

@@ -30,7 +30,7 @@ WHOLE = answers.GOOD | {answers.WRONG}
 FAILED = frozenset(answers.KINDS) - WHOLE - {answers.GIVEN_UP}
 _FLOATS = ("target_rate", "due", "sent", "first_byte", "first_token", "last_token", "ended")
 _NUMBERS = ("number", "prompt_tokens", "output_tokens", "status", "attempts", "prefix_group", "turn")
-_WORDS = ("step", "finish_reason", "kind", "detail", "node", "replica")
+_WORDS = ("step", "finish_reason", "kind", "detail", "node", "replica", "trace")
 COLUMNS = ("warm_up", "token_times", *_FLOATS, *_NUMBERS, *_WORDS)
 
 
@@ -60,6 +60,7 @@ class Requests:
     attempts: Numbers
     prefix_group: Numbers
     turn: Numbers
+    trace: Words
 
     def __len__(self) -> int:
         return len(self.sent)

@@ -6,6 +6,7 @@ seconds. Where nothing was collected a question has no answer, which is not the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.telemetry import gateway_log
 from experiments.verdict.requests import Floats
 
 RUNNING = "vllm_num_requests_running"
@@ -26,6 +28,7 @@ PREFIX_HITS = "vllm_prefix_cache_hits_total"
 STARTED = "process_start_time_seconds"
 HOST_TIME = "node_time_seconds"
 RETRIES = ("haproxy_backend_retry_warnings_total", "haproxy_backend_redispatch_warnings_total")
+COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
 # Counters that only grow while their process lives.
 ENGINE_COUNTERS = (FINISHED, "vllm_generation_tokens_total", "vllm_prompt_tokens_total", PREEMPTIONS)
 COMPILES = re.compile(
@@ -78,11 +81,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """A completion that went through the gateway, as its log says: when, whose trace, given to another so often."""
+
+    at: float
+    trace: str
+    retries: int
+
+
+@dataclass(frozen=True)
 class ServerSeen:
-    """Series by name (with `_` in place of `:` and without Ray's prefix), and lines of logs."""
+    """Series by name (with `_` in place of `:` and without Ray's prefix), lines of logs, what the gateway passed on."""
 
     metrics: Mapping[str, Sequence[Series]] = field(default_factory=dict)
     logs: Sequence[Line] = ()
+    passed: Sequence[Passed] = ()
 
     def series(self, *names: str) -> list[Series]:
         """Of the first of these names that there is."""
@@ -100,8 +113,12 @@ class ServerSeen:
         return [line for line in self.logs if COMPILES.search(line.message)]
 
 
-def from_rows(rows: Iterable[Mapping[str, Any]], logs: Iterable[Mapping[str, Any]] = ()) -> ServerSeen:
-    """Of rows with at, node, name, labels (JSON text), value, and of rows with at, node, message."""
+def from_rows(
+    rows: Iterable[Mapping[str, Any]],
+    logs: Iterable[Mapping[str, Any]] = (),
+    spans: Iterable[Mapping[str, Any]] = (),
+) -> ServerSeen:
+    """Of rows as a bundle's tables have them: metrics, logs, spans. `labels` and `attributes` are JSON text."""
     by_series: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         place = (_plain(str(row["name"])), str(row["node"]), str(row["labels"] or ""))
@@ -113,7 +130,12 @@ def from_rows(rows: Iterable[Mapping[str, Any]], logs: Iterable[Mapping[str, Any
         known = np.isfinite(value)
         metrics[name].append(Series(node, labels, at[known], value[known]))
     lines = [Line(float(row["at"]), str(row["node"]), str(row["message"])) for row in logs]
-    return ServerSeen(dict(metrics), sorted(lines, key=lambda line: line.at))
+    passed = []
+    for row in spans:
+        about = json.loads(row["attributes"] or "{}") if row["name"] == gateway_log.NAME else {}
+        if about.get("http.path") in COMPLETIONS:
+            passed.append(Passed(float(row["began"]), str(row["trace"]), int(about.get("gateway.retries") or 0)))
+    return ServerSeen(dict(metrics), sorted(lines, key=lambda line: line.at), passed)
 
 
 def _plain(name: str) -> str:

@@ -56,7 +56,7 @@ def warm_up(values: Floats) -> int:
         return _first_ones(values)
     before, after = values[:start], values[start:]
     unlike = float(stats.mannwhitneyu(before, after).pvalue) < CHANCE
-    apart = abs(float(np.median(before)) / float(np.median(after)) - 1) > 0.03
+    apart = abs(_change(float(np.median(after)), float(np.median(before)))) > 0.03
     return start if unlike and apart else _first_ones(values)
 
 
@@ -121,7 +121,7 @@ def _cold(seen: Seen, requests: Requests, began: float) -> str:
         first &= ~np.isin(part.prefix_group, earlier)
         if first.sum() >= 5 and (~first).sum() >= 5:
             new, known = part.ttft[first], part.ttft[~first]
-            slower = float(np.median(new)) / float(np.median(known)) - 1
+            slower = _change(float(np.median(known)), float(np.median(new)))
             chance = float(stats.mannwhitneyu(new, known, alternative="greater").pvalue)
             if slower > seen.limits.cold_share and chance < CHANCE and first.mean() > seen.limits.touched_share:
                 return f"{first.sum()} prefixes were new, their TTFT {share(slower)} longer"
@@ -159,13 +159,18 @@ def trend(seen: Seen, found: dict[str, Steady]) -> Check:
     return check(name, "no trend after the warm-up", remedy, complaints)
 
 
+def _change(base: float, value: float) -> float:
+    """value / base - 1; tokens that came all at once take no time, and nothing is said of their ratio."""
+    return value / base - 1 if base > 0 else 0.0
+
+
 def _drifts(values: Floats, most: float) -> str:
     if values.size < 2 * LEAST:
         return ""
     batches = np.asarray([float(np.median(part)) for part in np.array_split(values, 8)])
     tau = stats.kendalltau(np.arange(8), batches)
     first, last = np.array_split(values, 4)[0], np.array_split(values, 4)[-1]
-    change = float(np.median(last)) / float(np.median(first)) - 1
+    change = _change(float(np.median(first)), float(np.median(last)))
     unlike = float(stats.mannwhitneyu(first, last).pvalue) < CHANCE
     if abs(change) <= most or float(tau.pvalue) > 0.01 or not unlike:
         return ""

@@ -33,17 +33,18 @@ Beside = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it. `rows` are metrics as in a bundle's table, `logs` lines as in its table of logs."""
+    """What came of it. `rows`, `logs` and `spans` are metrics, lines and spans as in a bundle's tables."""
 
     records: list[RequestRecord]
     health: ClientHealth
     watched: Watched
     rows: list[dict[str, Any]]
     logs: list[dict[str, Any]] = field(default_factory=list)
+    spans: list[dict[str, Any]] = field(default_factory=list)
 
     def judged(self, **more: Any) -> Verdict:
         """The verdict; `more` goes to `judge`."""
-        seen = server.from_rows(self.rows, self.logs)
+        seen = server.from_rows(self.rows, self.logs, self.spans)
         return judge(self.records, self.health, seen, watched=self.watched, **more)
 
 

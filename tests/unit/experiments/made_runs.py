@@ -98,6 +98,7 @@ def _record(
         node=NODES[number % 2],
         replica=f"{NODES[number % 2]}-r1",
         attempts=1,
+        trace=f"{number:032x}",
     )
 
 

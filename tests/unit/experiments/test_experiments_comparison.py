@@ -85,14 +85,14 @@ def test_a_run_that_is_not_valid_is_repeated_and_then_stands() -> None:
 
 @pytest.mark.parametrize("drift", [0.0, 0.003])
 def test_equals_raise_hardly_an_alarm(drift: float) -> None:
-    alarms = sum(bool(entry.differs) for entry in compared(300, 1, deviation=0.01, drift=drift))
+    alarms = sum(bool(entry.differs) for entry in compared(200, 1, deviation=0.01, drift=drift))
     # At most FAMILY of them are expected; three standard deviations more would be odd.
-    assert alarms <= 300 * FAMILY + 3 * math.sqrt(300 * FAMILY)
+    assert alarms <= 200 * FAMILY + 3 * math.sqrt(200 * FAMILY)
 
 
 def test_five_percent_slower_is_found() -> None:
-    found = compared(200, 2, change=0.05, deviation=0.01)
-    assert sum(bool(entry.differs) for entry in found) >= 0.9 * 200
+    found = compared(100, 2, change=0.05, deviation=0.01)
+    assert sum(bool(entry.differs) for entry in found) >= 0.9 * 100
     ttft = next(entry for entry in found[0].differences if "ttft" in entry.figure)
     assert ttft.worse is True
     assert ttft.low is not None and ttft.high is not None
@@ -101,9 +101,9 @@ def test_five_percent_slower_is_found() -> None:
 
 def test_intervals_hold_together_as_often_as_they_say() -> None:
     wrong = 0
-    for entry in compared(300, 3, change=0.03, deviation=0.02):
+    for entry in compared(200, 3, change=0.03, deviation=0.02):
         wrong += any(not (one.low or 0) <= 0.03 <= (one.high or 0) for one in entry.differences)
-    assert wrong <= 300 * FAMILY + 3 * math.sqrt(300 * FAMILY)
+    assert wrong <= 200 * FAMILY + 3 * math.sqrt(200 * FAMILY)
 
 
 def test_the_smallest_effect_is_the_one_that_is_found_with_power_nine_tenths() -> None:
@@ -111,12 +111,12 @@ def test_the_smallest_effect_is_the_one_that_is_found_with_power_nine_tenths() -
     smallest = math.expm1(noise.smallest_effect(seen, FAMILY / len(FIGURES)))
     rng = np.random.default_rng(4)
     found = 0
-    for _ in range(300):
+    for _ in range(200):
         result = compare_runs(imagined(rng, change=smallest, deviation=0.01))
         ttft = next(entry for entry in result.differences if "ttft" in entry.figure)
         found += bool(ttft.differs)
     # A contrast of four runs has the noise of one: variances s²/2 + s²/2.
-    assert 0.84 * 300 <= found <= 0.96 * 300
+    assert 0.83 * 200 <= found <= 0.97 * 200
 
 
 def test_the_smallest_effect_is_told_from_alike_runs_alone() -> None:
@@ -153,7 +153,7 @@ def test_a_difference_not_worth_a_word_is_none() -> None:
 def test_noise_that_only_b_has_is_not_taken_from_alike_runs() -> None:
     rng = np.random.default_rng(8)
     alarms = 0
-    for _ in range(100):
+    for _ in range(60):
         runs = [
             replace(run, figures={name: value * math.exp(rng.normal(0, 0.1)) for name, value in run.figures.items()})
             if run.side == B and not run.alike
@@ -161,7 +161,7 @@ def test_noise_that_only_b_has_is_not_taken_from_alike_runs() -> None:
             for run in imagined(rng, deviation=0.002, blocks=(6, 4))
         ]
         alarms += bool(compare_runs(runs).differs)
-    assert alarms <= 8
+    assert alarms <= 5
 
 
 def test_requests_of_one_run_are_no_independent_samples() -> None:

@@ -237,3 +237,44 @@ def test_the_page_names_every_check(repository: Path) -> None:
     page = (repository / "docs" / "verdict.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert rows == ["no_requests", *(check.name for check in clean(1).judged().checks)]
+
+
+def _passed(made: Made, retries: dict[int, int], more: int = 0) -> list[dict[str, object]]:
+    """The gateway's spans of these requests, and of some of somebody else's."""
+    traces = [(r.trace, r.sent, retries.get(r.number, 0)) for r in made.records]
+    traces += [(f"{number:032x}", BEGAN + 2 + 0.1 * (number - 10_000), 0) for number in range(10_000, 10_000 + more)]
+    return [
+        {
+            "name": "gateway",
+            "trace": trace,
+            "began": at,
+            "attributes": json.dumps({"http.path": "/v1/chat/completions", "gateway.retries": again}),
+        }
+        for trace, at, again in traces
+    ]
+
+
+def test_retries_and_strangers_in_the_gateways_log_are_named() -> None:
+    made = clean(1)
+    # As it is with this gateway, which tells the client nothing of its attempts.
+    made = replace(made, records=[replace(r, attempts=0) for r in made.records])
+    retried = from_rows([], [], _passed(made, dict.fromkeys(range(0, 100, 10), 1)))
+    cause = judge(made.records, made.health, retried, watched=made.watched).causes[0]
+    assert (cause.name, "10 of" in cause.detail) == ("hidden_retries", True)
+    shared = from_rows([], [], _passed(made, {}, more=20))
+    cause = judge(made.records, made.health, shared, watched=made.watched).causes[0]
+    assert (cause.name, "passed 20 requests" in cause.detail) == ("other_tenant", True)
+    alone = judge(made.records, made.health, from_rows([], [], _passed(made, {})), watched=made.watched)
+    assert alone.word == VALID
+    assert "hidden_retries" not in {check.name for check in alone.unknown}
+
+
+def test_tokens_that_come_all_at_once_are_no_crash() -> None:
+    made = clean(1)
+    records = [
+        replace(r, token_times=(r.ended,) * r.output_tokens, first_token=r.ended, last_token=r.ended)
+        if r.number > 200
+        else r
+        for r in made.records
+    ]
+    assert replace(made, records=records).judged().steps["rate=20"].requests > 0

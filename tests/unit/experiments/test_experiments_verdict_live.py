@@ -16,34 +16,46 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploys.gateway.choice import Engine
 from experiments import servers
 from experiments.load import arrivals, lengths, records
 from experiments.load.health import ClientHealth
 from experiments.load.prompts import Synthetic
 from experiments.load.steps import Step
 from experiments.servers import Server
+from experiments.telemetry import gateway_log
 from experiments.verdict import Limits, Verdict, from_rows, judge
 from experiments.verdict.trial import Trial, run
 from experiments.verdict.watch import Watch
 from facts.sources import REPOSITORY
+from tests.unit.deploys.test_deploys_gateway import ADDRESS as GATEWAY_ADDRESS
+from tests.unit.deploys.test_deploys_gateway import Gateway
+from tests.unit.deploys.test_deploys_gateway import Stub as DroppingEngine
 
 ADDRESS = "127.0.0.93"
 TTFT_MS, ITL_MS = 30.0, 5.0
-# Somebody else, who asks sixty times.
+# Somebody else, who asks forty times.
 ANOTHER = """
 import sys, urllib.request as web
-for _ in range(60):
+for _ in range(40):
     web.urlopen(web.Request(sys.argv[1], b'{"max_tokens": 1}')).read()
 """
 
 
-def step(*, rate: float = 60.0, seconds: float = 2.5, **more: Any) -> Step:
+@dataclass
+class Placed:
+    """Where an engine listens."""
+
+    place: Engine
+
+
+def step(*, rate: float = 50.0, seconds: float = 2.0, **more: Any) -> Step:
     given = {"prompts": Synthetic(lengths.fixed(8)), "output_lengths": lengths.fixed(10), **more}
     return Step(f"rate={rate:g}", arrivals.Constant(rate), seconds, seed=1, **given)
 
@@ -70,9 +82,9 @@ def details(verdict: Verdict, name: str) -> str:
 
 def test_both_ends_are_seen(stub: Server) -> None:
     trial = run(stub.url, [step(seconds=1.0)])
-    assert len(trial.records) == 60
+    assert len(trial.records) == 50
     finished = from_rows(trial.rows).series("vllm_request_success_total")
-    assert finished[0].increase == 60
+    assert finished[0].increase == 50
     assert len(trial.watched.wall) > 3
     told = {check.name for check in trial.judged().checks if check.ok is not None}
     assert {"client_clock", "client_pause", "client_event_loop", "client_send_lag", "server_restart"} <= told
@@ -90,7 +102,7 @@ def test_a_client_that_is_stopped(stub: Server, tmp_path: Path) -> None:
     client = multiprocessing.get_context("fork").Process(target=_client, args=(stub.url, tmp_path))
     client.start()
     assert client.pid is not None
-    time.sleep(1.5)  # in the middle of its load
+    time.sleep(1.2)  # in the middle of its load
     os.kill(client.pid, signal.SIGSTOP)
     time.sleep(0.6)
     os.kill(client.pid, signal.SIGCONT)
@@ -118,7 +130,7 @@ def test_a_clock_that_is_stepped(stub: Server) -> None:
     begun = time.monotonic()
 
     def wall() -> float:
-        return time.time() - 0.5 * (time.monotonic() - begun > 1.5)
+        return time.time() - 0.5 * (time.monotonic() - begun > 1.2)
 
     verdict = run(stub.url, [step()], watch=Watch(wall=wall)).judged()
     assert names(verdict)[0] == "client_clock"
@@ -137,7 +149,7 @@ def test_an_engine_that_begins_anew() -> None:
     with servers.stub(ADDRESS, port, TTFT_MS, ITL_MS) as first:
         timers = [later(1.0, lambda: os.kill(first.pid, signal.SIGKILL)), later(1.3, anew)]
         try:
-            verdict = run(first.url, [step(rate=30.0, seconds=4.0)]).judged()
+            verdict = run(first.url, [step(rate=30.0, seconds=3.0)]).judged()
         finally:
             for timer in timers:
                 timer.join()
@@ -154,7 +166,7 @@ def test_an_engine_that_computes_nothing_for_a_while(stub: Server) -> None:
         time.sleep(0.8)
         os.kill(stub.pid, signal.SIGCONT)
 
-    timer = later(1.2, stop_and_go)
+    timer = later(1.0, stop_and_go)
     trial = run(stub.url, [step()])
     timer.join()
     verdict = trial.judged()
@@ -174,7 +186,7 @@ def test_too_short_a_run(stub: Server) -> None:
 def test_a_server_that_does_not_keep_up() -> None:
     # Two at once, 75 ms each: 26 a second, and 40 are asked for.
     with servers.stub(ADDRESS, servers.free_port(ADDRESS), TTFT_MS, ITL_MS, flags=["--slots", "2"]) as small:
-        trial = run(small.url, [step(rate=40.0, seconds=3.0)])
+        trial = run(small.url, [step(rate=40.0, seconds=2.5)])
     assert "server_saturated" in names(trial.judged())
     assert "server_saturated" not in names(trial.judged(beyond=["rate=40"]))
 
@@ -189,7 +201,7 @@ def test_a_second_tenant(stub: Server) -> None:
                 process.kill()
                 await process.wait()
 
-    trial = run(stub.url, [step(seconds=3.0)], beside=another)
+    trial = run(stub.url, [step(seconds=2.0)], beside=another)
     assert "other_tenant" in names(trial.judged())
 
 
@@ -201,6 +213,56 @@ def test_requests_that_are_dropped(stub: Server) -> None:
 def test_a_cold_prefix_cache() -> None:
     with servers.stub(ADDRESS, servers.free_port(ADDRESS), TTFT_MS, ITL_MS, flags=["--cold-ms", "60"]) as cold:
         prompts = Synthetic(lengths.fixed(8), groups=60, prefix_tokens=40)
-        trial: Trial = run(cold.url, [step(prompts=prompts, seconds=3.0)])
+        trial: Trial = run(cold.url, [step(prompts=prompts, seconds=2.4)])
     assert {record.prefix_group for record in trial.records} <= set(range(60))
     assert "cold_prefix_cache" in names(trial.judged())
+
+
+def test_retries_that_the_gateway_hides(stub: Server, tmp_path: Path) -> None:
+    """A real HAProxy as the deploy configures it, before the stub and an engine that drops each request unanswered."""
+    drops = DroppingEngine("127.0.0.95")
+    drops.cut = True
+    place = Engine("stub", ADDRESS, int(stub.url.rpartition(":")[2]))
+    gateway = Gateway(tmp_path, [Placed(place), drops])
+    try:
+        gateway.settled(up=2)
+        trial = run(f"http://{GATEWAY_ADDRESS}:{gateway.port}", [step()])
+    finally:
+        gateway.end()
+        drops.end()
+    lines = (gateway_log.parse_line(line) for line in (tmp_path / "log").read_text().splitlines())
+    spans = [line.span("head") for line in lines if line is not None]
+    rows = [{**vars(span), "attributes": json.dumps(span.attributes)} for span in spans]
+    # Every request was answered, and the client was told nothing.
+    assert all(record.status == 200 and record.attempts == 0 for record in trial.records)
+    verdict = replace(trial, spans=rows).judged()
+    assert "hidden_retries" in names(verdict), verdict.lines()
+    assert "given to a second engine" in details(verdict, "hidden_retries")
+
+
+def test_a_client_that_a_quota_throttles(stub: Server, tmp_path: Path) -> None:
+    """Stands for processors that are held back: a real quota of a tenth of one, where the kernel lets us set one."""
+    group = Path("/sys/fs/cgroup/cpu/verdict-test")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"{group}: {error.strerror}")
+    try:
+        (group / "cpu.cfs_quota_us").write_text("10000")
+        client = multiprocessing.get_context("fork").Process(target=_throttled, args=(stub.url, tmp_path, group))
+        client.start()
+        client.join(60)
+    finally:
+        group.rmdir()
+    kept = json.loads((tmp_path / "throttled.json").read_text())
+    assert kept["causes"][0] in ("client_pause", "client_processor")
+    assert "client_processor" in kept["causes"]
+    assert "quota held the client back" in kept["detail"]
+
+
+def _throttled(url: str, place: Path, group: Path) -> None:
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    verdict = run(url, [step()]).judged()
+    said = {"causes": names(verdict), "detail": details(verdict, "client_processor")}
+    (place / "throttled.json").write_text(json.dumps(said))
+    os._exit(0)
