@@ -40,6 +40,8 @@ def findings(files: BundleFiles) -> list[Finding] | str:
     said = files.json(FILE)
     if not isinstance(said, Mapping):
         return files.why(FILE)
+    if said.get("refusal"):
+        return f"the plan could not tell: {said['refusal']}"
     found = requests.read(files)
     if found is None:
         return files.why(requests.REQUESTS)

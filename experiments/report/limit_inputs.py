@@ -12,27 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report.limit import FORMAT
+from hardware.model import ProfileError
 from hardware.planner import calibration as calibrations
 from hardware.planner import collectives
+from hardware.planner.errors import PlanError
 from hardware.planner.placement import hardware_of, link_name
 from hardware.planner.tensors import Sharding
 from inventories.models import places, shapes
 from operate import measuring, planning
+from operate.errors import OperatorError
 
 
-def inputs(name: str) -> dict[str, Any]:
-    """What `findings` needs of a cluster, as plain data. OperatorError or PlanError where it cannot be told."""
+def inputs(name: str, model_name: str = "") -> dict[str, Any]:
+    """What `limit.findings` needs of a cluster, and of the model that it is asked for (default: the inventory's first).
+
+    Where it cannot be told: {"refusal": why}.
+    """
+    try:
+        return _inputs(name, model_name)
+    except (OperatorError, PlanError, ProfileError, OSError, ValueError) as error:
+        return {"format": FORMAT, "refusal": str(error)}
+
+
+def _inputs(name: str, model_name: str) -> dict[str, Any]:
     found = planning.declared(name)
     hardware = hardware_of(found.cluster)
-    model = planning.layers(found.model_name)
-    options = planning.options(found, planning.load_model(found.model_name), None)
+    given = model_name or found.model_name
+    model = planning.layers(given)
+    options = planning.options(found, planning.load_model(given), None)
     calibration = planning.load_calibration(None, hardware.device.name, found.engine_version)
     serving = found.serving
     sharding = Sharding(int(serving.get("tensor_parallel", 1)), int(serving.get("pipeline_parallel", 1)))
     required = [link for link in hardware.links if not link.optional] or list(hardware.links)
     return {
         "format": FORMAT,
-        "model": {"name": model.name, "config": _config(found.model_name)},
+        "model": {"name": model.name, "config": _config(given)},
         "options": asdict(options),
         "device": asdict(hardware.device),
         "one_machine": hardware.one_machine,

@@ -21,6 +21,7 @@ from experiments.bundle.errors import BundleError
 from experiments.configuration.parameters import Parameters
 from experiments.configuration.resolving import Resolved
 from experiments.load import lengths
+from experiments.report import limit, limit_inputs
 from experiments.runs.against import trace_file
 from facts.sources import REPOSITORY
 from hardware.model import ProfileError
@@ -43,6 +44,7 @@ def write(bundle: Path, cluster: ClusterInventory, resolved: Resolved) -> None:
     writing.write_json(bundle, layout.VERSIONS, versions(cluster, resolved.parameters))
     write_inventory(bundle, cluster)
     writing.write_json(bundle, layout.PLAN, prediction(cluster, resolved.parameters))
+    writing.write_json(bundle, limit.FILE, limit_inputs.inputs(cluster.given, str(resolved.parameters.model_id)))
     if (trace := trace_file(resolved)) is not None and not (bundle / TRACE_FILE).exists():
         with writing.whole(bundle, TRACE_FILE) as place:
             shutil.copyfile(trace, place)

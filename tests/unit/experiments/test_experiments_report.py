@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.errors import ExperimentError
-from experiments.report import limit, requests, terminal, words
+from experiments.report import limit, limit_inputs, requests, terminal, words
 from experiments.report.bundle_files import BundleFiles
 from experiments.report.html import page, timeline, write
 from experiments.report.html.parts import Chart, Section, Table
@@ -249,3 +249,18 @@ def test_the_short_form_of_a_run_that_died(tmp_path: Path) -> None:
 )
 def test_seconds_in_the_unit_that_suits_them(value: float | None, said: str) -> None:
     assert words.seconds(value) == said
+
+
+def test_what_the_limit_needs_of_a_cluster_goes_into_its_bundle(whole: Path, tmp_path: Path, home: Path) -> None:
+    made = json.loads(json.dumps(limit_inputs.inputs("laptop")))
+    assert made["model"]["config"]["hidden_size"] > 0 and made["replicas"] >= 1
+    bundles.write_json(tmp_path / limit.FILE, made)
+    (tmp_path / "results").mkdir()
+    (tmp_path / requests.REQUESTS).write_bytes((whole / requests.REQUESTS).read_bytes())
+    found = limit.findings(BundleFiles(tmp_path))
+    # A laptop's memory has no datasheet: without a calibration the planner does not guess.
+    assert isinstance(found, str) and "calibrate" in found
+    refused = limit_inputs.inputs("laptop", "no-such-model")
+    bundles.write_json(tmp_path / limit.FILE, refused)
+    said = limit.findings(BundleFiles(tmp_path))
+    assert isinstance(said, str) and said.startswith("the plan could not tell: ") and "no-such-model" in said
