@@ -106,8 +106,10 @@ class BundleFiles:
 
     @cached_property
     def faults(self) -> tuple[Mapping[str, Any], ...] | None:
-        """Fault windows, by when they began; None where nothing was written down about them."""
+        """Fault windows, by when they began; None where some were wanted and nothing was written down about them."""
         said = self.json("results/faults.json")
+        if said is None and "results/faults.json" not in self._problems:
+            return () if self.parameters.get("chaos_experiment_scenario") == [] else None
         every = said.get("faults", said.get("windows", [])) if isinstance(said, dict) else said
         if not isinstance(every, list):
             return None

@@ -107,7 +107,8 @@ def _faults(files: BundleFiles) -> Iterator[str]:
 def _recovery(files: BundleFiles) -> Iterator[str]:
     said = files.json("results/recovery.json")
     if not isinstance(said, list):
-        yield from _said("recovery", files.why("results/recovery.json"))
+        if files.faults != ():
+            yield from _said("recovery", files.why("results/recovery.json"))
         return
     name = "recovery"
     for one in said:

@@ -51,12 +51,9 @@ def verdict(files: BundleFiles) -> Section:
     blocks: list[Block] = [Text(what, tone)]
     for one in failed:
         blocks.append(Text(f"{one.get('name', '')}: {one.get('detail', '')}", "bad", str(one.get("remedy", ""))))
-    for one in unknown:
-        blocks.append(
-            Text(
-                f"could not be told: {one.get('name', '')}: {one.get('detail', '')}", "busy", str(one.get("remedy", ""))
-            )
-        )
+    if unknown:
+        names = words.listed([str(one.get("name", "")) for one in unknown])
+        blocks.append(Text(f"Could not be told: {names}.", "busy", "the table of all checks says why"))
     if causes:
         signs = {True: "holds", False: "does not hold", None: "could not be told"}
         tones: dict[bool | None, Tone] = {True: "good", False: "bad", None: "busy"}
