@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,13 @@ from experiments.bundle import layout, writing
 from experiments.errors import ExperimentError
 from experiments.load import records
 from experiments.load.health import ClientHealth
+from experiments.schedule import windows
 from experiments.telemetry import gateway_log
 from experiments.verdict import server
 from experiments.verdict.limits import Limits
 from experiments.verdict.server import ServerSeen
 from experiments.verdict.verdict import Verdict, judge
 from experiments.verdict.watch import Watched
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A fault of results/faults.json, as far as a judgement needs it; unix seconds."""
-
-    began: float
-    healed: float | None
 
 
 def server_seen(directory: Path) -> ServerSeen:
@@ -58,12 +51,15 @@ def judge_bundle(
 ) -> Verdict:
     """The verdict on a bundle's files. ExperimentError where its requests are missing, or a file is damaged."""
     client: Any = writing.read_json(directory, layout.CLIENT) or {}
-    faults: Any = writing.read_json(directory, layout.FAULTS) or []
+    try:
+        faults = windows.read(directory / layout.FAULTS) if (directory / layout.FAULTS).exists() else []
+    except ValueError as error:
+        raise ExperimentError(f"{error}; without its faults a run cannot be judged") from None
     return judge(
         records.read(directory / layout.REQUESTS),
         _of(ClientHealth, client.get("health", client)),
         server_seen(directory),
-        [Declared(float(entry["began"]), entry.get("healed")) for entry in faults],
+        faults,
         watched=_of(Watched, client.get("watched", {})),
         limits=limits,
         concurrent=concurrent,
