@@ -9,6 +9,7 @@ import importlib.metadata
 import platform
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,7 @@ def versions(cluster: ClusterInventory, parameters: Parameters) -> dict[str, Any
     return {
         "cluster": {"version": importlib.metadata.version("cluster"), "commit": _commit()},
         "python": platform.python_version(),
-        "packages": {
-            found.metadata["Name"]: found.version for found in sorted(importlib.metadata.distributions(), key=_name)
-        },
+        "packages": packages(),
         "runtime": {"name": lock.name, "kind": lock.kind, "python": lock.python, "packages": lock.versions},
         "model": {"name": parameters.model_id, "source": source},
         "profile": settings.profile,
@@ -103,8 +102,11 @@ def prediction(cluster: ClusterInventory, parameters: Parameters) -> dict[str, A
     return {**plan_json.to_json(made, ()), "engine": engine}
 
 
-def _name(found: importlib.metadata.Distribution) -> str:
-    return str(found.metadata["Name"]).lower()
+@cache  # a hundred files are read for it
+def packages() -> dict[str, str]:
+    """Packages beside the tool, name -> version."""
+    read = [found.metadata for found in importlib.metadata.distributions()]
+    return {str(one["Name"]): str(one["Version"]) for one in sorted(read, key=lambda one: str(one["Name"]).lower())}
 
 
 def _commit() -> str:
