@@ -14,7 +14,6 @@ from experiments.bundle import layout, manifest, reading, writing
 from experiments.bundle.errors import BundleError
 from experiments.bundle.journal import Journal
 from experiments.configuration.errors import ConfigurationError
-from experiments.errors import ExperimentError
 from experiments.load.client import clock
 from experiments.runs import against, deploying, ground, lock
 from experiments.runs.errors import RunError
@@ -22,7 +21,6 @@ from experiments.runs.order import BENCHMARK, CHAOS, DEPLOY, JUDGE, TELEMETRY, F
 from experiments.runs.sitting import Sitting, stops
 from operate import ownership
 from operate.clusters import ClusterInventory
-from operate.errors import OperatorError
 from operate.progress import Progress
 
 
@@ -67,7 +65,7 @@ def run(order: Order, progress: Progress) -> Finished:
                 bundle, cluster=cluster.name, started=started, ended=clock(), state="complete", also=_also(order)
             )
             _report(bundle, progress)
-        except (ExperimentError, OperatorError, KeyboardInterrupt):
+        except BaseException:  # a defect of ours too leaves what was collected
             with contextlib.suppress(OSError):
                 journal.close()
             _leave_partial(order, cluster, bundle, progress)

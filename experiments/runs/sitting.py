@@ -23,9 +23,9 @@ class Sitting:
     @contextlib.contextmanager
     def phase(self, name: str, says: str) -> Iterator[None]:
         """A phase; an interruption and a failure are written down with what was under way, and go on."""
-        self.progress.phase(says)
         self.journal.add("phase", phase=name, state="began")
         try:
+            self.progress.phase(says)
             yield
         except BaseException as error:
             self.stopped(name, error)

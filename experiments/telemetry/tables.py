@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.errors import ExperimentError
 
-FLOAT, TEXT, INTEGER, TRUTH = "float64", "string", "int64", "bool"
+FLOAT, TEXT, INTEGER, TRUTH = "float64", "string", "int64", "bool_"
 BATCH_ROWS = 50_000
 
 # Path in the bundle -> column -> type.

@@ -55,12 +55,15 @@ with lock.exclusive(clusters.read(sys.argv[1]), "experiment other"):
 
 @dataclass
 class Told:
-    """What a run says meanwhile."""
+    """What a run says meanwhile; at a phase that begins so, the operator presses Ctrl-C."""
 
     said: list[str] = field(default_factory=list)
+    stop_at: str = "never"
 
     def phase(self, text: str) -> None:
         self.said.append(text)
+        if self.stop_at in text:
+            signal.raise_signal(signal.SIGINT)
 
     def note(self, text: str) -> None:
         self.said.append(text)
@@ -77,11 +80,13 @@ class Tried:
     directory: Path
     told: Told = field(default_factory=Told)
 
-    def run(self, *, seconds: float = 0.6, more: str = "", resume: bool = False) -> Finished:
+    def run(
+        self, *, seconds: float = 0.6, more: str = "", resume: bool = False, tags: frozenset[str] = TAGS
+    ) -> Finished:
         """Run an experiment of two steps, 20 and 40 requests a second; the failure or interruption is raised."""
         suite = suites.load(str(self.file(seconds, more)))
         (outcome,) = run_suite(
-            str(self.inventory), suite, {}, self.told, tags=TAGS, fetched=self.fetched, resume=resume
+            str(self.inventory), suite, {}, self.told, tags=tags, fetched=self.fetched, resume=resume
         )
         assert isinstance(outcome, Outcome) and outcome.finished
         return outcome.finished
@@ -206,6 +211,30 @@ def test_a_stopped_run_can_be_read_and_goes_on(tried: Tried) -> None:
     assert reading.read(bundle).state == "complete" and all(check.ok for check in manifest.check(bundle))
     with pytest.raises(RunError, match="came to its end"):
         tried.run(seconds=1.5, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("at", "phase", "tag"),
+    [
+        ("configuration, versions", "prepare", BENCHMARK),
+        ("deploying laptop", "deploy", "deploy"),
+        ("benchmark on laptop", "benchmark", BENCHMARK),
+        ("collecting telemetry", "collect-telemetry-data", "collect-telemetry-data"),
+        ("judging the run", "judge", BENCHMARK),
+    ],
+)
+def test_ctrl_c_in_any_phase_leaves_a_bundle_that_can_be_read(tried: Tried, at: str, phase: str, tag: str) -> None:
+    tried.told.stop_at = at
+    with pytest.raises(KeyboardInterrupt):
+        tried.run(seconds=0.2, tags=frozenset({BENCHMARK, tag}))
+    (bundle,) = tried.bundles
+    seen = reading.read(bundle)
+    assert (seen.state, seen.stopped_in, seen.why) == ("partial", phase, "interrupted")
+    assert all(check.ok for check in manifest.check(bundle))
+    if phase == "judge":
+        tried.told.stop_at = "never"
+        tried.run(seconds=0.2, resume=True)
+        assert reading.read(bundle).state == "complete" and counted(bundle, "rate=20") == 8
 
 
 def test_a_killed_run_can_be_read_and_goes_on(tried: Tried) -> None:
