@@ -29,6 +29,9 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
+        # What came and when, to be read once every connection of this turn of the loop has its time: an engine gives
+        # the tokens of a step to all of its requests at once, and reading one must not make the next one late.
+        self._came: list[tuple[float, bytes]] = []
         self.idle_since = 0.0
 
     @property
@@ -57,21 +60,29 @@ class Connection(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        at = clock()
-        exchange = self._exchange
-        if exchange is None:  # a server that talks without being asked, as in a 408 before it ends the connection
-            self.close()
-            return
-        exchange.received(data, at)
-        if exchange.over and self._exchange is exchange:
-            self._exchange = None
-            if exchange.answer.complete and exchange.answer.keep:
-                self._pool.back(self)
-            else:
+        self._came.append((clock(), data))
+        if len(self._came) == 1:
+            self._pool.loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        came, self._came = self._came, []
+        for at, data in came:
+            exchange = self._exchange
+            if exchange is None:  # a server that talks without being asked, as in a 408 before it ends the connection
                 self.close()
+                return
+            exchange.received(data, at)
+            if exchange.over and self._exchange is exchange:
+                self._exchange = None
+                if exchange.answer.complete and exchange.answer.keep:
+                    self._pool.back(self)
+                else:
+                    self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        at, exchange = clock(), self._exchange
+        at = clock()
+        self._read()
+        exchange = self._exchange
         self._exchange = self._transport = None
         self._pool.gone(self)
         if exchange is not None and not exchange.over:
@@ -94,7 +105,7 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._all: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def take(self) -> Connection | None:
         """One that waits, the one that was used last; None when there is none."""
@@ -107,7 +118,7 @@ class Pool:
 
     def back(self, connection: Connection) -> None:
         """It can take another request."""
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self.loop.time()
         self._idle.append(connection)
 
     def gone(self, connection: Connection) -> None:
@@ -117,7 +128,7 @@ class Pool:
     async def open(self) -> Connection:
         """A new one; OSError or TimeoutError when the endpoint cannot be reached."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, connection = await self._loop.create_connection(
+            _, connection = await self.loop.create_connection(
                 lambda: Connection(self), self._host, self._port, ssl=self._tls
             )
         self._all.add(connection)
@@ -127,7 +138,7 @@ class Pool:
         """Begin to open connections until `spare` wait."""
         self._end_old()
         for _ in range(spare - len(self._idle) - len(self._opening)):
-            task = self._loop.create_task(self._spare())
+            task = self.loop.create_task(self._spare())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
@@ -137,7 +148,7 @@ class Pool:
             self.back(await self.open())
 
     def _end_old(self) -> None:
-        old = self._loop.time() - IDLE_SECONDS
+        old = self.loop.time() - IDLE_SECONDS
         while self._idle and (self._idle[0].idle_since < old or not self._idle[0].usable):
             connection = self._idle.popleft()
             connection.close()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,10 +77,18 @@ def test_a_sweep_ends_where_its_objective_is_missed(endpoint: Endpoint) -> None:
 def test_ctrl_c_ends_the_load_and_keeps_what_there_is(endpoint: Endpoint, tmp_path: Path) -> None:
     asked = Asked(users=(2,), **{**QUICK, "duration_seconds": 60.0})  # type: ignore[arg-type]
     before = signal.getsignal(signal.SIGINT)
-    timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def press_when_some_have_ended() -> None:
+        lines = tmp_path / "requests.partial.jsonl"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (lines.exists() and lines.read_bytes().count(b"\n") > 2):
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press_when_some_have_ended)
+    presser.start()
     done = measure(endpoint, asked, to=tmp_path)
-    timer.join()
+    presser.join()
     assert done.stopped and done.records and all(record.good for record in done.records)
     assert records.read(tmp_path / "requests.parquet") == list(done.records)
     assert signal.getsignal(signal.SIGINT) == before
