@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def only(rows: list[Row]) -> Row:
     return row
 
 
-def test_each_part_is_what_its_own_book_says() -> None:
+def test_each_part_is_what_its_own_book_says(tmp_path: Path) -> None:
     record = Asked(due=T0 - 0.004, ended=T0 + 0.5)
     spans = [gateway_span(494, 100, 390), engine_span((30, 60, 380), 478)]
     flows = [flow("worker1", "head", 2.0), flow("head", "192.0.2.7", 1.0), flow("worker2", "head", 40.0)]
@@ -69,15 +70,23 @@ def test_each_part_is_what_its_own_book_says() -> None:
     assert (row.queue_ms, row.prefill_ms, row.decode_ms) == pytest.approx((30, 60, 380), abs=0.01)
     assert row.unexplained_ms == pytest.approx(0, abs=0.01)
     assert sum(row.parts().values()) == pytest.approx(row.whole_ms, abs=0.01)
-    assert len(row.values()) == len(tables.COLUMNS[tables.LEDGER])
+    assert tables.write(tmp_path, tables.LEDGER, [row.values()]) == 1
+    (again,) = tables.read(tmp_path, tables.LEDGER)
+    assert Row(**again) == row
 
 
 def test_books_that_say_more_than_the_whole_are_found() -> None:
-    """An engine's span of another request: 200 ms more than the gateway waited."""
+    """An engine's span of another request: 200 ms more than the gateway waited, 194 more than the client did."""
     rows = build([Asked()], [gateway_span(494, 100, 390), engine_span((30, 60, 600), 690)])
-    assert only(rows).unexplained_ms == pytest.approx(-200, abs=0.01)
+    assert only(rows).unexplained_ms == pytest.approx(-194, abs=0.01)
     assert sums(rows).ok is False
-    assert "200.00 ms" in sums(rows).detail
+    assert "194.00 ms" in sums(rows).detail
+
+
+def test_time_that_a_starved_gateway_left_out_is_the_engines_as_far_as_the_client_saw_it() -> None:
+    row = only(build([Asked()], [gateway_span(300, 100, 196), engine_span((30, 60, 380), 478)]))
+    assert (row.gateway_ms, row.client_ms) == pytest.approx((4, 18), abs=0.01)
+    assert (row.prefill_ms, row.decode_ms, row.unexplained_ms) == pytest.approx((60, 380, 0), abs=0.01)
 
 
 def test_the_clock_of_a_host_is_only_for_telling_whose_span_it_is() -> None:
