@@ -8,6 +8,7 @@ Ten boots in a row are `benchmarks/netboot.py boots`.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,6 +162,9 @@ def test_base_is_applied_over_ssh(boot_lab: BootLab, booted: dict[str, Guest]) -
     assert "rules_" in boot_lab.guest_ssh("compute-uefi", "nft list table inet cluster").stdout
 
 
+@pytest.mark.skipif(
+    not os.environ.get("CLUSTER_TEST_OTHER_BOOTS"), reason="two minutes more; CLUSTER_TEST_OTHER_BOOTS=1 runs it"
+)
 def test_debians_kernel_delays_loses_and_narrows_by_netem_and_heals_by_its_timer(
     boot_lab: BootLab, booted: dict[str, Guest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +196,7 @@ def test_debians_kernel_delays_loses_and_narrows_by_netem_and_heals_by_its_timer
         ("network-loss", {"percent": 1.0}),
         ("network-rate", {"megabits_per_second": 5.0}),
     ):
-        order = Order(name, 60, parameters_of(kind_of(name), given))
+        order = Order(name, 120, parameters_of(kind_of(name), given))
         said = sent(commands.inject(settings, order, "another system"))
         assert said["armed"] and said["made"]["means"] == ("tc htb" if name == "network-rate" else "tc netem")
     shown = boot_lab.guest_ssh(node, f"tc qdisc show dev {interface}; tc class show dev {interface}").stdout
@@ -200,7 +204,7 @@ def test_debians_kernel_delays_loses_and_narrows_by_netem_and_heals_by_its_timer
     assert connect_seconds() > before + 0.35
     assert sent(commands.heal(settings, "network-rate"))["by"] == "controller"
     # Nobody undoes the other two.
-    _wait_until(lambda: not sent(commands.look(settings, "another system"))["active"], 240)
+    _wait_until(lambda: not sent(commands.look(settings, "another system"))["active"], 400)
     over = sent(commands.look(settings, "another system"))
     assert over["left"] == {}
     assert {entry["name"]: entry["by"] for entry in over["history"]} == {

@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{path}:/usr/local/sbin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
 
 
-def run(*words: str, text: str = "", check: bool = True, seconds: float = 30) -> str:
+def run(*words: str, text: str = "", check: bool = True, seconds: float = 60) -> str:
     """Standard output of a command; FaultError with its last words when it fails, is missing or does not end."""
     try:
         done = subprocess.run(

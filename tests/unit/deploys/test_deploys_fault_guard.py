@@ -1,6 +1,6 @@
 """The program that does faults on a host, run here as it runs on the laptop: no systemd, children with a deadline.
 
-Where systemd runs the host, tests/integration does the same on the lab.
+Where systemd runs the host, tests/lab does the same on the lab.
 """
 
 from __future__ import annotations
