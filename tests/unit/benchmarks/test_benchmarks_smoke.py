@@ -30,6 +30,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.idle": SMOKE,
     "benchmarks.image_build": SMOKE,
     "benchmarks.laptop_plan": SMOKE,
+    "benchmarks.load_accuracy": SMOKE,
     "benchmarks.netboot": SMOKE,
     "benchmarks.netboot_join": SMOKE,
     "benchmarks.noop_rerun": SMOKE,
