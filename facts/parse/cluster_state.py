@@ -13,6 +13,7 @@ from typing import Any
 
 from facts.parse.report import Report
 from facts.parse.shape import figure, mapping, mappings
+from facts.programs.engines import standing
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def parse_serve(answer: Any) -> ServeState:
         return ServeState("NOT_STARTED", "", ())
     # One application that cannot be read is not known to run; the others are.
     states = {name: state if isinstance(state, dict) else {} for name, state in known.items()}
-    applications = {name: str(state.get("status") or "") for name, state in states.items()}
+    applications = {name: standing(state) for name, state in states.items()}
     first = next((name for name, status in applications.items() if status != "RUNNING"), next(iter(states)))
     return ServeState(
         applications[first],

@@ -25,3 +25,26 @@ def running(application: Mapping[str, Any]) -> int:
         if is_engine(name)
         for replica in about["replicas"]
     )
+
+
+def standing(application: Mapping[str, Any]) -> str:
+    """The status of an application in the shape of Serve's REST interface, "" where it has none.
+
+    Serve calls one DEPLOYING until the last replica that it stops has ended. One that never got a place, such as what
+    was to replace a node's that left, takes its whole grace for that, while all that are wanted serve: RUNNING here.
+    """
+    said = str(application.get("status") or "")
+    deployments = application.get("deployments")
+    if said != "DEPLOYING" or not isinstance(deployments, Mapping) or not deployments:
+        return said
+    return "RUNNING" if all(_only_ends(one) for one in deployments.values()) else said
+
+
+def _only_ends(deployment: Any) -> bool:
+    """Whether as many replicas run as are wanted, and all others are being stopped."""
+    if not isinstance(deployment, Mapping) or deployment.get("status") not in ("HEALTHY", "DOWNSCALING"):
+        return False
+    replicas = deployment.get("replicas")
+    rows = replicas if isinstance(replicas, list) else []
+    states = [row.get("state") if isinstance(row, Mapping) else None for row in rows]
+    return states.count("RUNNING") == deployment.get("target_num_replicas") and {*states} <= {"RUNNING", "STOPPING"}

@@ -13,7 +13,7 @@ from typing import Any
 
 from deploys.compute_base.programs.service_ends import Watched
 from facts.programs import direct, ray_rest
-from facts.programs.engines import running
+from facts.programs.engines import running, standing
 
 PERIOD_SECONDS = 0.5
 # A failure from before this run is still told for a moment, until cluster_serve.py has taken the application down.
@@ -71,9 +71,10 @@ def _engines(name: str, state: Any, wanted: int) -> str:
     if state["status"] == "DEPLOY_FAILED":
         raise FailedError(f"application {name} failed: {' '.join(state.get('message', '').split())[-600:]}")
     found = running(state)
-    if state["status"] == "RUNNING" and found == wanted:
+    status = standing(state)
+    if status == "RUNNING" and found == wanted:
         return ""
-    return f"{found} of {wanted} engines of {name} have answered, application {state['status']}"
+    return f"{found} of {wanted} engines of {name} have answered, application {status}"
 
 
 def gateway(_base: str, url: str) -> str:

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from deploys.watch.programs.watch_http import NoAnswer, Request, Response, Server, get
 from deploys.watch.programs.watch_state import Replicas, mapping, number, proof, sequence, text, verify_record
+from facts.programs.engines import standing
 from facts.programs.own_name import is_own
 from facts.programs.ray_rest import APPLICATIONS, NODES
 
@@ -335,7 +336,7 @@ def served(answer: Any, at: float) -> dict[str, Any]:
     RUNNING, or NOT_STARTED where there is no application.
     """
     known = {name: mapping(row) for name, row in mapping(mapping(answer).get("applications")).items()}
-    states = {text(name, 120): text(row.get("status"), 40) for name, row in known.items()}
+    states = {text(name, 120): text(standing(row), 40) for name, row in known.items()}
     replicas = [
         {"deployment": text(name, 120), "address": text(row.get("node_ip"), 60), "state": text(row.get("state"), 40)}
         for application in known.values()
