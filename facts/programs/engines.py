@@ -37,14 +37,19 @@ def standing(application: Mapping[str, Any]) -> str:
     deployments = application.get("deployments")
     if said != "DEPLOYING" or not isinstance(deployments, Mapping) or not deployments:
         return said
-    return "RUNNING" if all(_only_ends(one) for one in deployments.values()) else said
+    states = [_states(one) for one in deployments.values()]
+    ends = any("STOPPING" in one for one in states) and all(map(_only_ends, deployments.values(), states))
+    return "RUNNING" if ends else said
 
 
-def _only_ends(deployment: Any) -> bool:
+def _states(deployment: Any) -> list[Any]:
+    replicas = deployment.get("replicas") if isinstance(deployment, Mapping) else None
+    rows = replicas if isinstance(replicas, list) else []
+    return [row.get("state") if isinstance(row, Mapping) else None for row in rows]
+
+
+def _only_ends(deployment: Any, states: list[Any]) -> bool:
     """Whether as many replicas run as are wanted, and all others are being stopped."""
     if not isinstance(deployment, Mapping) or deployment.get("status") not in ("HEALTHY", "DOWNSCALING"):
         return False
-    replicas = deployment.get("replicas")
-    rows = replicas if isinstance(replicas, list) else []
-    states = [row.get("state") if isinstance(row, Mapping) else None for row in rows]
     return states.count("RUNNING") == deployment.get("target_num_replicas") and {*states} <= {"RUNNING", "STOPPING"}

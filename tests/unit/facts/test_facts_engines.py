@@ -24,6 +24,7 @@ def application(status: str, *states: str, of: str = "DOWNSCALING", wanted: int 
         (application("DEPLOYING", "RUNNING", "STOPPING", of="HEALTHY"), "RUNNING"),
         # One that is wanted is missing, or another is still to come.
         (application("DEPLOYING", "STOPPING"), "DEPLOYING"),
+        (application("DEPLOYING", "RUNNING", of="HEALTHY"), "DEPLOYING"),
         (application("DEPLOYING", "RUNNING", "STOPPING", wanted=2), "DEPLOYING"),
         (application("DEPLOYING", "RUNNING", "STARTING"), "DEPLOYING"),
         (application("DEPLOYING", "RUNNING", "STOPPING", of="UPDATING"), "DEPLOYING"),
