@@ -111,6 +111,11 @@ def _of_the_model(resolved: Resolved, cluster: ClusterInventory, tags: frozenset
 
 def _of_the_load(resolved: Resolved) -> Iterator[str]:
     parameters, places = resolved.parameters, resolved.places
+    if models.entry(str(parameters.model_id)).task in ("completion", "fill-mask"):
+        yield (
+            f"{places['model_id']}: {parameters.model_id} takes no chats, which the load is made of; give another "
+            "model, or leave the tag benchmark out"
+        )
     kind, where = parameters.llm_benchmark_arrivals, places["llm_benchmark_arrivals"]
     needed = {"closed": "llm_benchmark_concurrent_workers", "trace": "llm_benchmark_trace"}
     name = needed.get(kind, "llm_benchmark_target_qps_values")

@@ -272,6 +272,7 @@ def test_two_runs_on_one_cluster_are_refused_with_the_holder_s_name(tried: Tried
         ("llm_benchmark_durations: 3", "did you mean llm_benchmark_duration"),
         ("model_id: no-such-model", "model 'no-such-model' is not known"),
         ("model_id: qwen3-30b-a3b", "does not fit laptop"),
+        ("model_id: gpt2", "takes no chats"),
         ("exp_global_data_parallelism: 9", "laptop has 2 compute nodes"),
         ("exp_global_data_parallelism: 1", "run it with the tag deploy"),
         ("llm_benchmark_prompt_tokens: many", "no numbers of tokens"),
