@@ -102,7 +102,7 @@ def bare_engine(
         while not _healthy(server.url):
             if time.monotonic() > deadline:
                 raise ExperimentError(f"{server.url}/health: not 200 after {ENGINE_SECONDS:g} s")
-            time.sleep(0.5)
+            time.sleep(0.1)
         yield server
 
 

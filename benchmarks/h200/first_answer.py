@@ -28,6 +28,7 @@ _MARKS = {
     "Ray's control store": ("gcs_server",),
     "Ray's nodes": ("raylet/raylet",),
     "replica": ("ray::ServeReplica",),
+    "engine process": ("engine_process ready",),
     "engine core": ("VLLM::EngineCore",),
     "rank": ("ray::RayWorkerProc", "VLLM::Worker"),
 }
@@ -79,7 +80,7 @@ def cluster(nodes: tuple[Settings, ...], seconds: float = 300.0) -> Iterator[tup
     The last of it is `right answer`, through the gateway. At the end it is killed: nothing is waited for.
     """
     head, seen, begun, done = nodes[0], dict[str, float](), time.monotonic(), threading.Event()
-    with one_machine.started(nodes, killed=True):
+    with one_machine.started(nodes):
         seen["services started"] = round(time.monotonic() - begun, 2)
         watcher = threading.Thread(target=_watch, args=(nodes, seen, begun, done), daemon=True)
         watcher.start()
@@ -96,8 +97,11 @@ def cluster(nodes: tuple[Settings, ...], seconds: float = 300.0) -> Iterator[tup
 
 
 def _watch(nodes: tuple[Settings, ...], seen: dict[str, float], begun: float, done: threading.Event) -> None:
-    """When the first process of each kind was seen; all of them for kinds of which each node has one."""
-    expected = {"Ray's nodes": len(nodes)}
+    """When the first process of each kind was seen; all of them for kinds of which each node has one.
+
+    An engine's process is a fork of one that has vLLM loaded, and is called as that is.
+    """
+    expected = {"Ray's nodes": len(nodes), "engine process": 2}
     while not done.wait(PERIOD_SECONDS):
         counts: dict[str, int] = {}
         for pid in one_machine.processes(nodes):

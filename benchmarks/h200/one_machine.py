@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,8 @@ from inventories.composition.compose import Serving, Site, compose
 
 HEAD_ADDRESS, WORKER_ADDRESS = "127.0.0.10", "127.0.0.1{}"
 READY_SECONDS = 300.0
+# Where the logs of the last cluster are after it: one that did not start tells there why.
+LOGS, LOG_END_BYTES, LOG_KINDS = Path(tempfile.gettempdir()) / "measured-logs", 300_000, (".log", ".out", ".err")
 _CONTROL_SECONDS = 60
 # What a machine with several GPUs says of multicast between them (a program that uses it can put its server's GPUs out
 # of service) holds for every engine on it, whoever starts it.
@@ -74,14 +77,14 @@ def settings_of(
 
 @contextlib.contextmanager
 def running(nodes: tuple[Settings, ...]) -> Iterator[str]:
-    """The cluster, once its engine says that it is ready; gives the engine's base address."""
+    """The cluster, once its engine says that it is ready; gives the engine's base address. At the end it is killed."""
     with started(nodes):
         yield ready(nodes)
 
 
 @contextlib.contextmanager
-def started(nodes: tuple[Settings, ...], *, killed: bool = False) -> Iterator[None]:
-    """The cluster from the start of its services on, ready or not. `killed`: at the end nothing is waited for."""
+def started(nodes: tuple[Settings, ...]) -> Iterator[None]:
+    """The cluster from the start of its services on, ready or not. At the end it is killed: nothing is waited for."""
     try:
         for node in nodes:
             _write(node)
@@ -89,14 +92,25 @@ def started(nodes: tuple[Settings, ...], *, killed: bool = False) -> Iterator[No
         yield
     finally:
         for node in reversed(nodes):
-            if killed:
-                _kill(node)
-            else:
-                with contextlib.suppress(ExperimentError):
-                    _program(node, "supervisorctl", "shutdown")
+            _kill(node)
+        for node in nodes:
+            keep_logs(node, LOGS)
         _gone(nodes)
         for node in nodes:  # nothing of Ray's is found by the next one
             shutil.rmtree(node.directories.ray, ignore_errors=True)
+
+
+def keep_logs(node: Settings, place: Path) -> None:
+    """The ends of what the node's services, Ray and engines wrote, as NODE-FILE in `place`; else it goes with Ray's."""
+    place.mkdir(parents=True, exist_ok=True)
+    directories = {Path(hosts.of(node).manager.state_directory), Path(node.directories.ray)}
+    written = [file for directory in directories for file in directory.rglob("*.*") if file.suffix in LOG_KINDS]
+    for file in sorted(written):
+        with contextlib.suppress(OSError):
+            if file.is_file() and not file.is_symlink() and file.stat().st_size:
+                with file.open("rb") as stream:
+                    stream.seek(max(0, file.stat().st_size - LOG_END_BYTES))
+                    (place / f"{node.node}-{file.name}").write_bytes(stream.read())
 
 
 def gateway(head: Settings) -> servers.Server:

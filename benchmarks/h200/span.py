@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=530.0, help="nothing begins after them")
     parser.add_argument("--kv-gib", type=float, default=4.0, help="key-value cache of each rank")
     parser.add_argument("--logs", type=Path, default=Path("/tmp/span-nccl"), help="where NCCL writes")  # noqa: S108
-    parser.add_argument("--runtime-kind", choices=["cuda"], default="cuda")
+    parser.add_argument("--runtime-kind", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script out")
     add_argument(parser)
     return parser
 
@@ -113,7 +113,16 @@ def nodes(case: Case, options: argparse.Namespace) -> tuple[Settings, ...]:
     model = MODEL
     if case.shape:
         model, engine = str(made(case.shape, MODEL)), {**engine, "load_format": "dummy"}
-    serving = Serving(model=model, mode="span", span_by=case.span_by, dtype="bfloat16", engine=engine, check_fit=False)
+    cpu = options.runtime_kind == "cpu"
+    serving = Serving(
+        model=model,
+        mode="span",
+        span_by=case.span_by,
+        dtype="float32" if cpu else "bfloat16",
+        enforce_eager=cpu,
+        engine=engine,
+        check_fit=False,
+    )
     environments = [
         {
             "CUDA_VISIBLE_DEVICES": str(number),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.h200 import one_machine
-from deploys.environment import token_path
+from deploys.environment import proof_record_path, token_path
 from deploys.settings import Settings
 from experiments.answers import HUNG, RIGHT, Outcome, Question
 from experiments.errors import ExperimentError
@@ -52,13 +52,14 @@ FAULTS = {
 
 @dataclass
 class Watch:
-    """What the engine's places and Serve say, with the time at which they first said it."""
+    """What the engine's places, its record and Serve say, with the time at which they first said it."""
 
     nodes: tuple[Settings, ...]
     seen: float | None = None
     named: str = ""
     ready_again: float | None = None
     said: dict[str, float] = field(default_factory=dict)
+    begun: float = field(default_factory=time.time)
 
     def look(self, serve_too: bool) -> None:
         """Ask once."""
@@ -68,8 +69,19 @@ class Watch:
             self._note("no replica says that it is ready")
         if ready and self.seen is not None and self.ready_again is None:
             self.ready_again = clock()
+        for node in self.nodes:
+            self._read_record(Path(proof_record_path(node)))
         if serve_too:
             self._ask_serve()
+
+    def _read_record(self, record: Path) -> None:
+        """What engines wrote down of their ends, and who is to blame: they say it last, and are gone then."""
+        with contextlib.suppress(OSError):
+            for line in record.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if event.get("event") in ("blame", "end") and event["at"] >= self.begun:
+                        self._note(f"record: {event.get('reason', '')}")
 
     def _ready(self, place: str) -> bool:
         try:

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         for number in range(options.rounds):
             result["rounds"].append({})
             for kind in (BARE, CLUSTER) if number % 2 == 0 else (CLUSTER, BARE):
-                result["rounds"][-1][kind] = _start(kind, head, worker)
+                result["rounds"][-1][kind] = _start(kind, head, worker, options.seconds)
                 show(kind, f"round {number + 1}: {result['rounds'][-1][kind]}")
             results.write(options.results, result, report(result))
     except ExperimentError as error:
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, required=True, help="JSON to write; the Markdown goes beside it")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="of the catalogue")
     parser.add_argument("--rounds", type=int, default=2, help="starts of each; bare vLLM's first is not compared")
+    parser.add_argument("--seconds", type=float, default=300.0, help="a start that takes longer ends the run")
     parser.add_argument("--kv-gib", type=float, default=8.0, help="key-value cache of each engine")
     parser.add_argument("--runtime-kind", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script out")
     add_argument(parser)
@@ -77,12 +78,12 @@ def _serving(options: argparse.Namespace) -> Serving:
     return Serving(model=options.model, dtype="bfloat16", enforce_eager=eager, engine=engine, check_fit=False)
 
 
-def _start(kind: str, head: Settings, worker: Settings) -> dict[str, float]:
+def _start(kind: str, head: Settings, worker: Settings, most: float) -> dict[str, float]:
     if kind == CLUSTER:
-        with first_answer.cluster((head, worker)) as (_, seen):
+        with first_answer.cluster((head, worker), most) as (_, seen):
             return seen
     flags, variables = servers.engine_flags(declared_engine(worker)), bare_environment(worker)
-    with first_answer.bare(worker, flags, variables, (BARE_ADDRESS, BARE_PORT)) as (_, seconds):
+    with first_answer.bare(worker, flags, variables, (BARE_ADDRESS, BARE_PORT), most) as (_, seconds):
         return {"right answer": seconds}
 
 

@@ -30,7 +30,9 @@ def take_turns(
 ) -> dict[str, Any]:
     """Blocks of every lane of `places` in its order and back again; a run that failed is a miss.
 
-    No block but the first begins after `seconds`; `after_block` gets what is measured so far.
+    Bare and gateway ask the same in each half of a block, so that they differ in nothing but the way, and no engine is
+    asked the same twice, which it would find in its prefix cache: replica and gateway are one engine, so the replica is
+    asked other prompts. No block but the first begins after `seconds`; `after_block` gets what is measured so far.
     """
     runs: dict[str, list[ToolRun]] = {kind: [] for kind in places}
     order = (*places, *reversed(list(places)))
@@ -43,9 +45,8 @@ def take_turns(
             break
         by_block.append({kind: [] for kind in places})
         for turn, kind in enumerate(order):
-            # Prompts of its own for each run: replica and gateway are one engine, and the second of them to ask the
-            # same would find it in the engine's prefix cache, which bare vLLM never does.
-            asked = Work(**{**vars(work), "seed": len(order) * block + turn + 1})
+            half = 2 * block + (turn >= len(places))
+            asked = Work(**{**vars(work), "seed": 2 * half + 1 + (kind == REPLICA)})
             before = gateway.processor_seconds()
             try:
                 done = tool.run(asked, places[kind])

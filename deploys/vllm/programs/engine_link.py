@@ -50,7 +50,7 @@ class Link:
         environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
         line = json.dumps({**order, "environment": environment}).encode() + b"\n"
         connection = await asyncio.to_thread(_asked, line)
-        reader, self._writer = await asyncio.open_connection(sock=connection, limit=1_000_000)
+        reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=1_000_000)
         proven: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._hearing = asyncio.create_task(self._hear(reader, proven, gone))
         await proven

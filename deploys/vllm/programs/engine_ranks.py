@@ -6,6 +6,7 @@ at all. What Ray knows of a rank's actor and what the rank's own node knows of i
 pure; what asks Ray blocks.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,18 @@ def first_to_blame(ranks: Sequence[Rank], actors: Mapping[str, Mapping[str, Any]
 
 
 def still(ranks: Sequence[Rank], states: Callable[[Sequence[Rank]], Mapping[int, str]]) -> str:
-    """The ranks whose processes do nothing, by the states that their nodes tell of them."""
+    """The ranks whose processes do nothing, by the states that their nodes tell of them; else those of silent nodes.
+
+    Ray takes a node that went without a word for alive for a quarter of a minute more.
+    """
     found = states(ranks)
-    return "; ".join(
+    at_fault = [
         f"{rank} {_STANDS_STILL[found[rank.number]]} (process {rank.pid})"
         for rank in ranks
         if found.get(rank.number) in _STANDS_STILL
-    )
+    ]
+    silent = [f"{rank}: its node does not answer" for rank in ranks if found and rank.number not in found]
+    return "; ".join(at_fault or silent)
 
 
 def process_state(pid: int) -> str:
@@ -90,8 +96,9 @@ def process_state(pid: int) -> str:
 
 
 def _states_on_their_nodes(ranks: Sequence[Rank]) -> dict[int, str]:
-    """What each rank's node says; a node that says nothing in time is left out."""
+    """What each rank's node says; a node that says nothing in time, or cannot be asked, is left out."""
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {}
@@ -101,4 +108,8 @@ def _states_on_their_nodes(ranks: Sequence[Rank]) -> dict[int, str]:
     done, late = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
     for one in late:
         ray.cancel(one, force=True)
-    return {asked[one]: ray.get(one) for one in done}
+    states = {}
+    for one in done:
+        with contextlib.suppress(RayError):
+            states[asked[one]] = ray.get(one)
+    return states

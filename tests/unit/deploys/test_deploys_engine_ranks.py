@@ -34,8 +34,10 @@ def test_a_stopped_rank_is_named_though_ray_takes_it_for_alive() -> None:
     assert still(RANKS, lambda _: {0: "R", 1: "T"}) == "rank 1 on worker2 is stopped (process 12)"
 
 
-def test_a_node_that_says_nothing_is_not_blamed() -> None:
-    assert still(RANKS, lambda _: {0: "S"}) == ""
+def test_a_node_that_says_nothing_is_named_where_others_answer_and_do_not_stand_still() -> None:
+    assert still(RANKS, lambda _: {0: "S"}) == "rank 1 on worker2: its node does not answer"
+    assert still(RANKS, lambda _: {0: "T"}) == "rank 0 on worker1 is stopped (process 11)"
+    assert still(RANKS, lambda _: {}) == ""
 
 
 def test_states_are_those_of_linux() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
+
 from experiments.errors import ExperimentError
 from experiments.load.tool import ToolRun, Work
 from experiments.load.turns import take_turns
@@ -47,7 +49,16 @@ def test_lanes_take_turns_there_and_back_and_no_run_finds_its_prompts_cached() -
     measured(tool, [])
     names = ["bare", "replica", "gateway", "gateway", "replica", "bare"]
     assert [url for url, _ in tool.asked] == names * 2
-    assert len({seed for _, seed in tool.asked}) == 12
+    engines = {"bare": "bare", "replica": "cluster", "gateway": "cluster"}
+    assert len({(engines[url], seed) for url, seed in tool.asked}) == 12
+
+
+def test_bare_and_gateway_ask_the_same() -> None:
+    tool = Tool()
+    measured(tool, [])
+    seeds = {lane: [seed for url, seed in tool.asked if url == lane] for lane in SECONDS}
+    assert seeds["bare"] == seeds["gateway"]
+    assert len(set(seeds["bare"])) == 4
 
 
 def test_no_block_begins_after_the_seconds_and_each_is_told() -> None:
@@ -103,8 +114,45 @@ def test_what_the_gateway_adds_is_told_from_what_the_engine_process_adds() -> No
 def test_the_targets_are_judged_against_bare() -> None:
     found = measured(Tool(), [])
     assert gateway_report.targets_missed({"engine": {"concurrent": {"1": found}}}) == [
+        "engine, 1 at once: 4.00 (4.00 to 4.00) ms added to the p50 of first tokens; target 2"
+    ]
+    del found["paired"]
+    assert gateway_report.targets_missed({"engine": {"concurrent": {"1": found}}}) == [
         "engine, 1 at once: 4.00 ms added to the p50 of first tokens; target 2"
     ]
+
+
+@pytest.mark.parametrize(
+    ("added", "ratio", "said"),
+    [
+        ((1.0, 0.5, 1.9), (1.001, 0.992, 1.01), []),
+        (
+            (1.0, -0.5, 2.5),
+            (0.995, 0.98, 1.01),
+            [
+                "engine, 64 at once: not proven: 1.00 (-0.50 to 2.50) ms added to the p50 of first tokens; target 2",
+                "engine, 64 at once: not proven: 0.9950 (0.9800 to 1.0100) of the direct requests a second; "
+                "target 0.99",
+            ],
+        ),
+        (
+            (3.0, 2.5, 3.5),
+            (0.97, 0.96, 0.98),
+            [
+                "engine, 64 at once: 3.00 (2.50 to 3.50) ms added to the p50 of first tokens; target 2",
+                "engine, 64 at once: 0.9700 (0.9600 to 0.9800) of the direct requests a second; target 0.99",
+            ],
+        ),
+    ],
+)
+def test_an_interval_holds_misses_or_proves_nothing(
+    added: tuple[float, ...], ratio: tuple[float, ...], said: list[str]
+) -> None:
+    found = measured(Tool(), [], {DIRECT: "bare", GATEWAY: "gateway"})
+    names = ("mean", "low", "high")
+    found["paired"]["first_token_p50_ms"] = {"pairs": 9, **dict(zip(names, added, strict=True))}
+    found["paired"]["requests_ratio"] = {"pairs": 9, **dict(zip(names, ratio, strict=True))}
+    assert gateway_report.targets_missed({"engine": {"concurrent": {"64": found}}}) == said
 
 
 def test_two_lanes_have_no_parts() -> None:
