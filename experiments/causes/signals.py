@@ -161,6 +161,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("ttft", "time to first token", "factor", 1.4, _mean("time_to_first_token_seconds"), True),
     Signal("itl", "time between tokens", "factor", 1.25, _mean(_GAPS), True),
     Signal("clock_offset", "clock's offset", "s", 0.05, (_gauge("node_timex_offset_seconds", "mean"),)),
+    Signal("alive", "node that Ray counts in", "count", 0.5, (_gauge("cluster_node_alive"),)),
     Signal("node_silent", "node's metrics missing", "share", 0.5, ()),
     Signal("engine_silent", "engine's metrics missing", "share", 0.5, ()),
     Signal("flows_silent", "no bytes from the peers", "share", 0.5, _FLOW),
@@ -277,13 +278,8 @@ def _silence(seen: Telemetry, node: str, at: Floats, interval: float) -> dict[st
     """1 while nothing comes from the node, or from its engine. `up` is the collector's word, not the node's."""
     metrics = seen.metrics.get(node, {})
     found = {}
-    for name, pattern in (("node_silent", "node_"), ("engine_silent", "vllm")):
-        times = [
-            one.times
-            for metric, every in metrics.items()
-            if pattern in metric.split(":")[0] and (pattern == "vllm" or metric.startswith(pattern))
-            for one in every
-        ]
+    for name, begins in (("node_silent", ("node_", _PROCESSES)), ("engine_silent", ("vllm", "ray_vllm"))):
+        times = [one.times for metric, every in metrics.items() if metric.startswith(begins) for one in every]
         if times:
             all_times = np.unique(np.concatenate(times))
             silent = 1.0 - series.present(all_times, at, interval)

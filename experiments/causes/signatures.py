@@ -116,7 +116,7 @@ SIGNATURES: Mapping[Kind, Signature] = {
     ),
     "host": Signature(
         keys={"node_silent": (+1, 2.0)},
-        supports={"flows_silent": (+1, 0.5), "engine_silent": (+1, 0.5)},
+        supports={"flows_silent": (+1, 0.5), "engine_silent": (+1, 0.5), "alive": (-1, 0.3)},
         events={"host began anew": 3.0, "stood still": 3.0},
         refuted_by=frozenset({"cut off, but alive"}),
     ),

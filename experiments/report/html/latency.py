@@ -78,8 +78,8 @@ def _chart(steps: list[StepFigures], figure: str, title: str, limit: float | Non
                 "name": NAMES[share],
                 "type": "line",
                 "data": points,
-                "symbolSize": 9,
                 **parts.look(index),
+                "symbolSize": 9,
                 "tooltip": {"valueFormatter": "~ms"},
             }
         )

@@ -90,6 +90,7 @@ def look(index: int) -> dict[str, Any]:
     return {
         "color": SERIES[place],
         "symbol": SYMBOLS[place],
+        "symbolSize": 5,
         "lineStyle": {"type": LINES[place], "width": 2},
         "itemStyle": {"color": SERIES[place]},
     }

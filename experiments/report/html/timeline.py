@@ -17,6 +17,7 @@ from experiments.report.html.parts import Block, Chart, Section, Table
 from experiments.report.requests import REQUESTS, Floats, Requests
 
 MOST_POINTS = 400
+FEW_POINTS = 60
 PANEL, GAP, TOP = 118, 52, 64
 PANELS = (
     ("running", "requests that run"),
@@ -172,7 +173,7 @@ def _option(
                     "yAxisIndex": index,
                     **look,
                     "data": [list(pair) for pair in zip(line.x, line.y, strict=True)],
-                    "showSymbol": False,
+                    "showSymbol": _few(line.y),
                     "connectNulls": False,
                     "tooltip": {"valueFormatter": formatter},
                     "barWidth": 3,
@@ -250,6 +251,11 @@ def _windows(
             "lineStyle": {"color": "@edge", "type": "dotted", "width": 1.5},
         },
     }
+
+
+def _few(values: Sequence[float | None]) -> bool:
+    """Whether so few points are there that a line may have none to join."""
+    return sum(value is not None for value in values) <= FEW_POINTS
 
 
 def letter(number: int) -> str:
