@@ -37,6 +37,7 @@ RUNS: dict[str, list[str]] = {
     "benchmarks.ray_joins": SMOKE,
     "benchmarks.startup": SMOKE,
     "benchmarks.telemetry_price": SMOKE,
+    "benchmarks.verdict_power": SMOKE,
 }
 # Scripts that others start, each tried by tests of its own or only where its GPU is.
 STARTED = {
