@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -264,3 +265,10 @@ def test_what_the_limit_needs_of_a_cluster_goes_into_its_bundle(whole: Path, tmp
     bundles.write_json(tmp_path / limit.FILE, refused)
     said = limit.findings(BundleFiles(tmp_path))
     assert isinstance(said, str) and said.startswith("the plan could not tell: ") and "no-such-model" in said
+
+
+def test_the_charts_library_is_the_packages_own(repository: Path) -> None:
+    vendor = repository / "experiments/report/html/assets/vendor"
+    digest = hashlib.sha256((vendor / "echarts.min.js").read_bytes()).hexdigest()
+    assert digest in (vendor / "README.md").read_text(), "unchanged, and the page beside it says which"
+    assert "Apache License" in (vendor / "LICENSE").read_text()
