@@ -83,7 +83,8 @@ class LabCluster:
         """Look at every declared replica twice a second while the block runs, from the control host."""
         ports = [entry.ray.ports for entry in self.hosts.values()]
         first, last = min(one.engine_first for one in ports), max(one.engine_last for one in ports)
-        line = shlex.join(
+        # In the shell's place: a shell that is ended alone would leave it looking, with our pipe in its hand.
+        line = "exec " + shlex.join(
             [
                 *("python3", "-u", "-", api_key_path(self.control), str(first), str(last)),
                 *(str(LOOK_PERIOD_SECONDS), str(limit_seconds)),
