@@ -245,7 +245,7 @@ def test_the_laptop_is_calibrated_and_predicted(typed: Typed, monkeypatch: pytes
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, loads, prompts: [
+        lambda cluster, loads, prompts, rounds: [
             *(
                 {"users": count, "context_tokens": 36.0 + words, "seconds": 0.105 + 0.01 * count}
                 for count, words in loads
@@ -327,7 +327,7 @@ def test_a_live_service_is_explained(typed: Typed, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         measuring,
         "steps",
-        lambda cluster, loads, prompts: [
+        lambda cluster, loads, prompts, rounds: [
             {"users": count, "context_tokens": 36.0 + words, "seconds": 0.1 + 0.01 * count} for count, words in loads
         ],
     )
