@@ -1,4 +1,4 @@
-"""Images that were not built: a directory with four files, small, and right by its own manifest."""
+"""Nobody's clusters, and images that were not built: a directory with four files, small, and right by its manifest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ import pytest
 from images.store import FILES, MANIFEST, Image, file_entry, read
 
 Made = Callable[..., Image]
+
+
+@pytest.fixture(autouse=True)
+def nobodys_clusters(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What whoever runs the tests has of clusters is nothing to them."""
+    monkeypatch.setenv("CLUSTER_HOME", str(tmp_path_factory.getbasetemp() / "nobody"))
 
 
 @pytest.fixture

@@ -179,9 +179,12 @@ def test_a_stop_sends_no_more_and_waits_a_little(misbehaving: Serving, monkeypat
     async def work() -> list[RequestRecord]:
         found: list[RequestRecord] = []
         stop = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.6, stop.set)
+
+        def soon(_step: Step) -> None:
+            asyncio.get_running_loop().call_later(1.2, stop.set)
+
         async with misbehaving() as url:
-            await generator.run(Endpoint(url, "m"), [hanging], write=found.append, stop=stop)
+            await generator.run(Endpoint(url, "m"), [hanging], write=found.append, stop=stop, begun=soon)
         return found
 
     begun = time.monotonic()

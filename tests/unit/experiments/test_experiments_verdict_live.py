@@ -166,8 +166,8 @@ def test_an_engine_that_computes_nothing_for_a_while(stub: Server) -> None:
         time.sleep(0.8)
         os.kill(stub.pid, signal.SIGCONT)
 
-    timer = later(1.0, stop_and_go)
-    trial = run(stub.url, [step()])
+    timer = later(2.0, stop_and_go)  # on a busy machine the load is slow to begin
+    trial = run(stub.url, [step(seconds=4.0)])
     timer.join()
     verdict = trial.judged()
     assert "server_stall" in names(verdict)
