@@ -99,8 +99,9 @@ def test_the_api_listens_on_loopback_alone(laptop: Operator) -> None:
     assert [line.split()[3] for line in listening.splitlines()] == ["127.0.0.10:8000"]
 
 
-def test_every_listening_socket_is_declared_or_on_loopback(laptop: Operator) -> None:
+def test_every_listening_socket_is_declared_or_on_loopback(laptop: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own daemons bind every address and ask for the token there; nothing else does."""
+    monkeypatch.setenv("CLUSTER_HOME", str(laptop.home))
     cluster = clusters.read("laptop")
     everywhere: set[int] = set()
     for host in cluster.hosts:
