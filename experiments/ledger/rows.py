@@ -149,8 +149,8 @@ def _row(record: Asked, gateway: Span | None, engines: Sequence[Span], trips: Tr
         total, behind = timers
         engine = _engine(record, engines)
         if engine is not None:
-            # On a busy machine the engine has been seen to count up to 0.4 s more than the gateway says it waited (HAProxy
-            # may take a time in which it was not run for a jump of the clock). That far the client's word counts.
+            # On a busy machine an engine has been seen to count up to 0.4 s more than the gateway says that it waited
+            # (HAProxy may take a time in which it was not run for a jump of the clock). There the client's word counts.
             lost = min(max(engine[0] - behind, 0.0), max(whole - lag - total, 0.0))
             total, behind = total + lost, behind + lost
         beyond = whole - lag - total
