@@ -1,7 +1,8 @@
 """The controller of faults is killed with -9 in the middle of every fault; the lab's hosts heal by their own timers.
 
 Each fault is a real one on a real host, read back from the host's kernel, processes and files, and for the network
-measured by traffic. Of a cluster nothing is needed but the hosts' inventory.
+measured by traffic. Of a cluster nothing is needed but the hosts' inventory. It comes after test_live_lab.py, which
+compares the hosts' packages with their image's: here the tools of faults are installed.
 """
 
 from __future__ import annotations
