@@ -64,6 +64,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def said(python: str, environment: dict[str, str]) -> Callable[..., str]:
+    """said(code, *arguments, seconds=180): all that code, which may import this project, printed in the runtime."""
+
+    def run(code: str, *arguments: str, seconds: float = 180) -> str:
+        done = subprocess.run(
+            [python, "-c", code, *arguments],
+            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
 def start(python: str, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a program of the hosts in the runtime, by its dotted name; what is left is ended."""
     started: list[subprocess.Popen[str]] = []

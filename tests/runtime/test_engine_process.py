@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-
-from facts.sources import REPOSITORY
+from collections.abc import Callable
 
 CODE = """
 import asyncio, json, socket
@@ -26,16 +24,5 @@ with asyncio.Runner(loop_factory=loop_factory()) as runner:
 """
 
 
-def test_it_has_the_event_loop_of_vllms_server_and_hears_its_replica_there(
-    python: str, environment: dict[str, str]
-) -> None:
-    done = subprocess.run(
-        [python, "-c", CODE],
-        env={**environment, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout) == {"loop": "uvloop", "heard": "an order\n", "said": "proven\n"}
+def test_it_has_the_event_loop_of_vllms_server_and_hears_its_replica_there(said: Callable[..., str]) -> None:
+    assert json.loads(said(CODE, seconds=60)) == {"loop": "uvloop", "heard": "an order\n", "said": "proven\n"}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 from deploys import runtime_lock
 from deploys.compute_base.settings import Runtime
@@ -13,7 +12,6 @@ from facts.programs.engines import SERVER
 from inventories import models
 from inventories.models import shapes
 
-REPOSITORY = Path(__file__).parents[2]
 CODE = """
 import json
 from deploys.programs import private_names
@@ -22,17 +20,8 @@ print(json.dumps({"missing": private_names.missing(), "server": ProvenLLMServer.
 """
 
 
-def test_every_name_is_there(python: str, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [python, "-c", CODE],
-        env={**environment, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+def test_every_name_is_there(said: Callable[..., str]) -> None:
+    found = json.loads(said(CODE).splitlines()[-1])
     where = "deploys/programs/private_names.py names what this version does not have; see what took its place"
     assert not found["missing"], f"{where}: {'; '.join(found['missing'])}"
     assert found["server"] == SERVER
@@ -48,16 +37,12 @@ print([ReasoningParserManager.get_reasoning_parser(name).__name__ for name in re
 """
 
 
-def test_every_declared_parser_is_one_of_vllms(python: str, environment: dict[str, str]) -> None:
+def test_every_declared_parser_is_one_of_vllms(said: Callable[..., str]) -> None:
     """vLLM raises for a name that it does not know."""
     declared = [entry.parser for entry in (*models.entries(), *map(models.entry, shapes.known()))]
     names = [sorted({parser[kind] for parser in declared if kind in parser}) for kind in ("tools", "reasoning")]
     assert {"hermes", "mistral", "openai"} <= set(names[0]) and "qwen3" in names[1]
-    done = subprocess.run(
-        [python, "-c", PARSERS, *map(",".join, names)],
-        env=environment, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    said(PARSERS, *map(",".join, names))
 
 
 def test_the_locks_have_versions_that_were_tried() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Callable
 
 from hardware.planner.quantisation_methods import DEPRECATED, PLANNED, REFUSED
 
@@ -13,11 +13,7 @@ ASK = (
 )
 
 
-def test_every_method_of_the_installed_vllm_has_an_answer(python: str, environment: dict[str, str]) -> None:
-    asked = subprocess.run(
-        [python, "-c", ASK], env=environment, capture_output=True, text=True, timeout=180, check=False
-    )
-    assert asked.returncode == 0, asked.stderr[-2000:]
-    methods, deprecated = json.loads(asked.stdout.splitlines()[-1])
+def test_every_method_of_the_installed_vllm_has_an_answer(said: Callable[..., str]) -> None:
+    methods, deprecated = json.loads(said(ASK).splitlines()[-1])
     assert set(methods) == {*PLANNED, *REFUSED}
     assert set(deprecated) == set(DEPRECATED)
